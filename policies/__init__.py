@@ -1,0 +1,1 @@
+"""Rules as values: facts in, verdict out. Pure: no input or output, no clock."""
