@@ -1,0 +1,75 @@
+"""What happens to a run, as the ledger keeps it: `{v, id, seq, at, actor, type, data}`.
+
+An event is a fact in the past tense. Its `data` is plain JSON without prompts, logs or secrets.
+A reader keeps the types that it does not know, so an older server never loses a newer one's record.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+
+SCHEMA_VERSION = 1
+"""Raised when the meaning of a field changes; new types and new fields do not raise it."""
+
+ORCHESTRATE = "orchestrate"
+"""The actor of what the server did by itself."""
+
+
+class Type(StrEnum):
+    """The events of this version."""
+
+    REQUESTED = "requested"
+    STARTED = "started"
+    PLANNED = "planned"
+    TURN_STARTED = "turn_started"
+    TURN_ENDED = "turn_ended"
+    CANDIDATE_REFUSED = "candidate_refused"
+    CHECKPOINTED = "checkpointed"
+    CHECKED = "checked"
+    CHANGES_ASKED = "changes_asked"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    RETRIED = "retried"
+    ROLLBACK_ASKED = "rollback_asked"
+    HUMAN_PUSHED = "human_pushed"
+    PULL_REQUEST_OPENED = "pull_request_opened"
+    MERGED = "merged"
+    BLOCKED = "blocked"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class Event(BaseModel):
+    """One fact of a run.
+
+    `id` names the cause (a comment's line, a segment's step): the same cause is recorded once.
+    `seq` counts from 1 within the run; 0 says that the event is not recorded yet. `at` is UTC.
+    `type` is a `Type`, or the name that a newer version gave it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    v: int = SCHEMA_VERSION
+    id: str = Field(min_length=1, max_length=200)
+    seq: int = Field(default=0, ge=0)
+    at: datetime
+    actor: str
+    type: str
+    data: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("at")
+    @classmethod
+    def _in_utc(cls, at: datetime) -> datetime:
+        if at.tzinfo is None:
+            raise ValueError("an event's time names its zone")
+        return at.astimezone(UTC)
+
+    @field_serializer("at")
+    def _as_text(self, at: datetime) -> str:
+        return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

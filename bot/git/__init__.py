@@ -1,0 +1,14 @@
+"""Git: mirrors, workspaces, checkpoints and the ledger; the one package that knows pygit2.
+
+    program     the git program, in a clean environment       remote      where a repository is
+    mirror      a bare copy of a remote                       push        updates with a lease
+    refs        names to commits, and compare-and-swap        objects     what a commit holds
+    workspace   plain files of a commit                       candidate   what an agent left behind
+    checkpoint  commits and their trailers                    rollback    going back, as a new commit
+    merge       two commits into one tree                     diff        what changed between two trees
+    ledger      a run's record under refs/orchestrate/<run>
+
+Functions on objects are plain functions and may take milliseconds: an event loop calls them through
+`asyncio.to_thread`. What runs the git program is a coroutine. Ids are 40 hexadecimal digits. Paths
+are `str`, UTF-8 with `surrogateescape`, so that a name in any other encoding survives unchanged.
+"""

@@ -1,0 +1,76 @@
+"""Commits of the product's own: deterministic, durable, and on a ref only by compare-and-swap."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pygit2
+
+from .refs import set_ref
+from .repository import Mirror, commit_of, open_repository, tree_at
+from .trailers import AGENT, CHECKPOINT, CO_AUTHOR, RUN, TASK, trailers_of, with_trailers
+
+__all__ = [
+    "AGENT",
+    "CHECKPOINT",
+    "CO_AUTHOR",
+    "RUN",
+    "TASK",
+    "Identity",
+    "commit",
+    "trailers_of",
+    "with_trailers",
+]
+
+_NOT_IN_NAMES = re.compile(r"[<>\x00-\x1f\x7f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The name and address that a commit shows; what git cannot write of them is left out."""
+
+    name: str
+    email: str
+
+    def signature(self, at: datetime) -> pygit2.Signature:
+        """Return it as git's signature; raises ValueError for a time without its zone."""
+        if (offset := at.utcoffset()) is None:
+            raise ValueError("the time of a commit needs a time zone")
+        email = _NOT_IN_NAMES.sub("", self.email).strip()
+        name = _NOT_IN_NAMES.sub("", self.name).strip(" .,:;\"'\\") or email.partition("@")[0]
+        minutes = int(offset.total_seconds()) // 60
+        return pygit2.Signature(name or "unknown", email, int(at.timestamp()), minutes, "utf-8")
+
+
+def commit(
+    mirror: Mirror,
+    *,
+    tree: str,
+    parents: Sequence[str],
+    message: str,
+    author: Identity,
+    committer: Identity,
+    at: datetime,
+    ref: str | None = None,
+    expected: str | None = None,
+) -> str:
+    """Make a commit, durably, and move `ref` (if any) from `expected` to it; return its id.
+
+    The same arguments give the same commit, and a ref that has it already is left: to do it twice
+    is harmless. Raises RefMoved where `ref` is elsewhere, Refused where tree or parents are absent.
+    """
+    repo = open_repository(mirror)
+    sha = repo.create_commit(
+        None,
+        author.signature(at),
+        committer.signature(at),
+        message,
+        tree_at(repo, tree).id,
+        [commit_of(repo, parent).id for parent in parents],
+    )
+    if ref is not None:
+        set_ref(mirror, ref, str(sha), expected)
+    return str(sha)

@@ -1,0 +1,105 @@
+"""Names to commits, and moving a ref from what is expected or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import time
+
+import pygit2
+
+from bot.errors import Refused, TransientError
+
+from .repository import Mirror, open_repository
+
+LOCK_WAIT = 10.0
+"""Seconds that a ref's lock is waited for; it is held for some milliseconds."""
+LOCK_STALE = 60.0
+"""Seconds after which a lock file is taken for one whose process was killed."""
+_HEX = re.compile(r"[0-9a-f]{4,40}\Z")
+_SEARCHED = ("refs/heads/", "refs/remotes/origin/", "refs/tags/")
+
+
+class RefMoved(Refused):
+    """A ref was not where it was expected; `now` is where it is, or None."""
+
+    def __init__(self, ref: str, now: str | None) -> None:
+        super().__init__(f"{ref} has moved meanwhile: it is {f'at {now[:12]}' if now else 'gone'}.")
+        self.ref = ref
+        self.now = now
+
+
+def resolve(mirror: Mirror, rev: str) -> str | None:
+    """Return the commit that `rev` names, or None.
+
+    `rev` is a full ref, a branch (ours before the remote's), a tag, or at least 4 digits of an id;
+    none of git's other spellings, since people type it.
+    """
+    repo = open_repository(mirror)
+    names = [rev] if rev.startswith("refs/") else [prefix + rev for prefix in _SEARCHED]
+    for name in names:
+        with contextlib.suppress(KeyError, pygit2.InvalidSpecError, ValueError):
+            return _commit(repo.lookup_reference(name))
+    if _HEX.match(rev):
+        with contextlib.suppress(KeyError, ValueError):  # absent; ambiguous
+            return _commit(repo[rev])
+    return None
+
+
+def tip(mirror: Mirror, ref: str) -> str | None:
+    """Return what the full name `ref` points to, or None."""
+    return _target(open_repository(mirror), ref)
+
+
+def set_ref(mirror: Mirror, ref: str, new: str | None, expected: str | None) -> None:
+    """Move `ref` from `expected` to `new`, durably; where it is at `new` already, that is done.
+
+    None means that it does not exist. Raises RefMoved where it is elsewhere, Refused where `new`
+    is no commit of the mirror, TransientError where it stays locked.
+    """
+    repo = open_repository(mirror)
+    deadline = time.monotonic() + LOCK_WAIT
+    while True:
+        try:
+            with repo.transaction() as transaction:
+                transaction.lock_ref(ref)
+                now = _target(repo, ref)
+                if now == new:
+                    return
+                if now != expected:
+                    raise RefMoved(ref, now)
+                if new is None:
+                    transaction.remove(ref)
+                else:
+                    transaction.set_target(ref, new)
+            return
+        except pygit2.GitError as error:
+            _wait_for_lock(mirror, ref, error, deadline)
+
+
+def _wait_for_lock(mirror: Mirror, ref: str, error: Exception, deadline: float) -> None:
+    locks = [mirror.path / f"{ref}.lock", mirror.path / "packed-refs.lock"]
+    if "lock" not in str(error):
+        raise Refused(f"{ref} cannot be moved: {error}.") from error
+    for lock in locks:
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - lock.stat().st_mtime > LOCK_STALE:
+                lock.unlink()
+    if time.monotonic() > deadline:
+        raise TransientError(f"{ref} stays locked by another process.") from error
+    time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter, not a secret
+
+
+def _commit(found: pygit2.Object | pygit2.Reference) -> str | None:
+    try:
+        return str(found.peel(pygit2.Commit).id)
+    except (pygit2.GitError, pygit2.InvalidSpecError):
+        return None
+
+
+def _target(repo: pygit2.Repository, ref: str) -> str | None:
+    try:
+        return str(repo.lookup_reference(ref).resolve().target)
+    except KeyError:
+        return None

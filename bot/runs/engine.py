@@ -1,0 +1,114 @@
+"""The durable engine: the one module that knows DBOS.
+
+A segment is a workflow under the id `{run}-{n}`; its steps are `Segments.advance`, numbered. After
+a crash DBOS begins a workflow again where it was: finished steps are not repeated, and the one in
+flight is called again, which `advance` is made for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import uuid
+from pathlib import Path
+
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos import error as dbos_error
+
+from bot.runs.segments import Segments
+from bot.runs.store import Store
+
+QUEUE = "runs"
+
+VERSION = "1"
+"""Pinned: by default it is a hash of the source, and any edit would strand the runs in flight.
+Raised only together with a patch for the segments that an older version began."""
+
+POLL_SECONDS = 0.1
+"""How long a queued segment waits at the most before a worker sees it."""
+
+STEPS_MAX = 10_000
+"""Steps of one segment: far above what turn limits allow, so only a bug reaches it."""
+
+_current: list[Segments] = []
+
+
+@DBOS.workflow(name="segment")
+async def segment(run: str, number: int) -> None:
+    """Carry a run to its next wait."""
+    for step in range(STEPS_MAX):
+        if not await advance(run, number, step):
+            await finish(run)
+            return
+    raise RuntimeError(f"segment {run}-{number} does not end")
+
+
+@DBOS.step(name="advance")
+async def advance(run: str, number: int, step: int) -> bool:
+    """Do one piece of work."""
+    return await _current[-1].advance(run, number, step)
+
+
+@DBOS.step(name="finish")
+async def finish(run: str) -> None:
+    """Publish the record and clear the workspace away."""
+    await _current[-1].finish(run)
+
+
+class Engine:
+    """Runs segments durably. One in a process, since DBOS is one in a process."""
+
+    def __init__(self, store: Store, segments: Segments, path: Path, *, workers: int) -> None:
+        self._store = store
+        self._segments = segments
+        self._path = path
+        self._workers = workers
+        self._wanted: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+        self._feeder: asyncio.Task[None] | None = None
+        self._end_listening = lambda: None
+
+    async def start(self) -> None:
+        """Launch the engine, and go on with every segment that was under way."""
+        _prepare(self._path)
+        _current.append(self._segments)
+        config: DBOSConfig = {
+            "name": "orchestrate",
+            "system_database_url": f"sqlite:///{self._path}",
+            "application_version": VERSION,
+            "executor_id": "local",
+            "run_admin_server": False,
+            "log_level": "ERROR",
+        }
+        DBOS(config=config)
+        # Launched on the loop itself: DBOS adopts it for the segments that it runs from its queue.
+        DBOS.launch()
+        await DBOS.register_queue_async(
+            QUEUE, worker_concurrency=self._workers, polling_interval_sec=POLL_SECONDS
+        )
+        self._end_listening = self._store.listen(
+            lambda run: self._wanted.put_nowait((run.id, run.segment)) if run.active else None
+        )
+        for run in await self._store.active():
+            await self._enqueue(run.id, run.segment)
+        self._feeder = asyncio.create_task(self._feed())
+
+    async def stop(self) -> None:
+        """Stop taking work; what is under way goes on at the next start."""
+        self._end_listening()
+        if self._feeder:
+            self._feeder.cancel()
+        await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)
+        _current.remove(self._segments)
+
+    async def _feed(self) -> None:
+        last: dict[str, int] = {}
+        while True:
+            run, number = await self._wanted.get()
+            if last.get(run) != number:
+                last[run] = number
+                await self._enqueue(run, number)
+
+    async def _enqueue(self, run: str, number: int) -> None:
+        with SetWorkflowID(f"{run}-{number}"):
+            await DBOS.enqueue_workflow_async(QUEUE, segment, run, number)

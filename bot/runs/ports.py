@@ -1,0 +1,215 @@
+"""What a run asks of the outside, and nothing more.
+
+Adapters fulfil these without being imported; `bot/app.py` brings the two together. What passes
+between them are plain paths, ids and values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from bot.runs.model import Approval, Run
+from policies.config import Config
+from policies.facts import Change
+
+Clock = Callable[[], datetime]
+"""The time in UTC; the only way in which a run learns it."""
+
+Output = Callable[[str], None]
+"""Takes what a program printed, as it prints it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run's files are on this machine; the workspace is disposable, the rest stays."""
+
+    workspace: Path
+    home: Path
+    logs: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a run starts from: the branch, its commit and tree, and the configuration there."""
+
+    branch: str
+    sha: str
+    tree: str
+    config: str
+    repository_head: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The tree that a turn left behind, with what the host refused to read (path, reason)."""
+
+    tree: str
+    violations: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HumanWork:
+    """What people pushed to a run's branch since its head: the tip, its tree and who wrote it."""
+
+    sha: str
+    tree: str
+    authors: tuple[str, ...]
+    titles: tuple[str, ...]
+
+
+class Git(Protocol):
+    """The work on a repository; every call may run twice."""
+
+    async def base(self, run: Run, branch: str) -> Base:
+        """Bring the mirror up to date; say what `branch`, or the default branch, is now."""
+
+    async def config(self, run: Run, blob: str) -> str:
+        """Read the configuration kept as `blob`; empty when there was none."""
+
+    async def open(self, run: Run, commit: str) -> Place:
+        """Build a fresh workspace with the files of `commit`."""
+
+    def place(self, run: Run) -> Place:
+        """Say where the run's files are, built or not."""
+
+    async def close(self, run: Run) -> None:
+        """Throw the workspace away."""
+
+    async def snapshot(self, run: Run, parent: str) -> Candidate:
+        """Read from the file system what changed in the workspace since `parent`."""
+
+    async def changes(self, run: Run, old: str, new: str) -> tuple[Change, ...]:
+        """Compare two trees or commits."""
+
+    async def checkpoint(
+        self,
+        run: Run,
+        *,
+        tree: str,
+        message: str,
+        trailers: Mapping[str, Sequence[str]],
+        at: datetime,
+    ) -> str:
+        """Commit `tree` on the run's head and move the local branch there; return the commit."""
+
+    async def tree(self, run: Run, commit: str) -> str:
+        """Return the tree of a commit."""
+
+    async def push(self, run: Run) -> HumanWork | None:
+        """Publish the head under a lease; when people pushed, leave it and say what they did."""
+
+    async def human_work(self, run: Run) -> HumanWork | None:
+        """Fetch the branch; say what people added on top of the head, or None."""
+
+    async def adopt(self, run: Run, sha: str) -> None:
+        """Move the local branch to a commit that people pushed."""
+
+    async def record(self, run: Run, events: Sequence[Mapping[str, Any]]) -> int:
+        """Append events to the local ledger; return the last sequence number that it holds."""
+
+    async def recorded(self, run: Run) -> int:
+        """Return the last sequence number in the local ledger; 0 when there is none."""
+
+    async def publish(self, run: Run) -> None:
+        """Push the ledger's ref, apart from the branch."""
+
+    async def read(self, run: Run, commit: str, path: str) -> bytes | None:
+        """Read one file of a commit; None when there is none."""
+
+    async def paths(self, run: Run, commit: str) -> Sequence[str]:
+        """List the files of a commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOrder:
+    """One prompt to an agent, with its bounds in seconds and bytes of output."""
+
+    number: int
+    agent: str
+    prompt: str
+    place: Place
+    seconds: float
+    log: Path
+    config: Config
+
+
+@dataclass(frozen=True, slots=True)
+class TurnReport:
+    """How a turn ended: `ended`, `failed` (with `reason`) or `stopped` on request."""
+
+    outcome: str
+    reason: str
+    summary: str
+    seconds: float
+
+
+class Agents(Protocol):
+    """The programs that change a workspace."""
+
+    def choose(self, named: str, config: Config) -> str:
+        """Name the agent for a run; `UserError` when there is no such agent."""
+
+    async def turn(self, order: TurnOrder, *, stop: asyncio.Event, output: Output) -> TurnReport:
+        """Give an agent one prompt; return when it and all that it started has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A command to run on a checkpoint, with its bound in seconds."""
+
+    name: str
+    run: str
+    report: str | None
+    seconds: float
+
+
+class Checks(Protocol):
+    """The commands that say whether a checkpoint is good."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The files, by path, that `detect` may want to read."""
+
+    def detect(self, paths: Sequence[str], read: Callable[[str], bytes | None]) -> Sequence[Check]:
+        """Find the checks of a repository that names none."""
+
+    async def run(
+        self, check: Check, place: Place, *, log: Path, stop: asyncio.Event, output: Output
+    ) -> dict[str, Any]:
+        """Run one check; return its result as plain data.
+
+        The keys are name, conclusion, summary, text, annotations and seconds.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The commit as which a head landed on its base."""
+
+    sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotMerged:
+    """Why a head did not land, and what to do next; `moved` says that the head is another now."""
+
+    reason: str
+    next_step: str
+
+
+class Forge(Protocol):
+    """Where a run is shown and merged: GitHub, or a local repository."""
+
+    async def refresh(self, run: Run) -> Run:
+        """Return the run with the repository's present name and address."""
+
+    async def show(self, run: Run, results: Sequence[Mapping[str, Any]]) -> int | None:
+        """Draw what should stand there now; return the pull request's number, if there is one."""
+
+    async def merge(self, run: Run, approval: Approval, method: str) -> Merged | NotMerged:
+        """Merge exactly the approved head; merged before is merged."""

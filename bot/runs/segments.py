@@ -1,0 +1,131 @@
+"""Carries a run from one wait to the next, a step at a time.
+
+`advance` does the work that the run's state names, and records what came of it. It may be called
+again for the same step after a crash: work that was recorded is not done again, and each piece of
+work looks before it leaps (`work.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import structlog
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from bot.errors import ConfigError, OperatorError, OrchestrateError, TransientError
+from bot.events import ORCHESTRATE, Event, Type
+from bot.runs.model import Run
+from bot.runs.recorder import Recorder
+from bot.runs.transitions import Work
+from bot.runs.work import Made, Ports, Worker, stop
+
+log = structlog.get_logger()
+
+TRIES = 8
+"""Tries of a step that met a passing fault: with the waits between them, about four minutes."""
+
+WAIT_MAX_SECONDS = 60.0
+"""The longest wait between two tries, unless the other side names a longer one."""
+
+_T = TypeVar("_T")
+
+_DOING = {
+    Work.START: "starting the run",
+    Work.PLAN: "writing the plan",
+    Work.TURN: "the agent worked",
+    Work.JUDGE: "making the checkpoint",
+    Work.CHECK: "running the checks",
+    Work.RESTORE: "restoring the files",
+    Work.ADOPT: "taking in the pushed commits",
+    Work.MERGE: "merging",
+}
+
+
+class Segments:
+    """Carries out the work of runs, and turns every error into what the run says of it."""
+
+    def __init__(self, ports: Ports, worker: Worker, *, wait_max: float = WAIT_MAX_SECONDS) -> None:
+        self._ports = ports
+        self._worker = worker
+        self._recorder = Recorder(ports.store, ports.git)
+        self._wait_max = wait_max
+
+    async def advance(self, run_id: str, segment: int, step: int) -> bool:
+        """Do one piece of work of a run; say whether there is more in this segment."""
+        store = self._ports.store
+        cause = f"{run_id}-{segment}.{step}"
+        run = await store.load(run_id)
+        if run.segment != segment:
+            return False
+        if run.work is not None and not await store.has(run_id, f"{cause}:0"):
+            made = await self._safely(run, cause)
+            run = await self._record(run, cause, made)
+        return not await store.rest(run_id, segment)
+
+    async def finish(self, run_id: str) -> None:
+        """Publish the record and throw the workspace away: the run waits, or has ended."""
+        run = await self._ports.store.load(run_id)
+        try:
+            await self._tried(lambda: self._recorder.publish(run))
+        except OrchestrateError as error:
+            # The record is safe on this machine; the next rest of the run publishes it.
+            log.warning("record not published", run=run.id, error=str(error))
+        if run.work is None:
+            await self._ports.git.close(run)
+
+    async def _record(self, run: Run, cause: str, made: Made) -> Run:
+        at = self._ports.clock()
+        events = [
+            Event(id=f"{cause}:{n}", at=at, actor=actor, type=kind, data=data)
+            for n, (kind, data, actor) in enumerate(made)
+        ]
+        run = await self._ports.store.append(run.id, lambda _: events)
+        await self._tried(lambda: self._recorder.record(run))
+        return run
+
+    async def _safely(self, run: Run, cause: str) -> Made:
+        assert run.work is not None
+        work = run.work
+        try:
+            return await self._tried(lambda: self._worker.do(work, run, cause))
+        except (TransientError, OperatorError) as error:
+            log.warning("step failed", run=run.id, work=work, error=str(error))
+            return [_failed(str(error), "`/resume` tries again.")]
+        except OrchestrateError as error:
+            mend = "Mend it on the default branch, then `/resume`."
+            step = mend if isinstance(error, ConfigError) else "`/resume` tries again."
+            return [(Type.BLOCKED, stop(str(error), step), ORCHESTRATE)]
+        except Exception:
+            # The boundary: a bug of ours is logged once, and shown as one plain sentence.
+            log.exception("step broke", run=run.id, work=work)
+            reason = f"Something went wrong on our side while {_DOING[work]}."
+            return [_failed(reason, "`/resume` tries again; the server's log says what it was.")]
+
+    async def _tried(self, do: Callable[[], Awaitable[_T]]) -> _T:
+        """Do it, and again after a passing fault, as long as the other side asks to wait."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_attempt(TRIES),
+            wait=self._wait,
+            reraise=True,
+        ):
+            with attempt:
+                return await do()
+        raise AssertionError("tenacity either returned or raised")
+
+    def _wait(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, TransientError) else None
+        backoff: float = wait_random_exponential(multiplier=1, max=self._wait_max)(state)
+        return max(asked or 0.0, backoff)
+
+
+def _failed(reason: str, next_step: str) -> tuple[str, dict[str, Any], str]:
+    return (Type.FAILED, stop(reason, next_step), ORCHESTRATE)

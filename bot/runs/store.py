@@ -1,0 +1,282 @@
+"""Where runs are kept: their record, what they are now, and what has been drawn of them.
+
+A run changes only by events, in one transaction with the run that they make. The same event id is
+recorded once, so whoever appends may do it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Row, Select, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.database import Database, drawings, events, repositories, results, runs
+from bot.errors import UserError
+from bot.events import Event
+from bot.runs.model import Repository, Run, evolve, new_run, rest
+from bot.runs.transitions import ACTIVE, TERMINAL, State
+
+Decide = Callable[[Run], Sequence[Event]]
+"""Looks at a run as it is now and says what happens to it; `UserError` refuses."""
+
+Listener = Callable[[Run], None]
+
+
+class Store:
+    """The runs of a database. `listen` tells of every change made by this process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with each changed run; the result ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def create(self, repository: Repository, event: Event) -> tuple[Run, bool]:
+        """Begin a run by its `requested` event; say whether it is new."""
+        run = evolve(new_run(event, repository), event)
+        async with self._database.write() as connection:
+            await _save_repository(connection, repository)
+            row = (await connection.execute(_by_id(run.id))).one_or_none()
+            if row is not None:
+                return _run(row), False
+            await connection.execute(runs.insert().values(id=run.id, touched=1, **_columns(run)))
+            await _record(connection, run.id, event.model_copy(update={"seq": run.seq}))
+        self._tell(run)
+        return run, True
+
+    async def append(self, run_id: str, decide: Decide) -> Run:
+        """Record what `decide` says of the run as it is now, and return the run that follows.
+
+        Events whose id is recorded already are passed over.
+        """
+        async with self._database.write() as connection:
+            row = await _row(connection, run_id)
+            run = before = _run(row)
+            for event in decide(before):
+                if not await _is_recorded(connection, run_id, event.id):
+                    numbered = event.model_copy(update={"seq": run.seq + 1})
+                    run = evolve(run, numbered)
+                    await _record(connection, run_id, numbered)
+            if run is not before:
+                await _save(connection, run, row.touched + 1)
+        if run is not before:
+            self._tell(run)
+        return run
+
+    async def rest(self, run_id: str, segment: int) -> bool:
+        """Close a segment; False when there is work for it after all."""
+        async with self._database.write() as connection:
+            row = await _row(connection, run_id)
+            run = _run(row)
+            if run.segment != segment or not run.active:
+                return True
+            rested = rest(run)
+            if rested is None:
+                return False
+            await _save(connection, rested, row.touched + 1)
+        self._tell(rested)
+        return True
+
+    async def load(self, run_id: str) -> Run:
+        """Load a run; `UserError` when there is none of that id."""
+        async with self._database.read() as connection:
+            return _run(await _row(connection, run_id))
+
+    async def has(self, run_id: str, event_id: str) -> bool:
+        """Say whether an event of that id is recorded."""
+        async with self._database.read() as connection:
+            return await _is_recorded(connection, run_id, event_id)
+
+    async def events(self, run_id: str, after: int = 0) -> list[Event]:
+        """Return the record of a run after sequence number `after`, oldest first."""
+        query = select(events.c.body).where(events.c.run == run_id, events.c.seq > after)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(events.c.seq))
+            return [Event.model_validate(row.body) for row in rows]
+
+    async def all(self, limit: int = 100) -> list[Run]:
+        """Return the newest runs first."""
+        return await self._select(_runs().order_by(runs.c.created_at.desc()).limit(limit))
+
+    async def of_thread(self, repository: int, number: int) -> list[Run]:
+        """Return the runs of an issue or pull request, the newest first."""
+        here = (runs.c.issue == number) | (runs.c.pull_request == number)
+        query = _runs().where(runs.c.repository == repository, here)
+        return await self._select(query.order_by(runs.c.created_at.desc()))
+
+    async def of_repository(self, repository: int) -> list[Run]:
+        """Return the runs of a repository that may still change, the oldest first."""
+        query = _runs().where(runs.c.repository == repository, runs.c.state.not_in(TERMINAL))
+        return await self._select(query.order_by(runs.c.created_at))
+
+    async def of_branch(self, repository: int, branch: str) -> Run | None:
+        """Return the run that owns a branch, if there is one."""
+        found = [run for run in await self.of_repository(repository) if run.branch == branch]
+        return found[-1] if found else None
+
+    async def active(self) -> list[Run]:
+        """Return the runs with a segment that is not over."""
+        return await self._select(_runs().where(runs.c.active))
+
+    async def going_on(self, repository: int, issue: int) -> list[Run]:
+        """Return the runs of an issue that go on or wait for a decision."""
+        here = await self.of_thread(repository, issue)
+        return [run for run in here if run.state in ACTIVE or run.state is State.PAUSED]
+
+    async def dirty(self) -> list[tuple[str, int]]:
+        """Return (run, installation) for each run that is not drawn as it is now."""
+        query = select(runs.c.id, runs.c.installation).where(runs.c.drawn < runs.c.touched)
+        async with self._database.read() as connection:
+            return [(row.id, row.installation) for row in await connection.execute(query)]
+
+    async def to_draw(self, run_id: str) -> tuple[Run, int]:
+        """Return a run with the mark that `drawn` takes once it has been drawn as it is here."""
+        async with self._database.read() as connection:
+            row = await _row(connection, run_id)
+            return _run(row), row.touched
+
+    async def drawn(self, run_id: str, mark: int) -> None:
+        """Say that the run was drawn as it was at `mark`."""
+        async with self._database.write() as connection:
+            await connection.execute(update(runs).where(runs.c.id == run_id).values(drawn=mark))
+
+    async def keep_result(self, run: Run, sha: str, attempt: int, body: dict[str, Any]) -> None:
+        """Keep how a check ended on a commit; the newest attempt stands."""
+        values = {"attempt": attempt, "body": body}
+        row = {"run": run.id, "sha": sha, "name": body["name"], **values}
+        statement = insert(results).values(**row)
+        keys = ["run", "sha", "name"]
+        async with self._database.write() as connection:
+            await connection.execute(statement.on_conflict_do_update(keys, set_=values))
+            touch = update(runs).where(runs.c.id == run.id)
+            await connection.execute(touch.values(touched=runs.c.touched + 1))
+        self._tell(run)
+
+    async def results(self, run_id: str, sha: str) -> list[dict[str, Any]]:
+        """Return how the checks ended on a commit, each with its `attempt`."""
+        query = select(results).where(results.c.run == run_id, results.c.sha == sha)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(results.c.name))
+            return [{**row.body, "attempt": row.attempt} for row in rows]
+
+    async def save_repository(self, repository: Repository) -> None:
+        """Keep what a repository is called now, and which installation it belongs to."""
+        async with self._database.write() as connection:
+            await _save_repository(connection, repository)
+
+    async def repository(self, number: int) -> Repository | None:
+        """Return a repository that was seen before."""
+        query = select(repositories.c.body).where(repositories.c.id == number)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return Repository.model_validate(row.body) if row else None
+
+    async def repositories(self) -> list[tuple[Repository, list[dict[str, Any]], dict[str, Any]]]:
+        """Return every repository with its schedules and what was last seen of it."""
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(repositories))).all()
+        return [(Repository.model_validate(row.body), row.schedules, row.seen) for row in rows]
+
+    async def keep_schedules(self, repository: int, schedules: list[dict[str, Any]]) -> None:
+        """Keep the schedules that a repository's configuration names now."""
+        await self._update_repository(repository, schedules=schedules)
+
+    async def keep_seen(self, repository: int, seen: dict[str, Any]) -> None:
+        """Keep what was last seen of a repository: ETags and times."""
+        await self._update_repository(repository, seen=seen)
+
+    async def drawing(self, run_id: str) -> dict[str, tuple[str, str]]:
+        """Return what was drawn of a run: key -> (GitHub's id, digest of the content)."""
+        query = select(drawings).where(drawings.c.run == run_id)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query)
+            return {row.key: (row.github_id, row.digest) for row in rows}
+
+    async def keep_drawing(self, run_id: str, key: str, github_id: str, digest: str) -> None:
+        """Remember that `key` of a run's view stands on GitHub with this content."""
+        values = {"github_id": github_id, "digest": digest}
+        statement = insert(drawings).values(run=run_id, key=key, **values)
+        async with self._database.write() as connection:
+            await connection.execute(statement.on_conflict_do_update(["run", "key"], set_=values))
+
+    async def _update_repository(self, repository: int, **values: Any) -> None:
+        async with self._database.write() as connection:
+            where = repositories.c.id == repository
+            await connection.execute(update(repositories).where(where).values(**values))
+
+    async def _select(self, query: Select[Any]) -> list[Run]:
+        async with self._database.read() as connection:
+            return [_run(row) for row in await connection.execute(query)]
+
+    def _tell(self, run: Run) -> None:
+        for listener in tuple(self._listeners):
+            listener(run)
+
+
+def _runs() -> Select[Any]:
+    """Select runs with what their repository is called now."""
+    joined = runs.join(repositories, runs.c.repository == repositories.c.id)
+    here = repositories.c.body.label("repository_body")
+    return select(runs.c.id, runs.c.body, runs.c.touched, runs.c.drawn, here).select_from(joined)
+
+
+def _by_id(run_id: str) -> Select[Any]:
+    return _runs().where(runs.c.id == run_id)
+
+
+async def _row(connection: AsyncConnection, run_id: str) -> Row[Any]:
+    row: Row[Any] | None = (await connection.execute(_by_id(run_id))).one_or_none()
+    if row is None:
+        raise UserError(f"There is no run `{run_id}`; `orchestrate runs` lists those there are.")
+    return row
+
+
+def _run(row: Row[Any]) -> Run:
+    return Run.model_validate({**row.body, "repository": row.repository_body})
+
+
+def _columns(run: Run) -> dict[str, Any]:
+    return {
+        "repository": run.repository.id,
+        "installation": run.repository.installation,
+        "issue": run.issue,
+        "pull_request": run.pull_request,
+        "state": run.state.value,
+        "active": run.active,
+        "seq": run.seq,
+        "created_at": run.created_at.isoformat(),
+        "body": run.model_dump(mode="json"),
+    }
+
+
+async def _save(connection: AsyncConnection, run: Run, touched: int) -> None:
+    statement = update(runs).where(runs.c.id == run.id)
+    await connection.execute(statement.values(touched=touched, **_columns(run)))
+
+
+async def _is_recorded(connection: AsyncConnection, run_id: str, event_id: str) -> bool:
+    query = select(events.c.seq).where(events.c.run == run_id, events.c.id == event_id)
+    return (await connection.execute(query)).one_or_none() is not None
+
+
+async def _record(connection: AsyncConnection, run_id: str, event: Event) -> None:
+    body = event.model_dump(mode="json")
+    values = {"run": run_id, "seq": event.seq, "id": event.id, "body": body}
+    await connection.execute(events.insert().values(**values))
+
+
+async def _save_repository(connection: AsyncConnection, repository: Repository) -> None:
+    values = {
+        "installation": repository.installation,
+        "owner": repository.owner,
+        "name": repository.name,
+        "body": repository.model_dump(mode="json"),
+    }
+    statement = insert(repositories).values(id=repository.id, schedules=[], seen={}, **values)
+    await connection.execute(statement.on_conflict_do_update(["id"], set_=values))

@@ -1,0 +1,435 @@
+"""The pieces of work of a run, one method each.
+
+Each may run twice and looks before it leaps. The agent's turn is the exception: a turn that was
+begun is never begun again. What it left is taken as it is, and the next turn is a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bot.errors import ConfigError
+from bot.events import ORCHESTRATE, Event, Type
+from bot.runs import texts
+from bot.runs.model import CheckpointKind, Run
+from bot.runs.ports import (
+    Agents,
+    Check,
+    Checks,
+    Clock,
+    Forge,
+    Git,
+    HumanWork,
+    Merged,
+    Place,
+    TurnOrder,
+)
+from bot.runs.recorder import Recorder
+from bot.runs.store import Store
+from bot.runs.transitions import Work
+from policies.config import PATH, Config, parse
+from policies.facts import Change
+from policies.rules import judge
+
+WATCH_SECONDS = 2.0
+"""How often work in flight looks whether another process stopped the run."""
+
+READ_LIMIT_PATHS = 100
+"""Violations named in an event: a comment shows ten, the record a few more."""
+
+RULES = "rules"
+"""The name under which the rules' verdict is kept beside the checks' results."""
+
+Made = list[tuple[str, dict[str, Any], str]]
+"""What came of a piece of work: (type, data, actor) of each event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the work is done with."""
+
+    store: Store
+    git: Git
+    agents: Agents
+    checks: Checks
+    forge: Forge
+    clock: Clock
+
+
+class Worker:
+    """Does the work that a run's state names.
+
+    `on_output(run, line)` sees what agents and checks print, as they print it.
+    """
+
+    def __init__(self, ports: Ports, on_output: Callable[[str, str], None] | None = None) -> None:
+        self._ports = ports
+        self._on_output = on_output or (lambda _run, _line: None)
+        self._works = {
+            Work.START: self._start,
+            Work.PLAN: self._plan,
+            Work.TURN: self._turn,
+            Work.JUDGE: self._judge,
+            Work.CHECK: self._check,
+            Work.RESTORE: self._restore,
+            Work.ADOPT: self._adopt,
+            Work.MERGE: self._merge,
+        }
+
+    async def do(self, work: Work, run: Run, cause: str) -> Made:
+        """Do `work`; `cause` names the step. Returns what happened, perhaps nothing."""
+        return await self._works[work](await self._fresh(run), cause)
+
+    async def _fresh(self, run: Run) -> Run:
+        """Load the run again: a try after a fault may find more recorded than the first one."""
+        current = await self._ports.store.load(run.id)
+        return await self._ports.forge.refresh(current)
+
+    async def _config(self, run: Run) -> Config:
+        return read_config(await self._ports.git.config(run, run.config))
+
+    # -- the beginning
+
+    async def _start(self, run: Run, _cause: str) -> Made:
+        git = self._ports.git
+        base = await git.base(run, run.base)
+        config = read_config(await git.config(run, base.config))
+        if config.base and not run.base:
+            base = await git.base(run, config.base)
+        data = {
+            "base": base.branch,
+            "base_sha": base.sha,
+            "base_tree": base.tree,
+            "branch": texts.branch_name(run),
+            "config": base.config,
+            "agent": self._ports.agents.choose(run.agent, config),
+            "turns": config.limits.turns,
+            "minutes": run.minutes or config.limits.minutes,
+        }
+        return [(Type.STARTED, data, ORCHESTRATE)]
+
+    async def _plan(self, run: Run, _cause: str) -> Made:
+        plan = run.plan.model_dump(mode="json")
+        return [(Type.PLANNED, {"plan": plan, "approval": run.wants_plan}, ORCHESTRATE)]
+
+    # -- the agent's turn
+
+    async def _turn(self, run: Run, cause: str) -> Made:
+        if run.turn_open:
+            return [await self._interrupted(run)]
+        if run.turns >= run.turn_limit:
+            reason = f"The run has used the {run.turns} turns that it may take."
+            return [_blocked(reason, "`/resume` gives it as many again.")]
+        git, number = self._ports.git, run.turns + 1
+        config = await self._config(run)
+        results = await self._ports.store.results(run.id, run.head)
+        place = await git.open(run, run.head)
+        started = {"turn": number, "agent": run.agent}
+        await self._note(run, f"{cause}:turn", Type.TURN_STARTED, started)
+        order = TurnOrder(
+            number=number,
+            agent=run.agent,
+            prompt=texts.prompt(run, results, number),
+            place=place,
+            seconds=(run.minutes or config.limits.minutes) * 60.0,
+            log=place.logs / f"turn-{number}.log",
+            config=config,
+        )
+        async with self._stop_of(run) as stop_event:
+            report = await self._ports.agents.turn(
+                order, stop=stop_event, output=self._printer(run)
+            )
+        outcome = report.outcome
+        data = {"turn": number, "outcome": outcome, "seconds": round(report.seconds, 3)}
+        left = await self._left(run)
+        stopped = _why(outcome, report.reason, report.summary, bool(left))
+        return [(Type.TURN_ENDED, {**data, **left, **stopped}, ORCHESTRATE)]
+
+    async def _interrupted(self, run: Run) -> tuple[str, dict[str, Any], str]:
+        """Take what a turn left that this server did not see to its end."""
+        place = self._ports.git.place(run)
+        left = await self._left(run) if place.workspace.exists() else {}
+        data = {"turn": run.turns, "outcome": "interrupted", **left}
+        return (Type.TURN_ENDED, data, ORCHESTRATE)
+
+    async def _left(self, run: Run) -> dict[str, Any]:
+        """Read from the file system what the turn changed; empty when it changed nothing."""
+        found = await self._ports.git.snapshot(run, run.head)
+        if found.tree == run.tree and not found.violations:
+            return {}
+        return {
+            "tree": found.tree,
+            "violations": [list(each) for each in found.violations[:READ_LIMIT_PATHS]],
+            "at": self._ports.clock().isoformat(),
+        }
+
+    # -- the rules, and the checkpoint
+
+    async def _judge(self, run: Run, _cause: str) -> Made:
+        git, left = self._ports.git, run.candidate
+        changes = await git.changes(run, run.head, left["tree"])
+        violations = [(path, reason) for path, reason in left["violations"]]
+        verdict = judge(changes, violations, await self._config(run))
+        if not verdict.allowed:
+            step = "`/resume` gives the agent another turn from the last checkpoint."
+            refused = [code_free(line) for line in verdict.lines()]
+            data = {"violations": refused[:READ_LIMIT_PATHS], **stop(verdict.reason, step)}
+            return [(Type.CANDIDATE_REFUSED, data, ORCHESTRATE)]
+        kind = _kind(left["outcome"])
+        title = texts.checkpoint_title(run, kind)
+        made = await self._commit(run, left["tree"], kind, title, changes, left["at"])
+        await self._keep_rules(run, made["sha"], verdict.text())
+        return [(Type.CHECKPOINTED, made, ORCHESTRATE)]
+
+    async def _restore(self, run: Run, _cause: str) -> Made:
+        asked = run.restore
+        changes = await self._ports.git.changes(run, run.head, asked["tree"])
+        made = await self._commit(
+            run, asked["tree"], asked["kind"], asked["title"], changes, asked["at"]
+        )
+        await self._keep_rules(run, made["sha"], "Restored from a tree that was there before.")
+        return [(Type.CHECKPOINTED, made, asked.get("by", ORCHESTRATE))]
+
+    async def _commit(
+        self,
+        run: Run,
+        tree: str,
+        kind: CheckpointKind,
+        title: str,
+        changes: Sequence[Change],
+        at: str,
+    ) -> dict[str, Any]:
+        number = run.last.number + 1 if run.last else 1
+        agent = run.agent if kind in ("agent", "interrupted", "partial") else None
+        sha = await self._ports.git.checkpoint(
+            run,
+            tree=tree,
+            message=title,
+            trailers=texts.trailers(run, number, agent=agent),
+            # The time is part of the commit, so a second try makes the same one.
+            at=datetime.fromisoformat(at),
+        )
+        return {
+            "number": number,
+            "sha": sha,
+            "tree": tree,
+            "parent": run.head,
+            "kind": kind,
+            "title": title,
+            "turn": run.turns if agent else None,
+            **_size(changes),
+        }
+
+    async def _adopt(self, run: Run, _cause: str) -> Made:
+        human = await self._ports.git.human_work(run)
+        if human is None:
+            reason = "The commits that were pushed to the branch are gone from it again."
+            return [_blocked(reason, "`/retry` checks the branch as it is.")]
+        await self._ports.git.adopt(run, human.sha)
+        changes = await self._ports.git.changes(run, run.head, human.sha)
+        made = {
+            "number": run.last.number + 1 if run.last else 1,
+            "sha": human.sha,
+            "tree": human.tree,
+            "parent": run.head,
+            "kind": "human",
+            "title": human.titles[-1] if human.titles else "Commits of a person",
+            "author": texts.listed(human.authors),
+            **_size(changes),
+        }
+        await self._keep_rules(run, human.sha, "Written by people; the rules bind agents.")
+        return [(Type.CHECKPOINTED, made, texts.listed(human.authors) or ORCHESTRATE)]
+
+    async def _keep_rules(self, run: Run, sha: str, text: str) -> None:
+        body = {
+            "name": RULES,
+            "conclusion": "success",
+            "summary": "The changes pass the repository's rules.",
+            "text": text,
+            "annotations": [],
+            "seconds": 0.0,
+        }
+        await self._ports.store.keep_result(run, sha, run.attempt, body)
+
+    # -- the checks
+
+    async def _check(self, run: Run, _cause: str) -> Made:
+        human = await self._ports.git.push(run)
+        if human is not None:
+            return [_pushed(run, human)]
+        config = await self._config(run)
+        checks = await self._checks(run, config)
+        kept = {each["name"]: each for each in await self._results(run)}
+        due = [check for check in checks if _is_due(run, check, kept.get(check.name))]
+        if due and not await self._run_checks(run, due, kept):
+            return []  # Stopped: the run says elsewhere why, and `/resume` begins here again.
+        ended = [kept[check.name] for check in checks]
+        return [(Type.CHECKED, _checked(run, ended, checks), ORCHESTRATE)]
+
+    async def _checks(self, run: Run, config: Config) -> Sequence[Check]:
+        if config.checks != "auto":
+            return [
+                Check(name=c.name, run=c.run, report=c.report, seconds=c.minutes * 60.0)
+                for c in config.checks
+            ]
+        git = self._ports.git
+        paths = await git.paths(run, run.head)
+        wanted = [p for p in paths if p in self._ports.checks.reads]
+        files = {path: await git.read(run, run.head, path) for path in wanted}
+        return self._ports.checks.detect(paths, files.get)
+
+    async def _run_checks(
+        self, run: Run, due: Sequence[Check], kept: dict[str, dict[str, Any]]
+    ) -> bool:
+        place = await self._ports.git.open(run, run.head)
+        async with self._stop_of(run) as stop_event:
+            for check in due:
+                kept[check.name] = await self._run_check(run, check, place, stop_event)
+                if stop_event.is_set():
+                    return False
+        return True
+
+    async def _results(self, run: Run) -> list[dict[str, Any]]:
+        return await self._ports.store.results(run.id, run.head)
+
+    async def _run_check(
+        self, run: Run, check: Check, place: Place, stop_event: asyncio.Event
+    ) -> dict[str, Any]:
+        number = run.last.number if run.last else 0
+        result = await self._ports.checks.run(
+            check,
+            place,
+            log=place.logs / f"check-{number}-{texts.slug(check.name)}.log",
+            stop=stop_event,
+            output=self._printer(run),
+        )
+        if not stop_event.is_set():
+            await self._ports.store.keep_result(run, run.head, run.attempt, result)
+        return {**result, "attempt": run.attempt}
+
+    # -- the end
+
+    async def _merge(self, run: Run, _cause: str) -> Made:
+        approval = run.approved_head()
+        if approval is None:
+            reason = "What was approved is not the head any more."
+            return [_blocked(reason, "Look at the new head, then `/approve`.")]
+        config = await self._config(run)
+        await Recorder(self._ports.store, self._ports.git).publish(run)
+        landed = await self._ports.forge.merge(run, approval, config.merge.method)
+        if isinstance(landed, Merged):
+            return [(Type.MERGED, {"sha": landed.sha}, ORCHESTRATE)]
+        return [_blocked(landed.reason, landed.next_step)]
+
+    # -- what they share
+
+    async def _note(self, run: Run, id: str, kind: str, data: dict[str, Any]) -> None:
+        event = Event(id=id, at=self._ports.clock(), actor=ORCHESTRATE, type=kind, data=data)
+        await self._ports.store.append(run.id, lambda _: [event])
+
+    def _printer(self, run: Run) -> Callable[[str], None]:
+        return lambda line: self._on_output(run.id, line)
+
+    @contextlib.asynccontextmanager
+    async def _stop_of(self, run: Run) -> AsyncIterator[asyncio.Event]:
+        """Give an event that is set as soon as the run is paused, cancelled or merged by hand."""
+        stopped, changed = asyncio.Event(), asyncio.Event()
+
+        async def watch() -> None:
+            while not stopped.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), WATCH_SECONDS)
+                changed.clear()
+                if (await self._ports.store.load(run.id)).state is not run.state:
+                    stopped.set()
+
+        end = self._ports.store.listen(lambda it: changed.set() if it.id == run.id else None)
+        watcher = asyncio.create_task(watch())
+        try:
+            yield stopped
+        finally:
+            end()
+            watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watcher
+
+
+def read_config(text: str) -> Config:
+    """Read a repository's configuration; `ConfigError` names the first line that is wrong."""
+    parsed = parse(text)
+    if parsed.config is None:
+        first = parsed.problems[0]
+        raise ConfigError(f"{PATH}, line {first.line}: {first.message}")
+    return parsed.config
+
+
+def stop(reason: str, next_step: str) -> dict[str, Any]:
+    """Say why a run stopped and what to type next."""
+    return {"reason": reason, "next_step": next_step}
+
+
+def code_free(line: str) -> str:
+    """Take the code marks out of a line that is shown as plain text."""
+    return line.replace("`", "")
+
+
+def _blocked(reason: str, next_step: str) -> tuple[str, dict[str, Any], str]:
+    return (Type.BLOCKED, stop(reason, next_step), ORCHESTRATE)
+
+
+def _pushed(run: Run, human: HumanWork) -> tuple[str, dict[str, Any], str]:
+    who = texts.listed(human.authors) or "Somebody"
+    return (Type.HUMAN_PUSHED, {"before": run.head, "after": human.sha, "who": who}, who)
+
+
+def _kind(outcome: str) -> CheckpointKind:
+    kinds: Mapping[str, CheckpointKind] = {"ended": "agent", "failed": "partial"}
+    return kinds.get(outcome, "interrupted")
+
+
+def _why(outcome: str, reason: str, summary: str, changed: bool) -> dict[str, Any]:
+    again = "`/resume` gives it another turn, `/resume --agent NAME` another agent one."
+    if outcome == "failed":
+        return stop(reason, again)
+    if outcome == "ended" and not changed:
+        return stop("The agent ended its turn and changed nothing.", again)
+    return {}
+
+
+def _size(changes: Sequence[Change]) -> dict[str, int]:
+    return {
+        "files": len(changes),
+        "added": sum(change.added for change in changes),
+        "deleted": sum(change.deleted for change in changes),
+    }
+
+
+def _is_due(run: Run, check: Check, kept: Mapping[str, Any] | None) -> bool:
+    if kept is None:
+        return True
+    if kept["attempt"] == run.attempt:
+        return False
+    return not run.retry or run.retry == check.name or kept["conclusion"] != "success"
+
+
+def _checked(
+    run: Run, ended: Sequence[Mapping[str, Any]], checks: Sequence[Check]
+) -> dict[str, Any]:
+    red = [each["name"] for each in ended if each["conclusion"] != "success"]
+    keys = ("name", "conclusion", "summary", "seconds")
+    data: dict[str, Any] = {
+        "sha": run.head,
+        "checks": [{key: each[key] for key in keys} for each in ended],
+        "green": not red,
+    }
+    if red:
+        names = texts.listed([f"`{name}`" for name in red])
+        verb = "fails" if len(red) == 1 else "fail"
+        step = "`/resume` gives the agent more turns, `/retry` runs the checks again."
+        data |= stop(f"{names} {verb} on {run.head[:7]}.", step)
+    return data

@@ -1,0 +1,249 @@
+"""Jobs in namespaces of their own, by the bubblewrap program.
+
+A job sees /usr, a few files of /etc, its tools, its workspace and its home: no network, no other
+process, no other file, no capability. Everything but workspace, home, /tmp and /dev/shm is
+read-only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bot.errors import OperatorError
+from bot.sandbox.model import Ended, Job, OnOutput, Places
+from bot.sandbox.process import DEATH_SECONDS, Started, spawn, supervise
+from bot.sandbox.tools import expand, search_path
+
+WORKSPACE: Final = "/workspace"
+HOME: Final = "/home/agent"
+USER: Final = 1000
+
+TMP_BYTES: Final = 512 * 1024**2  # /tmp is memory: enough for a build's scratch, not for a machine
+SHM_BYTES: Final = 64 * 1024**2  # what container engines give
+FILE_BYTES: Final = 2 * 1024**3  # no single file of a source tree is larger
+OPEN_FILES: Final = 8192  # build tools for JavaScript open thousands
+START_SECONDS: Final = 10.0  # bubblewrap needs milliseconds; a machine that swaps needs more
+
+_FILES: Final = {
+    "/etc/passwd": f"root:x:0:0:root:/:/bin/sh\nagent:x:{USER}:{USER}:agent:{HOME}:/bin/sh\n",
+    "/etc/group": f"root:x:0:\nagent:x:{USER}:\n",
+    "/etc/hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+}
+# Never all of /etc/ssl: a bot that runs as root would show its private keys.
+_FROM_HOST: Final = (
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+)
+_MERGED: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+
+
+@dataclass(frozen=True, slots=True)
+class Bubblewrap:
+    """Runs jobs by the program `program`.
+
+    `disable_userns` forbids user namespaces within the job; kernels and versions exist that
+    cannot, and the probe finds out.
+    """
+
+    program: str = "bwrap"
+    disable_userns: bool = True
+    name: str = field(default="bubblewrap", init=False)
+
+    def places(self, workspace: Path, home: Path) -> Places:  # noqa: ARG002
+        """The same for every job."""
+        return Places(WORKSPACE, HOME)
+
+    async def run(
+        self, job: Job, *, stop: asyncio.Event | None = None, on_output: OnOutput | None = None
+    ) -> Ended:
+        """Run `job`; see `Sandbox.run`."""
+        job.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status, told = os.pipe()
+        descriptors = [told]
+        try:
+            argv = self._argv(job, told, descriptors)
+            started = await spawn(
+                argv,
+                env={},
+                cwd=Path("/"),
+                with_input=bool(job.stdin),
+                pass_fds=descriptors,
+            )
+        except BaseException:
+            os.close(status)
+            raise
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        tree = _Namespace(started, await _reader(status))
+        return await supervise(started, tree, job, stop=stop, on_output=on_output)
+
+    def _argv(self, job: Job, told: int, descriptors: list[int]) -> list[str]:
+        """The command line; the job's own part goes through a descriptor, out of sight of `ps`."""
+        arguments = [*self._namespaces(), *_system(descriptors), *_own(job)]
+        arguments += ["--json-status-fd", str(told)]
+        hidden = _memory("\0".join(arguments).encode())
+        descriptors.append(hidden)
+        return [*_limits(), self.program, "--args", str(hidden), "--", *job.argv]
+
+    def _namespaces(self) -> list[str]:
+        nested = ["--disable-userns"] if self.disable_userns else []
+        return [
+            *("--unshare-all", "--unshare-user", *nested),
+            *("--uid", str(USER), "--gid", str(USER), "--hostname", "sandbox"),
+            *("--cap-drop", "ALL", "--die-with-parent", "--new-session", "--clearenv"),
+        ]
+
+
+def _limits() -> list[str]:
+    """Limits that every process of the job inherits, never above what the bot itself has."""
+    wanted = (
+        ("core", resource.RLIMIT_CORE, 0),
+        ("fsize", resource.RLIMIT_FSIZE, FILE_BYTES),
+        ("nofile", resource.RLIMIT_NOFILE, OPEN_FILES),
+    )
+    return ["prlimit", *(f"--{name}={_allowed(kind, most)}" for name, kind, most in wanted), "--"]
+
+
+def _allowed(kind: int, most: int) -> int:
+    hard = resource.getrlimit(kind)[1]
+    return most if hard == resource.RLIM_INFINITY else min(most, hard)
+
+
+def _system(descriptors: list[int]) -> list[str]:
+    """The part of the file system that is the same for every job."""
+    arguments = ["--ro-bind", "/usr", "/usr"]
+    for name in _MERGED:
+        folder = Path("/", name)
+        if folder.is_symlink():
+            arguments += ["--symlink", str(folder.readlink()), str(folder)]
+        elif folder.is_dir():
+            arguments += ["--ro-bind", str(folder), str(folder)]
+    for path, text in _FILES.items():
+        descriptors.append(_memory(text.encode()))
+        arguments += ["--perms", "0444", "--file", str(descriptors[-1]), path]
+    for path in _FROM_HOST:
+        arguments += ["--ro-bind-try", path, path]
+    # /proc is read-only as a whole: a job started by root has root's number behind its own, with
+    # which the kernel lets it write to /proc/sys, and bubblewrap covers that only where it may
+    # itself write to the folder.
+    arguments += ["--proc", "/proc", "--remount-ro", "/proc"]
+    arguments += ["--dev", "/dev", "--size", str(SHM_BYTES), "--tmpfs", "/dev/shm"]  # noqa: S108
+    arguments += ["--remount-ro", "/dev", "--size", str(TMP_BYTES), "--tmpfs", "/tmp"]  # noqa: S108
+    return arguments
+
+
+def _own(job: Job) -> list[str]:
+    """The part that is the job's. Tools come first, so that no folder of them covers the rest."""
+    tools = expand(job.readable)
+    arguments: list[str] = []
+    for tool in tools:
+        if not tool.is_relative_to("/usr"):
+            arguments += ["--ro-bind", str(tool), str(tool)]
+    arguments += ["--bind", str(job.workspace), WORKSPACE, "--bind", str(job.home), HOME]
+    arguments += ["--remount-ro", "/", "--chdir", WORKSPACE]
+    env = {"PATH": search_path(tools), "HOME": HOME, "LANG": "C.UTF-8", "TMPDIR": "/tmp"}  # noqa: S108
+    for name, value in (env | dict(job.env)).items():
+        arguments += ["--setenv", name, value]
+    return arguments
+
+
+def _memory(data: bytes) -> int:
+    """A descriptor that reads `data`; of any size, unlike a pipe."""
+    descriptor = os.memfd_create("sandbox")
+    os.write(descriptor, data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+async def _reader(descriptor: int) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
+    )
+    return reader
+
+
+@dataclass(slots=True)
+class _Namespace:
+    """The processes of a job: bubblewrap's own, and a process namespace that dies with its first.
+
+    `first` is a pidfd of that first process: the kernel makes it readable when the process has
+    ended, and it ends only after every other process of the namespace.
+    """
+
+    started: Started
+    status: asyncio.StreamReader
+    first: int | None = None
+    known: bool = False
+
+    async def ready(self) -> None:
+        if self.known:
+            return
+        try:
+            line = await asyncio.wait_for(self.status.readline(), START_SECONDS)
+        except TimeoutError:
+            line = b""
+        self.known = True
+        with contextlib.suppress(ValueError, KeyError, ProcessLookupError):
+            self.first = os.pidfd_open(json.loads(line)["child-pid"])
+
+    async def exited(self) -> None:
+        await self.started.process.wait()
+
+    async def kill(self) -> None:
+        # First the number, then the blow: bubblewrap killed while it starts could leave a child
+        # that does not yet know that it must die with its parent.
+        await self.ready()
+        with contextlib.suppress(ProcessLookupError):
+            self.started.process.kill()
+        if self.first is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.first, signal.SIGKILL)
+        await self.started.process.wait()
+        if self.first is not None:
+            await _gone(self.first)
+            os.close(self.first)
+            self.first = None
+
+    async def code(self, tail: str) -> int:
+        """bubblewrap tells the code only of a program that it really started."""
+        for line in (await self.status.read()).splitlines():
+            code = json.loads(line).get("exit-code")
+            if isinstance(code, int):
+                return code
+        last = tail.rpartition("\n")[2]
+        if last.startswith("bwrap: execvp "):
+            return 127  # as a shell says that there is no such program
+        if last.startswith("bwrap: "):
+            raise OperatorError(
+                f"The sandbox did not start ({last.removeprefix('bwrap: ').rstrip('.')}): "
+                "run `orchestrate doctor` to see what it lacks."
+            )
+        returned = self.started.process.returncode
+        return 128 + signal.SIGKILL if returned is None or returned < 0 else returned
+
+
+async def _gone(pidfd: int) -> None:
+    loop = asyncio.get_running_loop()
+    gone = loop.create_future()
+    loop.add_reader(pidfd, lambda: gone.done() or gone.set_result(None))
+    try:
+        await asyncio.wait_for(gone, DEATH_SECONDS)
+    except TimeoutError as error:
+        raise OperatorError(
+            "Processes in the sandbox do not die though they were killed: look for a hanging disk."
+        ) from error
+    finally:
+        loop.remove_reader(pidfd)

@@ -1,0 +1,116 @@
+"""Choose the sandbox by really running something in it, and say what is missing."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from bot.errors import OperatorError
+from bot.sandbox.bubblewrap import Bubblewrap
+from bot.sandbox.model import Job, Sandbox
+from bot.sandbox.none import NoSandbox
+
+Kind = Literal["bubblewrap", "none"]
+
+_PROBE_SECONDS = 20.0
+_PROBE_BYTES = 65_536
+_OTHERWISE = (
+    "or set ORCHESTRATE_SANDBOX=none, with which agents and checks run with the bot's own rights "
+    "on this machine"
+)
+# Settings with which distributions switch unprivileged user namespaces off, and the bad value.
+_SETTINGS = (
+    ("kernel.unprivileged_userns_clone", "0", "1"),
+    ("user.max_user_namespaces", "0", "10000"),
+    ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
+)
+
+
+class Finding(NamedTuple):
+    """One line for `orchestrate doctor`."""
+
+    name: str
+    ok: bool
+    sentence: str
+
+
+async def choose(kind: Kind) -> Sandbox:
+    """The sandbox of that kind, tried out.
+
+    Raises OperatorError when it does not work: nothing ever runs without the sandbox that the
+    operator asked for.
+    """
+    if kind == "none":
+        return NoSandbox()
+    for program, package in (("bwrap", "bubblewrap"), ("prlimit", "util-linux")):
+        if shutil.which(program) is None:
+            raise OperatorError(
+                f"The program `{program}` is missing: install the package `{package}`, "
+                f"{_OTHERWISE}."
+            )
+    problem = ""
+    for sandbox in (Bubblewrap(), Bubblewrap(disable_userns=False)):
+        problem = await _problem(sandbox)
+        if not problem:
+            return sandbox
+    raise OperatorError(f"The sandbox does not start ({problem}): {_advice()}, {_OTHERWISE}.")
+
+
+async def findings(kind: Kind) -> list[Finding]:
+    """What `orchestrate doctor` says about the sandbox."""
+    if kind == "none":
+        return [
+            Finding(
+                "sandbox",
+                False,
+                "ORCHESTRATE_SANDBOX=none: agents and checks run with the bot's own rights on this "
+                "machine; install the package `bubblewrap` and set ORCHESTRATE_SANDBOX=bubblewrap.",
+            )
+        ]
+    try:
+        sandbox = await choose(kind)
+    except OperatorError as error:
+        return [Finding("sandbox", False, str(error))]
+    found = [Finding("sandbox", True, "Agents and checks run in bubblewrap, without a network.")]
+    if isinstance(sandbox, Bubblewrap) and not sandbox.disable_userns:
+        found.append(
+            Finding(
+                "nested user namespaces",
+                False,
+                "Jobs can make user namespaces of their own: install bubblewrap 0.8 or newer.",
+            )
+        )
+    return found
+
+
+async def _problem(sandbox: Sandbox) -> str:
+    """Why a trivial job does not work in `sandbox`, or the empty string."""
+    with tempfile.TemporaryDirectory(prefix="orchestrate-probe-") as folder:
+        job = Job(
+            argv=("true",),
+            workspace=Path(folder),
+            home=Path(folder, "home"),
+            seconds=_PROBE_SECONDS,
+            output_bytes=_PROBE_BYTES,
+        )
+        try:
+            ended = await sandbox.run(job)
+        except OperatorError as error:
+            return str(error).rstrip(".")
+    if ended.code == 0:
+        return ""
+    return ended.tail.rpartition("\n")[2].rstrip(".") or f"{ended.how}, code {ended.code}"
+
+
+def _advice() -> str:
+    """What to set, from the kernel settings that are known to forbid it."""
+    for name, bad, good in _SETTINGS:
+        file = Path("/proc/sys", *name.split("."))
+        if file.is_file() and file.read_text().strip() == bad:
+            return f"set the kernel setting `{name}={good}` with sysctl"
+    return (
+        "let this user make user namespaces (in a container, start it with a seccomp profile that "
+        "allows them)"
+    )

@@ -1,0 +1,96 @@
+"""Who may approve a checkpoint, and which."""
+
+from __future__ import annotations
+
+import re
+
+from policies.config import Config
+from policies.facts import ApprovalFacts, Person
+from policies.roles import may_act
+from policies.verdict import Verdict, code, in_turn
+
+RULE = "approval"
+
+# Git itself shortens to 7 at least (core.abbrev); fewer characters are easily another commit.
+SHORTEST_SHA = 7
+_HEX = re.compile(r"[0-9a-f]+")
+
+
+def may_approve(facts: ApprovalFacts, config: Config) -> Verdict:
+    """Judge an approval: by whom it is, what part they had, and which head they saw."""
+    others = facts.others_can
+    return in_turn(
+        RULE,
+        (
+            may_act("approve", facts.person, config),
+            independent(facts.person, facts.requester, facts.co_authors, others, config),
+            _of_the_head(facts.seen_sha, facts.head_sha),
+        ),
+    )
+
+
+def independent(
+    person: Person,
+    requester: str | None,
+    co_authors: tuple[str, ...],
+    others_can: bool,
+    config: Config,
+) -> Verdict:
+    """Judge whether a person's own part in the change stands against their decision.
+
+    `requester` and `co_authors` are logins, compared whatever their case as GitHub does.
+    """
+    part = _part(person.login, requester, co_authors)
+    if part is None:
+        return Verdict(True, "independence", f"{person.login} had no part in the change.")
+    return _with_a_part(person.login, part, others_can, config)
+
+
+def _with_a_part(login: str, part: str, others_can: bool, config: Config) -> Verdict:
+    rule = "independence"
+    setting = config.approval.requester
+    if setting == "always":
+        return Verdict(
+            True, rule, f"{login} {part}; `approval: requester: always` allows the decision."
+        )
+    if setting == "if-alone" and not others_can:
+        return Verdict(
+            True,
+            rule,
+            f"{login} {part}, and decides alone because nobody else here has the role for it.",
+        )
+    who = "Ask somebody who had no part in it to decide"
+    if setting == "never" and not others_can:
+        who = "Give somebody else the role, or have a maintainer change `approval: requester:`"
+    return Verdict(False, rule, f"You cannot decide on this: {login} {part}. {who}.")
+
+
+def _part(login: str, requester: str | None, co_authors: tuple[str, ...]) -> str | None:
+    name = login.casefold()
+    if requester is not None and requester.casefold() == name:
+        return "asked for this change"
+    if name in {author.casefold() for author in co_authors}:
+        return "is an author of this change"
+    return None
+
+
+def _of_the_head(seen: str | None, head: str) -> Verdict:
+    rule = "head"
+    now = code(head[:SHORTEST_SHA])
+    if seen is None:
+        return Verdict(True, rule, f"The approval is of the head, {now}.")
+    name = seen.lower()
+    if not _HEX.fullmatch(name) or len(name) < SHORTEST_SHA:
+        return Verdict(
+            False,
+            rule,
+            f"{code(seen)} is no commit's name: give at least {SHORTEST_SHA} of its characters."
+            f" The head is {now}.",
+        )
+    if head.lower().startswith(name):
+        return Verdict(True, rule, f"The approval is of the head, {now}.")
+    return Verdict(
+        False,
+        rule,
+        f"{code(seen[:SHORTEST_SHA])} is not the head; it is {now} now. Look at that and approve it.",
+    )

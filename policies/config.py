@@ -1,0 +1,133 @@
+"""A repository's configuration, `.github/orchestrate.yml`: its model, and how it is read.
+
+It is read from the default branch only. What runs agents safely (the sandbox, keys, networks)
+is the operator's to say and has no place here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, ValidationError
+
+from policies.explain import explain
+from policies.sections import (
+    MAX_ENTRIES,
+    Agent,
+    Approval,
+    Branch,
+    Check,
+    Commands,
+    Label,
+    Limits,
+    Merge,
+    Name,
+    Paths,
+    Schedule,
+    Section,
+)
+from policies.tree import Node, Problem, plain, read
+
+__all__ = ["PATH", "Agent", "Check", "Config", "Parsed", "Problem", "Schedule", "parse"]
+
+PATH = ".github/orchestrate.yml"
+
+
+def _checks_kind(value: Any) -> str:
+    return "auto" if isinstance(value, str) else "list"
+
+
+Checks = Annotated[
+    Annotated[Literal["auto"], Tag("auto")]
+    | Annotated[tuple[Check, ...], Field(max_length=MAX_ENTRIES), Tag("list")],
+    Discriminator(_checks_kind),
+]
+
+
+class Config(Section):
+    """What a repository says about the runs in it. An empty file is the same as none."""
+
+    agent: Name | None = Field(
+        default=None,
+        description="The name of the agent that works when a request names none; left out, the"
+        " server's own default.",
+    )
+    agents: Annotated[Mapping[Name, Agent], Field(max_length=MAX_ENTRIES)] = Field(
+        default_factory=dict, description="Agents of this repository, by name."
+    )
+    checks: Checks = Field(
+        default="auto",
+        description="The commands that check every checkpoint, or `auto` to find them in the"
+        " repository: pytest, npm test, make test, cargo test, go test, pre-commit.",
+    )
+    paths: Paths = Field(default_factory=Paths, description="What agents may change.")
+    commands: Commands = Field(
+        default_factory=Commands, description="How commands are written and who may give them."
+    )
+    approval: Approval = Field(default_factory=Approval, description="What it takes to merge.")
+    limits: Limits = Field(default_factory=Limits, description="Where a run stops and asks.")
+    merge: Merge = Field(default_factory=Merge, description="How an approved run is merged.")
+    schedule: Annotated[tuple[Schedule, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        default=(), description="Runs that start by the clock."
+    )
+    label: Label = Field(
+        default="orchestrate",
+        description="The issue label that starts a run as the command does.",
+    )
+    base: Branch | None = Field(
+        default=None,
+        description="The branch that runs start from and are merged into; left out, the"
+        " default branch.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What came of reading a file: a configuration, or the problems that prevent one."""
+
+    config: Config | None
+    problems: tuple[Problem, ...]
+
+
+def parse(text: str | bytes) -> Parsed:
+    """Read a configuration file; raises nothing, whatever the file holds.
+
+    Every problem has its line and column, counted from 1, and a sentence for the author.
+    """
+    root = read(text)
+    if isinstance(root, Problem):
+        return Parsed(None, (root,))
+    if root is None:
+        return Parsed(Config(), ())
+    try:
+        # As JSON and strict: numbers are not made from strings, but lists become tuples.
+        config = Config.model_validate_json(json.dumps(plain(root)), strict=True)
+    except ValidationError as error:
+        return Parsed(None, explain(error, root, Config))
+    problems = _repeated(config, root)
+    return Parsed(None, problems) if problems else Parsed(config, ())
+
+
+def _repeated(config: Config, root: Node) -> tuple[Problem, ...]:
+    """Names that stand twice in a list, where a check run or a schedule is found by them."""
+    checks = () if config.checks == "auto" else config.checks
+    found = [
+        *_twice([check.name for check in checks], "checks", root),
+        *_twice([each.name for each in config.schedule], "schedule", root),
+    ]
+    return tuple(sorted(found))
+
+
+def _twice(names: list[str], section: str, root: Node) -> list[Problem]:
+    seen: set[str] = set()
+    problems = []
+    for index, name in enumerate(names):
+        if name.casefold() in seen:
+            node, _ = root.find((section, index, "name"))
+            message = f"`{name}` stands twice in `{section}`; give each its own name."
+            problems.append(Problem(node.line, node.column, message))
+        seen.add(name.casefold())
+    return problems

@@ -1,0 +1,88 @@
+"""Facts that the rules are applied to: plain values, read by others from git and GitHub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+ChangeStatus = Literal["added", "modified", "deleted", "renamed", "typechange", "mode"]
+
+# Modes as git writes them in a tree (gitformat-index, "32-bit mode").
+MODE_SYMLINK = 0o120000
+MODE_SUBMODULE = 0o160000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One path that differs between two trees.
+
+    Modes are git's (0 where the side does not exist), `added` and `deleted` count lines
+    (0 for binary files), and `size` is that of the new content in bytes (0 when deleted).
+    """
+
+    path: str
+    old_path: str | None
+    status: ChangeStatus
+    old_mode: int
+    new_mode: int
+    added: int
+    deleted: int
+    binary: bool
+    size: int
+
+
+class Role(StrEnum):
+    """What a person may do on a repository, in GitHub's own words."""
+
+    NONE = "none"
+    READ = "read"
+    TRIAGE = "triage"
+    WRITE = "write"
+    MAINTAIN = "maintain"
+    ADMIN = "admin"
+
+    def at_least(self, least: Role) -> bool:
+        """Whether this role includes everything that `least` may do."""
+        order = list(Role)
+        return order.index(self) >= order.index(least)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Someone on GitHub; `role` is None when GitHub did not say what it is."""
+
+    login: str
+    role: Role | None
+    is_bot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CommandFacts:
+    """A person gave a command.
+
+    `requester` is the login of who asked for the run (None before there is one);
+    `others_can_approve` says whether anybody else could approve its result.
+    """
+
+    command: str
+    person: Person
+    requester: str | None
+    others_can_approve: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalFacts:
+    """A person approves a checkpoint.
+
+    `seen_sha` is the commit the person named (or the whole or the start of it), None when
+    they named none; `head_sha` is the full name of the head. `others_can` says whether
+    anybody who had no part in the change could approve it instead.
+    """
+
+    person: Person
+    requester: str | None
+    co_authors: tuple[str, ...]
+    others_can: bool
+    seen_sha: str | None
+    head_sha: str

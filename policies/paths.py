@@ -1,0 +1,252 @@
+"""Which paths an agent may change: protected ones refused, others allowed as configured.
+
+A path counts whatever was done to it: added, changed, deleted, renamed to or from, its mode
+or kind changed. A symlink or submodule counts for everything below it too, and one that
+stands where a protected path would pass through is refused, since it would lead there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from policies.config import Config
+from policies.facts import MODE_SUBMODULE, MODE_SYMLINK, Change
+from policies.globs import Globs, compile_globs, normal
+from policies.verdict import Verdict, listed
+
+RULE = "paths"
+
+# They decide what runs with the repository's secrets, and who must agree to what. No
+# configuration opens them to an agent.
+ALWAYS_PROTECTED = (
+    ".git",
+    "/.github/workflows",
+    "/.github/actions",
+    "/.github/orchestrate.yml",
+    "/.github/orchestrate.yaml",
+    "/CODEOWNERS",
+    "/.github/CODEOWNERS",
+    "/docs/CODEOWNERS",
+)
+
+# What tells an agent what to do: one agent must not write the next one's orders.
+AGENT_INSTRUCTIONS = (
+    "AGENT.md",
+    "AGENTS.md",
+    "AGENTS.override.md",
+    "CLAUDE.md",
+    "CLAUDE.local.md",
+    "GEMINI.md",
+    "QWEN.md",
+    "copilot-instructions.md",
+    ".mcp.json",
+    "opencode.json",
+    "opencode.jsonc",
+    ".cursorrules",
+    ".windsurfrules",
+    ".clinerules",
+    ".roorules",
+    ".goosehints",
+    ".aider.conf.yml",
+    ".agents",
+    ".amazonq",
+    ".claude",
+    ".codex",
+    ".continue",
+    ".cursor",
+    ".gemini",
+    ".junie",
+    ".kiro",
+    ".opencode",
+    ".roo",
+    ".windsurf",
+)
+
+# Other builders' files, which run with their secrets as soon as they are pushed.
+PIPELINES = (
+    "/.gitlab-ci.yml",
+    "/.travis.yml",
+    "/.drone.yml",
+    "/.appveyor.yml",
+    "/appveyor.yml",
+    "/azure-pipelines.yml",
+    "/bitbucket-pipelines.yml",
+    "/cloudbuild.yaml",
+    "/Jenkinsfile",
+)
+
+# What changes how git or a package manager reads everything else, on every machine.
+TOOL_SETTINGS = (
+    ".gitattributes",
+    ".gitmodules",
+    ".lfsconfig",
+    ".envrc",
+    ".npmrc",
+    ".pnpmfile.cjs",
+    ".pypirc",
+    ".yarnrc",
+    ".yarnrc.yml",
+    "pip.conf",
+)
+
+# Nobody reads them in a review, and a line in one decides whose code is installed. A
+# repository whose runs are to update dependencies opens its own with `!`.
+LOCK_FILES = (
+    "bun.lock",
+    "bun.lockb",
+    "Cargo.lock",
+    "composer.lock",
+    "conda-lock.yml",
+    "deno.lock",
+    "flake.lock",
+    "Gemfile.lock",
+    "go.sum",
+    "gradle.lockfile",
+    "mix.lock",
+    "npm-shrinkwrap.json",
+    "package-lock.json",
+    "Package.resolved",
+    "packages.lock.json",
+    "pdm.lock",
+    "Pipfile.lock",
+    "pixi.lock",
+    "pnpm-lock.yaml",
+    "Podfile.lock",
+    "poetry.lock",
+    "pubspec.lock",
+    "pylock.toml",
+    ".terraform.lock.hcl",
+    "uv.lock",
+    "yarn.lock",
+)
+
+# Folders at the top whose name begins with a dot hold settings of tools, not the product.
+DOT_FOLDERS = ("/.*/",)
+
+DEFAULT_PROTECTED = DOT_FOLDERS + AGENT_INSTRUCTIONS + PIPELINES + TOOL_SETTINGS + LOCK_FILES
+
+# Longer paths work on few machines, and matching takes time that grows faster than they do.
+MAX_LENGTH = 1024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_WILD = re.compile(r"[*?\[\\]")
+_BELOW = "below"
+
+
+def check_paths(changes: Iterable[Change], config: Config) -> Verdict:
+    """Judge which paths were touched, by the defaults and the section `paths`.
+
+    Protected globs match whatever the case of letters, since some file systems do not tell
+    them apart; allowed ones match exactly.
+    """
+    touched = sorted({pair for change in changes for pair in _touched(change)})
+    refusals = (
+        _unreadable(touched),
+        _always(touched),
+        _protected(touched, config.paths.protected),
+        _outside(touched, config.paths.allowed),
+    )
+    reason = " ".join(refusal for refusal in refusals if refusal)
+    if reason:
+        return Verdict(False, RULE, reason)
+    return Verdict(True, RULE, "No protected path was touched.")
+
+
+_Touched = tuple[str, bool]
+
+
+def _touched(change: Change) -> Iterator[_Touched]:
+    """Each path of a change, and whether it leads (or led) somewhere else."""
+    leads = {MODE_SYMLINK, MODE_SUBMODULE}
+    yield change.path, change.new_mode in leads or change.old_mode in leads
+    if change.old_path is not None:
+        yield change.old_path, change.old_mode in leads
+
+
+def _unreadable(touched: Iterable[_Touched]) -> str:
+    paths = [path for path, _ in touched if not _readable(path)]
+    if not paths:
+        return ""
+    return (
+        f"These paths are longer than {MAX_LENGTH:,} characters or have control characters:"
+        f" {listed(paths)}. Give them names that people can read."
+    )
+
+
+def _always(touched: Iterable[_Touched]) -> str:
+    globs = compile_globs(ALWAYS_PROTECTED, ignore_case=True)
+    above = _folders_above(ALWAYS_PROTECTED)
+    paths = [path for path, leads in touched if _meant(globs, above, path, leads)]
+    if not paths:
+        return ""
+    return (
+        f"Only people may change {listed(paths)}, and no configuration opens"
+        f" {'it' if len(set(paths)) == 1 else 'them'} to an agent. Leave such paths out of"
+        " the request, and change them yourself."
+    )
+
+
+def _protected(touched: Iterable[_Touched], configured: tuple[str, ...]) -> str:
+    globs = compile_globs(DEFAULT_PROTECTED + configured, ignore_case=True)
+    above = _folders_above(glob for glob in configured if not glob.startswith("!"))
+    always = compile_globs(ALWAYS_PROTECTED, ignore_case=True)
+    paths = [
+        path
+        for path, leads in touched
+        if _meant(globs, above, path, leads) and not _meant(always, frozenset(), path, leads)
+    ]
+    if not paths:
+        return ""
+    return (
+        f"Protected paths were touched: {listed(paths)}. Ask for the work without them, or"
+        " have a maintainer open them with `!` and the path under `paths: protected:` in"
+        " `.github/orchestrate.yml`."
+    )
+
+
+def _outside(touched: Iterable[_Touched], allowed: tuple[str, ...] | None) -> str:
+    if allowed is None:
+        return ""
+    globs = compile_globs(allowed)
+    paths = [path for path, _ in touched if not (_readable(path) and globs.match(normal(path)))]
+    if not paths:
+        return ""
+    return (
+        f"These paths are outside of what is allowed here: {listed(paths)}. Ask for the work"
+        " without them, or have a maintainer add them under `paths: allowed:` in"
+        " `.github/orchestrate.yml`."
+    )
+
+
+def _readable(path: str) -> bool:
+    return len(path) <= MAX_LENGTH and _CONTROL.search(path) is None
+
+
+def _meant(globs: Globs, above: frozenset[str], path: str, leads: bool) -> bool:
+    """Whether protected globs mean a path; paths refused for their form need no answer."""
+    if not _readable(path):
+        return False
+    name = normal(path)
+    if globs.match(name):
+        return True
+    return leads and (name.casefold() in above or globs.match(f"{name}/{_BELOW}"))
+
+
+def _folders_above(globs: Iterable[str]) -> frozenset[str]:
+    """The folders that anchored globs pass through: `.github` for `.github/workflows`."""
+    return frozenset(
+        "/".join(folders[:depth]).casefold()
+        for glob in globs
+        for folders in [_literal_folders(normal(glob))]
+        for depth in range(1, len(folders) + 1)
+    )
+
+
+def _literal_folders(glob: str) -> list[str]:
+    """The folders before the last segment or the first wildcard, whichever comes first."""
+    folders: list[str] = []
+    for segment in glob.strip("/").split("/")[:-1]:
+        if _WILD.search(segment):
+            break
+        folders.append(segment)
+    return folders

@@ -1,0 +1,287 @@
+"""The sections of a repository's configuration: each setting with its default and its reason.
+
+The descriptions are what the schema and the reference say, word for word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from policies.cron import parse_cron
+from policies.facts import Role
+from policies.globs import problem_of
+from policies.who import COMMANDS_DEFAULT, floor
+
+# How many entries a list may have. Each is read, matched or drawn on every run, and a person
+# must be able to read the file.
+MAX_ENTRIES = 20
+MAX_GLOBS = 100
+# GitHub's limit of an issue's label.
+MAX_LABEL = 50
+# A command or request longer than this belongs in a file of the repository.
+MAX_TEXT = 4000
+MAX_NAME = 40
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
+# Rules are shown as a check of this name.
+_RESERVED_CHECKS = frozenset({"rules"})
+# git-check-ref-format(1), the rules that a branch's name can break.
+_BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[/-]|[/.]$|(^|/)\.|\.lock(/|$)")
+
+
+class Section(BaseModel):
+    """What every section is: fixed once read, and nothing in it that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _name(value: str) -> str:
+    if len(value) > MAX_NAME or not _NAME.fullmatch(value) or value != value.strip():
+        raise ValueError(
+            f"A name is at most {MAX_NAME} letters, digits, blanks, dots and hyphens, and begins"
+            " with a letter or digit; choose such a name."
+        )
+    return value
+
+
+def _check_name(value: str) -> str:
+    if value.casefold() in _RESERVED_CHECKS:
+        raise ValueError(f"`{value}` is the name of a check of our own; choose another name.")
+    return _name(value)
+
+
+def _line(value: str) -> str:
+    if not value.strip() or "\x00" in value:
+        raise ValueError("This is empty or not text; write what is to be done.")
+    return value
+
+
+def _glob(value: str) -> str:
+    if problem := problem_of(value):
+        raise ValueError(problem)
+    return value
+
+
+def _allowed(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if value == ():
+        raise ValueError("An empty list would allow nothing; add a glob, or leave `allowed` out.")
+    return value
+
+
+def _inside(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or not path.parts or not value.isprintable():
+        raise ValueError("The report is a file inside the repository; write a path relative to it.")
+    return value
+
+
+def _cron(value: str) -> str:
+    parse_cron(value)
+    return value
+
+
+def _timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            "There is no time zone of this name; write it as in `Europe/Berlin` or `UTC`."
+        ) from None
+    return value
+
+
+def _label(value: str) -> str:
+    if not value.strip() or not value.isprintable() or "," in value:
+        raise ValueError("A label is a line of text without commas; write its name.")
+    return value
+
+
+def _branch(value: str) -> str:
+    if _BAD_REF.search(value) or value in {"", "@"}:
+        raise ValueError("Git takes no branch of this name; write the branch's name as git does.")
+    return value
+
+
+def _who(value: Mapping[str, Role]) -> Mapping[str, Role]:
+    for command, role in value.items():
+        if command not in COMMANDS_DEFAULT:
+            known = ", ".join(f"`{name}`" for name in sorted(COMMANDS_DEFAULT))
+            raise ValueError(f"`{command[:MAX_NAME]}` is no command; there are {known}.")
+        if not role.at_least(floor(command)):
+            raise ValueError(
+                f"`{command}` cannot be opened to the role {role}, which strangers may have;"
+                f" ask for {floor(command)} or more."
+            )
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Line = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_line)]
+Glob = Annotated[str, AfterValidator(_glob)]
+
+
+class Agent(Section):
+    """An agent: a program that changes the files in front of it."""
+
+    command: Line = Field(
+        description="The shell command that does the work. It runs in a sandbox, in a copy of"
+        " the repository, with the request on its standard input."
+    )
+
+
+class Check(Section):
+    """A check: a command that says whether a checkpoint is good."""
+
+    name: Annotated[str, AfterValidator(_check_name)] = Field(
+        description="The check's name, as the pull request shows it."
+    )
+    run: Line = Field(
+        description="The shell command. It runs in the sandbox, in the repository's root; it"
+        " passes when it exits with 0."
+    )
+    report: Annotated[str, Field(max_length=200), AfterValidator(_inside)] | None = Field(
+        default=None,
+        description="A file that the command writes, as JUnit XML or SARIF, from which failures"
+        " become annotations on their lines.",
+    )
+    minutes: int = Field(
+        default=10,
+        ge=1,
+        le=360,
+        description="How long the command may take, in minutes. Ten, since people wait for it;"
+        " six hours at most, as a job of GitHub Actions may.",
+    )
+
+
+class Paths(Section):
+    """What agents may change. Globs are written as in `.gitignore`; the last match decides."""
+
+    protected: Annotated[tuple[Glob, ...], Field(max_length=MAX_GLOBS)] = Field(
+        default=(),
+        description="Paths that no agent may change, added to the protected defaults. A glob"
+        " that begins with `!` (in quotes) opens a default instead, as `!uv.lock` does.",
+    )
+    allowed: Annotated[
+        tuple[Glob, ...] | None, Field(max_length=MAX_GLOBS), AfterValidator(_allowed)
+    ] = Field(
+        default=None,
+        description="Where given, agents may change these paths and no others. Left out,"
+        " everything that is not protected may be changed.",
+    )
+
+
+class Commands(Section):
+    """Slash commands: how they are written, and who may give them."""
+
+    aliases: bool = Field(
+        default=True,
+        description="Whether `/approve` and its like work without `/orchestrate` before them in"
+        " the threads of a run. Turn it off where another bot answers to the same words.",
+    )
+    who: Annotated[Mapping[str, Role], AfterValidator(_who)] = Field(
+        default_factory=dict,
+        description="The least role that each command needs, where it is not the default."
+        " Commands that start or steer a run need triage at least, since anybody may read a"
+        " public repository; those that decide need write, as merging on GitHub does.",
+    )
+
+    def least_role(self, command: str) -> Role | None:
+        """Return the role that `command` needs here, None for a command that is not known."""
+        return self.who.get(command, COMMANDS_DEFAULT.get(command))
+
+
+class Approval(Section):
+    """What it takes to merge. Who may approve is the role of `approve` in `commands: who:`."""
+
+    required: int = Field(
+        default=1,
+        ge=1,
+        le=1,
+        description="How many approvals a merge needs. This version takes one.",
+    )
+    requester: Literal["never", "if-alone", "always"] = Field(
+        default="if-alone",
+        description="Whether the one who asked for the change, or an author of it, may approve"
+        " it: never, always, or only where nobody else has the role (so that a repository of"
+        " one person can work).",
+    )
+
+
+class Limits(Section):
+    """Where a run stops and asks."""
+
+    turns: int = Field(
+        default=3,
+        ge=1,
+        le=20,
+        description="How often an agent may try before the run is blocked. Three: one that has"
+        " not come to green checks by then seldom does.",
+    )
+    minutes: int = Field(
+        default=30,
+        ge=1,
+        le=1440,
+        description="How long one turn of an agent may take, in minutes. Half an hour is beyond"
+        " what most need; a day at most.",
+    )
+    files: int = Field(
+        default=300,
+        ge=1,
+        le=10_000,
+        description="How many files one checkpoint may change. More than 300 nobody reads, and"
+        " GitHub's list of a comparison ends there.",
+    )
+    megabytes: int = Field(
+        default=10,
+        ge=1,
+        le=100,
+        description="How much new content one checkpoint may hold, in megabytes (a changed file"
+        " counts whole). Ten, since it stays in the history for ever; GitHub refuses files"
+        " over 100.",
+    )
+    runs_per_issue: int = Field(
+        default=1,
+        ge=1,
+        le=10,
+        description="How many runs may be at work for one issue at a time. One, so that two do"
+        " not do the same work twice.",
+    )
+
+
+class Merge(Section):
+    """How an approved run is merged."""
+
+    method: Literal["merge", "squash", "rebase"] = Field(
+        default="merge",
+        description="GitHub's method. A merge commit by default: it keeps the very commits that"
+        " were checked and approved.",
+    )
+
+
+class Schedule(Section):
+    """A run that starts by the clock."""
+
+    name: Name = Field(description="The schedule's name, unique in the file.")
+    cron: Annotated[str, AfterValidator(_cron)] = Field(
+        description="When, as five fields of crontab(5): minute, hour, day of the month, month,"
+        " day of the week (0 and 7 are Sunday)."
+    )
+    timezone: Annotated[str, AfterValidator(_timezone)] = Field(
+        default="UTC",
+        description="The time zone that the fields are read in, by its IANA name. UTC, which has"
+        " no hour twice and none missing.",
+    )
+    request: Line = Field(description="What is to be done, as one would ask in a comment.")
+    agent: Name | None = Field(
+        default=None, description="The agent that does it; left out, the default agent."
+    )
+
+
+Label = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_label)]
+Branch = Annotated[str, Field(max_length=200), AfterValidator(_branch)]
