@@ -8,13 +8,9 @@ flight is called again, which `advance` is made for.
 from __future__ import annotations
 
 import asyncio
-import logging
-import sqlite3
-import uuid
 from pathlib import Path
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
-from dbos import error as dbos_error
 
 from bot.runs.segments import Segments
 from bot.runs.store import Store

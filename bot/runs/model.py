@@ -103,6 +103,7 @@ class Checkpoint(_Value):
     added: int = 0
     deleted: int = 0
     author: str = ""
+    at: datetime | None = None
 
 
 class Outcome(_Value):
@@ -136,6 +137,7 @@ class Run(_Value):
     repository: Repository
     source: Source
     requester: str
+    email: str = ""
     request: str
     context: str = ""
     title: str = ""
@@ -219,6 +221,7 @@ def new_run(event: Event, repository: Repository) -> Run:
         repository=repository,
         source=source,
         requester=event.actor,
+        email=data.get("email") or f"{event.actor}@users.noreply.github.com",
         request=data["request"],
         context=data.get("context", ""),
         title=data.get("title") or _title(data["request"]),
@@ -382,7 +385,7 @@ def _candidate_refused(run: Run, event: Event) -> dict[str, Any]:
 
 
 def _checkpointed(run: Run, event: Event) -> dict[str, Any]:
-    made = Checkpoint.model_validate(event.data)
+    made = Checkpoint.model_validate({**event.data, "at": event.at})
     if run.last is not None and made.number <= run.last.number:
         return {}
     return {

@@ -41,7 +41,6 @@ class Base:
     sha: str
     tree: str
     config: str
-    repository_head: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +108,8 @@ class Git(Protocol):
     async def adopt(self, run: Run, sha: str) -> None:
         """Move the local branch to a commit that people pushed."""
 
-    async def record(self, run: Run, events: Sequence[Mapping[str, Any]]) -> int:
-        """Append events to the local ledger; return the last sequence number that it holds."""
+    async def record(self, run: Run, events: Sequence[Mapping[str, Any]]) -> None:
+        """Append events to the local ledger; those that it holds already are passed over."""
 
     async def recorded(self, run: Run) -> int:
         """Return the last sequence number in the local ledger; 0 when there is none."""

@@ -53,6 +53,7 @@ def trailers(run: Run, number: int, *, agent: str | None) -> dict[str, tuple[str
         values["Orchestrate-Task"] = (task.id,)
     if agent:
         values["Orchestrate-Agent"] = (agent,)
+    values["Co-authored-by"] = (f"{run.requester} <{run.email}>",)
     return values
 
 

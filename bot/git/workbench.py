@@ -1,0 +1,228 @@
+"""The work of runs on their repositories: what `bot/runs/ports.py` asks of git, put together.
+
+Under the data folder: `mirrors/<repository>.git`, shared by runs, and `runs/<run>/` with the
+disposable `workspace`, the agent's `home` and the `logs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bot.errors import Refused, UserError
+from bot.git import candidate, checkpoint, diff, ledger, mirror, objects, refs, workspace
+from bot.git.checkpoint import Identity
+from bot.git.diff import Comparison
+from bot.git.mirror import Mirror
+from bot.git.push import PushRejected, Update, push
+from bot.git.remote import Remote
+from bot.runs.model import Repository, Run
+from bot.runs.ports import Base, Candidate, HumanWork, Place
+from policies.config import PATH
+from policies.facts import Change
+
+READ_LIMIT = 1024 * 1024
+"""Bytes of a file that the host reads for itself: configurations and manifests are far smaller."""
+
+Address = Callable[[Repository], Awaitable[Remote]]
+"""Says where a repository is fetched from and pushed to, with the token that this takes."""
+
+
+class Workbench:
+    """Fulfils the runs' port to git. `identity` signs the commits."""
+
+    def __init__(self, folder: Path, address: Address, identity: Identity) -> None:
+        self._folder = folder
+        self._address = address
+        self._identity = identity
+        self._record_locks: dict[str, asyncio.Lock] = {}
+
+    # -- the repository
+
+    async def base(self, run: Run, branch: str) -> Base:
+        """Bring the mirror up to date; say what `branch`, or the default branch, is now."""
+        repository = run.repository
+        held = await mirror.ensure(self._path(repository), await self._address(repository))
+        name = branch or repository.default_branch
+        sha = await asyncio.to_thread(refs.tip, held, f"refs/remotes/origin/{name}")
+        if sha is None:
+            raise UserError(f"There is no branch `{name}` in {repository.full_name}.")
+        head = f"refs/remotes/origin/{repository.default_branch}"
+        top = await asyncio.to_thread(refs.tip, held, head) or sha
+        return Base(
+            branch=name,
+            sha=sha,
+            tree=await self.tree(run, sha),
+            config=await asyncio.to_thread(objects.blob_id, held, top, PATH) or "",
+        )
+
+    async def config(self, run: Run, blob: str) -> str:
+        """Read the configuration kept as `blob`; empty when there was none."""
+        if not blob:
+            return ""
+        data = await asyncio.to_thread(objects.read_blob, self._mirror(run), blob, READ_LIMIT)
+        return data.decode("utf-8", "replace")
+
+    async def read(self, run: Run, commit: str, path: str) -> bytes | None:
+        """Read one file of a commit; None when there is none, or it is no file to read."""
+        try:
+            return await asyncio.to_thread(
+                objects.read, self._mirror(run), commit, path, READ_LIMIT
+            )
+        except Refused:
+            return None
+
+    async def paths(self, run: Run, commit: str) -> Sequence[str]:
+        """List the files of a commit."""
+        return await asyncio.to_thread(objects.paths, self._mirror(run), commit)
+
+    async def tree(self, run: Run, commit: str) -> str:
+        """Return the tree of a commit."""
+        return await asyncio.to_thread(objects.tree_of, self._mirror(run), commit)
+
+    async def changes(self, run: Run, old: str, new: str) -> tuple[Change, ...]:
+        """Compare two trees or commits."""
+        return await asyncio.to_thread(diff.changes, self._mirror(run), old, new)
+
+    async def compare(self, run: Run, old: str, new: str, limit: int) -> Comparison:
+        """Compare two trees or commits, with the patch, cut at `limit` bytes."""
+        return await asyncio.to_thread(diff.compare, self._mirror(run), old, new, limit)
+
+    # -- the workspace
+
+    def place(self, run: Run) -> Place:
+        """Say where the run's files are, built or not."""
+        folder = self._folder / "runs" / run.id
+        return Place(folder / "workspace", folder / "home", folder / "logs")
+
+    async def open(self, run: Run, commit: str) -> Place:
+        """Build a fresh workspace with the files of `commit`."""
+        place = self.place(run)
+        await asyncio.to_thread(workspace.remove, place.workspace)
+        for folder in (place.home, place.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        await workspace.create(self._mirror(run), commit, place.workspace, self._index(run))
+        return place
+
+    async def close(self, run: Run) -> None:
+        """Throw the workspace away."""
+        await asyncio.to_thread(workspace.remove, self.place(run).workspace)
+        self._index(run).unlink(missing_ok=True)
+
+    async def snapshot(self, run: Run, parent: str) -> Candidate:
+        """Read from the file system what changed in the workspace since `parent`."""
+        place = self.place(run)
+        found = await candidate.snapshot(
+            self._mirror(run), place.workspace, self._index(run), parent
+        )
+        violations = tuple((each.path, each.reason) for each in found.violations)
+        return Candidate(found.tree, violations)
+
+    # -- the branch
+
+    async def checkpoint(
+        self,
+        run: Run,
+        *,
+        tree: str,
+        message: str,
+        trailers: Mapping[str, Sequence[str]],
+        at: datetime,
+    ) -> str:
+        """Commit `tree` on the run's head and move the local branch there; return the commit."""
+        sha = await asyncio.to_thread(
+            checkpoint.commit,
+            self._mirror(run),
+            tree=tree,
+            parents=[run.head],
+            message=checkpoint.with_trailers(message, trailers),
+            author=self._identity,
+            committer=self._identity,
+            at=at,
+        )
+        await self.adopt(run, sha)
+        return sha
+
+    async def adopt(self, run: Run, sha: str) -> None:
+        """Move the local branch to `sha`."""
+        held, ref = self._mirror(run), f"refs/heads/{run.branch}"
+        now = await asyncio.to_thread(refs.tip, held, ref)
+        await asyncio.to_thread(refs.set_ref, held, ref, sha, now)
+
+    async def push(self, run: Run) -> HumanWork | None:
+        """Publish the head under a lease; when people pushed, leave it and say what they did."""
+        ours = [run.base_sha, *(each.sha for each in run.checkpoints)]
+        expected = ours[-2] if len(ours) > 2 else None
+        for _ in range(3):
+            try:
+                await self._push(run, f"refs/heads/{run.branch}", run.head, expected)
+            except PushRejected as rejected:
+                now = rejected.now.get(f"refs/heads/{run.branch}")
+                if now is not None and now not in ours:
+                    return await self.human_work(run)
+                if now == expected:
+                    raise
+                expected = now
+            else:
+                return None
+        return await self.human_work(run)
+
+    async def human_work(self, run: Run) -> HumanWork | None:
+        """Fetch the branch; say what people added on top of the head, or None."""
+        held = self._mirror(run)
+        await mirror.fetch(held, await self._address(run.repository))
+        tip = await asyncio.to_thread(refs.tip, held, f"refs/remotes/origin/{run.branch}")
+        ours = {run.base_sha, *(each.sha for each in run.checkpoints)}
+        if tip is None or tip in ours:
+            return None
+        added = await asyncio.to_thread(objects.commits_between, held, run.head, tip)
+        authors = tuple(dict.fromkeys(each.author_name for each in added))
+        titles = tuple(each.message.splitlines()[0] for each in added if each.message.strip())
+        return HumanWork(tip, await self.tree(run, tip), authors, titles)
+
+    # -- the ledger
+
+    async def recorded(self, run: Run) -> int:
+        """Return the last sequence number in the local ledger; 0 when there is none."""
+        return await asyncio.to_thread(ledger.last_seq, self._mirror(run), run.id)
+
+    async def record(self, run: Run, events: Sequence[Mapping[str, Any]]) -> None:
+        """Append events to the local ledger; those that it holds already are passed over."""
+        made = [e["data"]["sha"] for e in events if e["type"] == "checkpointed"]
+        async with self._record_locks.setdefault(run.id, asyncio.Lock()):
+            await asyncio.to_thread(
+                ledger.append,
+                self._mirror(run),
+                run.id,
+                events,
+                checkpoints=made,
+                identity=self._identity,
+                at=datetime.now(UTC),
+            )
+
+    async def publish(self, run: Run) -> None:
+        """Push the ledger's ref, apart from the branch."""
+        ref = ledger.ref_of(run.id)
+        new = await asyncio.to_thread(ledger.tip, self._mirror(run), run.id)
+        if new is None:
+            return
+        remote = await self._address(run.repository)
+        there = (await mirror.remote_refs(remote, ref)).get(ref)
+        if there != new:
+            await self._push(run, ref, new, there)
+
+    async def _push(self, run: Run, ref: str, new: str, expected: str | None) -> None:
+        remote = await self._address(run.repository)
+        await push(self._mirror(run), remote, [Update(ref, new, expected)])
+
+    def _mirror(self, run: Run) -> Mirror:
+        return Mirror(self._path(run.repository))
+
+    def _path(self, repository: Repository) -> Path:
+        return self._folder / "mirrors" / f"{repository.id}.git"
+
+    def _index(self, run: Run) -> Path:
+        return self._folder / "runs" / run.id / "index"

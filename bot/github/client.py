@@ -1,0 +1,322 @@
+"""Asking GitHub: App authentication, tokens, time-outs, pace, and errors of ours.
+
+    app = GitHubApp(api_url="https://api.github.com", app_id=1, private_key=pem)
+    session = app.session(repository)
+    await session.post("/repos/acme/widgets/issues/1/comments", {"body": "Hello"})
+
+Nothing is tried again here, but for a token that GitHub no longer knows: whoever writes looks
+first, so the try belongs where the look is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+from githubkit import AppAuthStrategy, GitHub, Response, UnauthAuthStrategy
+from githubkit.cache import MemCacheStrategy
+from githubkit.exception import GitHubException, RequestError
+
+from bot.errors import OperatorError, Refused, TransientError
+from bot.github.answers import Answer, answer_of, moment, ours, text_of
+from bot.github.pacing import SPACING_SECONDS, Pace
+from bot.runs.model import Repository
+
+TIMEOUT_SECONDS = 10.0
+"""GitHub ends its own requests after ten seconds."""
+
+API_VERSION = "2022-11-28"
+"""https://docs.github.com/rest/about-the-rest-api/api-versions"""
+
+TOKEN_MARGIN = timedelta(minutes=5)
+"""A token is renewed so long before its end: a push that begins with it must end with it."""
+
+PAGE = 100
+"""The most that GitHub gives a page."""
+
+PAGES_MAX = 50
+"""Pages read of any list: 5,000 entries; only a runaway thread has more."""
+
+Params = Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a token is for: an installation, one repository of it or all, and for git or not."""
+
+    installation: int
+    repository: int | None = None
+    git: bool = False
+
+    def body(self) -> dict[str, Any]:
+        """Return the request for such a token."""
+        body: dict[str, Any] = {}
+        if self.repository is not None:
+            body["repository_ids"] = [self.repository]
+        if self.git:
+            body["permissions"] = {"contents": "write"}
+        return body
+
+
+class _Shared(httpx.AsyncBaseTransport):
+    """One pool of connections: githubkit makes a client for each request, and closes it."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self._client.send(request, stream=True, follow_redirects=False)
+
+    async def aclose(self) -> None:
+        """Stay open for the next one; `GitHubApp.close` closes the pool."""
+
+
+class GitHubApp:
+    """Our App on one GitHub. Close it when done.
+
+    `api_url` is the API's address (`https://api.github.com`, or `…/api/v3`), `private_key` a PEM;
+    `spacing` is that of writes, in seconds; `transport` replaces the network.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_url: str,
+        app_id: str | int,
+        private_key: str,
+        spacing: float = SPACING_SECONDS,
+        timeout: float = TIMEOUT_SECONDS,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.api_url = api_url.rstrip("/")
+        self._pool = httpx.AsyncClient(transport=transport, timeout=timeout)
+        options: dict[str, Any] = {
+            "base_url": self.api_url,
+            "user_agent": "orchestrate",
+            "timeout": timeout,
+            "async_transport": _Shared(self._pool),
+            # The library's own cache is one for the whole process, whatever the address.
+            "cache_strategy": MemCacheStrategy(),
+            "http_cache": False,
+            "auto_retry": False,
+        }
+        auth = AppAuthStrategy(app_id, private_key)
+        self._app: GitHub[AppAuthStrategy] = GitHub(auth, **options)
+        self._plain: GitHub[UnauthAuthStrategy] = GitHub(**options)
+        self._tokens: dict[Scope, tuple[str, datetime]] = {}
+        self._locks: dict[Scope, asyncio.Lock] = {}
+        self._paces: dict[int, Pace] = {}
+        self._spacing = spacing
+        self._slug = ""
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.aclose()
+
+    @property
+    def web_url(self) -> str:
+        """The address of the pages and of git."""
+        if self.api_url == "https://api.github.com":
+            return "https://github.com"
+        return self.api_url.removesuffix("/api/v3")
+
+    async def login(self) -> str:
+        """Return the login under which the App writes, `slug[bot]`."""
+        if not self._slug:
+            answer = await self.as_app("GET", "/app")
+            self._slug = text_of(answer.map(), "slug")
+        return f"{self._slug}[bot]"
+
+    def session(self, repository: Repository) -> Session:
+        """Act on one repository, with a token that is good for no other."""
+        return Session(self, Scope(repository.installation, repository.id))
+
+    def installation(self, id: int) -> Session:
+        """Act as an installation, where the repository is not known yet."""
+        return Session(self, Scope(id))
+
+    async def git_token(self, repository: Repository) -> str:
+        """Return a token that may read and write this repository's contents, and no more."""
+        return await self.token(Scope(repository.installation, repository.id, git=True))
+
+    def pace(self, installation: int) -> Pace:
+        """Return the pace of an installation."""
+        return self._paces.setdefault(installation, Pace(self._spacing))
+
+    async def as_app(
+        self, method: str, path: str, *, json: Any = None, params: Params | None = None
+    ) -> Answer:
+        """Ask as the App itself; `OperatorError` when GitHub does not take our key."""
+        what = f"{method} {path}"
+        try:
+            return await self._send(self._app, method, path, json, params, {}, None)
+        except Refused as error:
+            if error.status == 401:
+                raise OperatorError(
+                    "GitHub does not accept the App's key: compare ORCHESTRATE_APP_ID and "
+                    f"ORCHESTRATE_PRIVATE_KEY with the App's settings ({what})."
+                ) from error
+            raise
+        except (ValueError, TypeError) as error:
+            raise OperatorError(
+                "ORCHESTRATE_PRIVATE_KEY is no RSA key: paste the whole PEM file of the App."
+            ) from error
+
+    async def token(self, scope: Scope) -> str:
+        """Return a token that is good for a while; of many who ask at once, one fetches it."""
+        async with self._locks.setdefault(scope, asyncio.Lock()):
+            held = self._tokens.get(scope)
+            if held and held[1] - TOKEN_MARGIN > datetime.now(UTC):
+                return held[0]
+            path = f"/app/installations/{scope.installation}/access_tokens"
+            made = (await self.as_app("POST", path, json=scope.body())).map()
+            token, until = text_of(made, "token"), moment(made.get("expires_at"))
+            if not token:
+                raise TransientError("GitHub answered without the token that was asked for.")
+            self._tokens[scope] = (token, until)
+            return token
+
+    def forget(self, scope: Scope, token: str) -> None:
+        """Drop a token that GitHub no longer takes, unless it was renewed since."""
+        held = self._tokens.get(scope)
+        if held and held[0] == token:
+            del self._tokens[scope]
+
+    async def send(
+        self,
+        scope: Scope,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Params | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Ask as an installation; a token that GitHub no longer takes is renewed once."""
+        token = await self.token(scope)
+        try:
+            return await self._send_with(token, scope, method, path, json, params, headers)
+        except Refused as error:
+            if error.status != 401:
+                raise
+            self.forget(scope, token)
+        token = await self.token(scope)
+        return await self._send_with(token, scope, method, path, json, params, headers)
+
+    async def _send_with(
+        self,
+        token: str,
+        scope: Scope,
+        method: str,
+        path: str,
+        json: Any,
+        params: Params | None,
+        headers: Mapping[str, str] | None,
+    ) -> Answer:
+        pace = self.pace(scope.installation)
+        given = {**(headers or {}), "Authorization": f"Bearer {token}"}
+        is_write = method != "GET"
+        async with pace.slot(write=is_write):
+            answer = await self._send(self._plain, method, path, json, params, given, pace)
+        if is_write:
+            pace.fine()
+        return answer
+
+    async def _send(
+        self,
+        github: GitHub[Any],
+        method: str,
+        path: str,
+        json: Any,
+        params: Params | None,
+        headers: Mapping[str, str],
+        pace: Pace | None,
+    ) -> Answer:
+        response: Response[Any]
+        given = {"X-GitHub-Api-Version": API_VERSION, **headers}
+        try:
+            response = await github.arequest(
+                method, path, json=json, params=dict(params or {}), headers=given
+            )
+        except GitHubException as error:
+            raise ours(error, f"{method} {path}", pace) from _cause(error)
+        return answer_of(response)
+
+
+def _cause(error: GitHubException) -> BaseException:
+    return error.exc if isinstance(error, RequestError) else error
+
+
+class Session:
+    """The requests of one scope; each may raise `TransientError` or `Refused`."""
+
+    def __init__(self, app: GitHubApp, scope: Scope) -> None:
+        self._app = app
+        self._scope = scope
+
+    async def get(
+        self, path: str, params: Params | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Read; with `If-None-Match` among the headers the status may be 304."""
+        return await self._app.send(self._scope, "GET", path, params=params, headers=headers)
+
+    async def find(self, path: str, params: Params | None = None) -> dict[str, Any] | None:
+        """Read an object that may be gone: None when it is."""
+        try:
+            return (await self.get(path, params)).map()
+        except Refused as error:
+            if error.status in (404, 410):
+                return None
+            raise
+
+    async def post(self, path: str, json: Any = None) -> Answer:
+        """Create."""
+        return await self._app.send(self._scope, "POST", path, json=json)
+
+    async def patch(self, path: str, json: Any) -> Answer:
+        """Change."""
+        return await self._app.send(self._scope, "PATCH", path, json=json)
+
+    async def put(self, path: str, json: Any = None) -> Answer:
+        """Set, or merge."""
+        return await self._app.send(self._scope, "PUT", path, json=json)
+
+    async def delete(self, path: str) -> Answer:
+        """Remove."""
+        return await self._app.send(self._scope, "DELETE", path)
+
+    async def pages(
+        self, path: str, params: Params | None = None, *, key: str | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Read a list to its end; `key` names it where GitHub wraps it in an object."""
+        for page in range(1, PAGES_MAX + 1):
+            answer = await self.get(path, {**(params or {}), "per_page": PAGE, "page": page})
+            for each in answer.maps(key):
+                yield each
+            if 'rel="next"' not in answer.headers.get("link", ""):
+                return
+
+    async def mark_ready(self, node: str) -> None:
+        """Make a draft an ordinary pull request: the one thing that REST cannot do."""
+        query = (
+            "mutation($id: ID!) { markPullRequestReadyForReview(input: {pullRequestId: $id})"
+            " { pullRequest { isDraft } } }"
+        )
+        json = {"query": query, "variables": {"id": node}}
+        answer = await self._app.send(self._scope, "POST", self._graphql, json=json)
+        errors = answer.map().get("errors")
+        if errors:
+            first = errors[0] if isinstance(errors, list) else {}
+            message = text_of(first, "message") if isinstance(first, dict) else ""
+            raise Refused(f"GitHub refused to mark the draft ready: {message}", status=422)
+
+    @property
+    def _graphql(self) -> str:
+        base = self._app.api_url
+        if base.endswith("/api/v3"):
+            return f"{base.removesuffix('/v3')}/graphql"
+        return f"{base}/graphql"

@@ -1,0 +1,102 @@
+"""How a request becomes a run, or the next turn of one, whichever way it was made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bot.errors import UserError
+from bot.events import Event, Type
+from bot.router import Desk, Order, Spoken
+from bot.runs.model import Run, run_id
+from bot.runs.model import Source as Source
+from bot.runs.transitions import State
+from policies.config import Config
+from policies.facts import Role
+
+
+async def start_run(
+    desk: Desk, spoken: Spoken, config: Config, source: Source, data: dict[str, Any]
+) -> None:
+    """Start the run that `source` causes; doing it again finds the same run.
+
+    `data` holds the request and its options. Raises `UserError` when the agent is not known or
+    the issue has as many runs as it may have.
+    """
+    repository, issue = spoken.repository, spoken.conversation.number
+    # Looked at now, so that a wrong name is answered at once and not by a blocked run.
+    agent = desk.choose_agent(data.get("agent") or "", config)
+    going_on = await desk.store.going_on(repository.id, issue)
+    if any(run.id == run_id(repository.id, source) for run in going_on):
+        return
+    if len(going_on) >= config.limits.runs_per_issue:
+        raise UserError(_busy(going_on[0]))
+    data = {
+        **data,
+        "source": source.model_dump(),
+        "agent": agent,
+        "issue": issue,
+        "context": await _context(desk, spoken, config),
+    }
+    event = Event(
+        id=spoken.cause, at=desk.clock(), actor=spoken.login, type=Type.REQUESTED, data=data
+    )
+    await desk.store.create(repository, event)
+
+
+async def ask_for_changes(desk: Desk, order: Order, run: Run, text: str) -> None:
+    """Give a run its next turn, with what a person asks of it."""
+    agent = order.command.options.get("agent")
+    await order.record(
+        desk,
+        run,
+        Type.CHANGES_ASKED,
+        {
+            "text": text,
+            "turns": order.config.limits.turns,
+            "agent": desk.choose_agent(agent, order.config) if agent else None,
+        },
+    )
+
+
+async def ask_for_tree(desk: Desk, order: Order, *, kind: str, title: str, tree: str) -> None:
+    """Ask for a new commit on top of the head that has exactly `tree`."""
+    run = order.required_run()
+    at = desk.clock()
+    data = {"kind": kind, "title": title, "tree": tree, "at": at.isoformat()}
+    data["by"] = order.person.login
+
+    def decide(now: Run) -> list[Event]:
+        same_head(run, now)
+        if tree == now.tree:
+            raise UserError("The files are like that already, so there is nothing to do.")
+        return [order.event(desk, Type.ROLLBACK_ASKED, data)]
+
+    await desk.store.append(run.id, decide)
+
+
+def same_head(seen: Run, now: Run) -> None:
+    """Raise `UserError` when the head is another than the one that was looked at."""
+    if now.head != seen.head:
+        raise UserError(f"The head became `{now.head[:7]}` just now; look at it first.")
+
+
+def _busy(run: Run) -> str:
+    if run.state is State.AWAITING_REVIEW and run.pull_request:
+        return (
+            f"Run `{run.id}` waits for review in #{run.pull_request}; "
+            "ask for changes there, or `/cancel` it first."
+        )
+    state = run.state.value.replace("_", " ")
+    return f"This issue has a run already, `{run.id}`, which is {state}; `/cancel` ends it."
+
+
+async def _context(desk: Desk, spoken: Spoken, config: Config) -> str:
+    """Return the issue's text, if its author may speak to agents here."""
+    here = spoken.conversation
+    if not here.body.strip() or not here.author:
+        return ""
+    least = config.commands.least_role("orchestrate") or Role.WRITE
+    role = await desk.threads.role(spoken.repository, here.author)
+    if role is None or not role.at_least(least):
+        return ""
+    return f"{here.title}\n\n{here.body}"

@@ -1,0 +1,270 @@
+"""From what arrives to who handles it.
+
+The router reads an arrival, finds the commands in it, asks the policy whether the person may give
+them, and calls the handler of that name. Every way to steer a run (comment, review, label, button,
+command line) becomes an `Order` and passes the same rule, which fails closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+import structlog
+
+from bot.commands import Command, Misuse, Usage, parse
+from bot.errors import ConfigError, UserError
+from bot.events import Event, Type
+from bot.payloads import Arrival, CommentCreated, Where
+from bot.runs.model import Repository, Run
+from bot.runs.ports import Clock
+from bot.runs.store import Store
+from bot.runs.transitions import TERMINAL
+from bot.threads import Threads
+from policies.commands import may_command
+from policies.config import Config
+from policies.facts import CommandFacts, Person
+
+log = structlog.get_logger()
+
+How = Literal["command", "review", "button", "cli"]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The issue or pull request in which an order was given, as it stood then."""
+
+    number: int
+    title: str = ""
+    body: str = ""
+    author: str = ""
+    is_pull: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What a person said, before anybody asked what it means.
+
+    `cause` names it for ever; `seen` is the commit that the person had in front of them, where
+    GitHub says so; `comment` and `review_comment` are what is reacted to.
+    """
+
+    cause: str
+    login: str
+    at: datetime
+    how: How
+    repository: Repository
+    conversation: Conversation
+    url: str = ""
+    seen: str = ""
+    comment: int | None = None
+    review_comment: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command that somebody may give, with what its handler needs to know."""
+
+    command: Command
+    spoken: Spoken
+    person: Person
+    config: Config
+    run: Run | None
+
+    @property
+    def cause(self) -> str:
+        """Name the order for ever: the same cause is obeyed once."""
+        return f"{self.spoken.cause}:{self.command.line}"
+
+    def required_run(self) -> Run:
+        """Return the run that the order is about; `UserError` when there is none."""
+        if self.run is None:
+            raise UserError(
+                "There is no run in this conversation; "
+                "`/orchestrate REQUEST` on an issue starts one."
+            )
+        return self.run
+
+    def event(self, desk: Desk, kind: Type, data: dict[str, Any]) -> Event:
+        """Make the event that obeys this order."""
+        by = self.person.login
+        return Event(id=self.cause, at=desk.clock(), actor=by, type=kind, data=data)
+
+    async def record(self, desk: Desk, run: Run, kind: Type, data: dict[str, Any]) -> None:
+        """Let `kind` happen to a run; `UserError` when it cannot in the run's state."""
+        event = self.event(desk, kind, data)
+        await desk.store.append(run.id, lambda _: [event])
+
+
+class Repositories(Protocol):
+    """What handlers ask of the repositories themselves."""
+
+    async def policy(self, repository: Repository) -> Config:
+        """Read the configuration on the default branch now; `ConfigError` when it is wrong."""
+
+    async def differences(self, run: Run, old: str, new: str) -> str:
+        """Describe in Markdown what changed between two commits of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every handler is given. `bot` is the App's own login."""
+
+    threads: Threads
+    store: Store
+    repositories: Repositories
+    choose_agent: Callable[[str, Config], str]
+    clock: Clock
+    bot: str
+    usages: Sequence[Usage] = ()
+
+
+Handle = Callable[[Desk, Order], Awaitable[str | None]]
+"""Obeys an order; returns what is to be answered beside the run's status comment, if anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A slash command: how it is written, and who obeys it."""
+
+    usage: Usage
+    handle: Handle
+
+
+On = Callable[["Router", Arrival], Awaitable[None]]
+"""Takes in an arrival that is no comment."""
+
+
+@dataclass(slots=True)
+class Router:
+    """Brings arrivals to their handlers; `events` maps the type of an arrival to who takes it."""
+
+    desk: Desk
+    features: Mapping[str, Feature]
+    events: Mapping[type[Arrival], On] = field(default_factory=dict)
+
+    async def take(self, arrival: Arrival) -> None:
+        """Take in one arrival. `TransientError` asks for it to be brought again."""
+        handler = self.events.get(type(arrival))
+        if handler is not None:
+            await handler(self, arrival)
+
+    async def hear(self, spoken: Spoken, text: str) -> None:
+        """Obey the commands in what a person said."""
+        found = parse(text, self.desk.usages)
+        if not found:
+            return
+        run = await self.run_of(spoken)
+        config = await self.policy(spoken.repository)
+        meant = [each for each in found if self._is_meant(each, run, config)]
+        if not meant:
+            return
+        await self._acknowledge(spoken)
+        for each in meant:
+            await self._answer(spoken, each, run, config)
+            run = await self.run_of(spoken)
+
+    async def order(self, spoken: Spoken, command: Command) -> None:
+        """Obey one command that needs no parsing: a button, a review, a label."""
+        config = await self.policy(spoken.repository)
+        await self._answer(spoken, command, await self.run_of(spoken), config)
+
+    async def run_of(self, spoken: Spoken) -> Run | None:
+        """Find the run of a conversation: the one that goes on, else the newest."""
+        runs = await self.desk.store.of_thread(spoken.repository.id, spoken.conversation.number)
+        going_on = [run for run in runs if run.state not in TERMINAL]
+        return next(iter(going_on or runs), None)
+
+    async def policy(self, repository: Repository) -> Config:
+        """Read the repository's configuration; the safe defaults while it is wrong."""
+        try:
+            return await self.desk.repositories.policy(repository)
+        except ConfigError as error:
+            log.info("configuration is wrong", repository=repository.id, error=str(error))
+            return Config()
+
+    def _is_meant(self, found: Command | Misuse, run: Run | None, config: Config) -> bool:
+        """A bare verb is ours only in a conversation that belongs to a run."""
+        return not found.bare or (run is not None and config.commands.aliases)
+
+    async def _acknowledge(self, spoken: Spoken) -> None:
+        if spoken.comment is not None or spoken.review_comment is not None:
+            await self.desk.threads.react(
+                spoken.repository,
+                comment=spoken.comment,
+                review_comment=spoken.review_comment,
+            )
+
+    async def _answer(
+        self, spoken: Spoken, found: Command | Misuse, run: Run | None, config: Config
+    ) -> None:
+        cause = f"{spoken.cause}:{found.line}"
+        if run is not None and await self.desk.store.has(run.id, cause):
+            return
+        try:
+            if isinstance(found, Misuse):
+                raise UserError(found.sentence)
+            said = await self.obey(spoken, found, run, config)
+        except UserError as refusal:
+            log.info("command refused", command=found.verb, cause=cause)
+            said = f"@{spoken.login}: {refusal}"
+        if said:
+            await self.desk.threads.reply(
+                spoken.repository, spoken.conversation.number, f"reply:{cause}", said,
+                since=spoken.at,
+            )  # fmt: skip
+
+    async def obey(
+        self, spoken: Spoken, command: Command, run: Run | None, config: Config
+    ) -> str | None:
+        """Obey a command if the person may give it; `UserError` says why not."""
+        role = await self.desk.threads.role(spoken.repository, spoken.login)
+        person = Person(login=spoken.login, role=role)
+        facts = CommandFacts(
+            command=command.verb,
+            person=person,
+            requester=run.requester if run else None,
+            others_can_approve=True,
+        )
+        verdict = may_command(facts, config)
+        if not verdict.allowed:
+            raise UserError(verdict.reason)
+        order = Order(command, spoken, person, config, run)
+        return await self.features[command.verb].handle(self.desk, order)
+
+
+def repository_of(where: Where) -> Repository:
+    """Make a repository from what an arrival says of it."""
+    return Repository(
+        id=where.repository,
+        owner=where.owner,
+        name=where.name,
+        installation=where.installation,
+        default_branch=where.default_branch,
+        url=where.clone_url,
+    )
+
+
+async def on_comment(router: Router, arrival: Arrival) -> None:
+    """Hear a comment on an issue or a pull request; bots command nothing."""
+    if not isinstance(arrival, CommentCreated) or arrival.author_is_bot:
+        return
+    spoken = Spoken(
+        cause=f"comment:{arrival.comment}",
+        login=arrival.author,
+        at=arrival.created_at,
+        how="command",
+        repository=repository_of(arrival.where),
+        conversation=Conversation(
+            arrival.number,
+            arrival.issue_title,
+            arrival.issue_body,
+            arrival.issue_author,
+            arrival.is_pull,
+        ),
+        url=arrival.url,
+        comment=arrival.comment,
+    )
+    await router.hear(spoken, arrival.body)

@@ -1,0 +1,138 @@
+"""Keeps what is shown in step with what runs are: one drawer an installation.
+
+A changed run is dirty until it has been drawn as it is; several changes in between are one
+drawing. There is no other queue of effects, so whatever a crash or an outage kept from being
+shown is shown afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import structlog
+
+from bot.errors import OrchestrateError, TransientError
+from bot.events import ORCHESTRATE, Event, Type
+from bot.runs.model import Run
+from bot.runs.ports import Clock, Forge, Git
+from bot.runs.recorder import Recorder
+from bot.runs.store import Store
+
+log = structlog.get_logger()
+
+COALESCE_SECONDS = 0.05
+"""How long a drawer waits for more changes before it draws."""
+
+SWEEP_SECONDS = 30.0
+"""How often it looks for runs that were left dirty: by a refusal, or by another process."""
+
+BACK_OFF_MAX_SECONDS = 600.0
+"""The longest wait after repeated failures, unless GitHub names a longer one."""
+
+
+class Reconciler:
+    """Draws dirty runs. `start` begins, `settled` waits until nothing is left to draw."""
+
+    def __init__(self, store: Store, git: Git, forge: Forge, clock: Clock) -> None:
+        self._store = store
+        self._git = git
+        self._forge = forge
+        self._clock = clock
+        self._recorder = Recorder(store, git)
+        self._dirty: dict[int, dict[str, None]] = {}
+        self._wake: dict[int, asyncio.Event] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._failures: dict[str, int] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+        self._end_listening = lambda: None
+
+    async def start(self) -> None:
+        """Draw what is dirty now, and whatever changes from now on."""
+        self._end_listening = self._store.listen(
+            lambda run: self._mark(run.id, run.repository.installation)
+        )
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def stop(self) -> None:
+        """Stop drawing; what is dirty stays so until the next start."""
+        self._end_listening()
+        tasks = [*self._tasks.values(), *([self._sweeper] if self._sweeper else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def settled(self) -> None:
+        """Wait until every run is drawn as it is."""
+        while await self._store.dirty():
+            await asyncio.sleep(0.02)
+
+    async def _sweep(self) -> None:
+        while True:
+            for run_id, installation in await self._store.dirty():
+                self._mark(run_id, installation)
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    def _mark(self, run_id: str, installation: int) -> None:
+        self._dirty.setdefault(installation, {})[run_id] = None
+        self._wake.setdefault(installation, asyncio.Event()).set()
+        if installation not in self._tasks:
+            self._tasks[installation] = asyncio.create_task(self._draw_all(installation))
+
+    async def _draw_all(self, installation: int) -> None:
+        dirty, wake = self._dirty[installation], self._wake[installation]
+        while True:
+            await wake.wait()
+            await asyncio.sleep(COALESCE_SECONDS)
+            wake.clear()
+            while dirty:
+                run_id = next(iter(dirty))
+                del dirty[run_id]
+                await self._draw_safely(run_id)
+
+    async def _draw_safely(self, run_id: str) -> None:
+        try:
+            await self._draw(run_id)
+            self._failures.pop(run_id, None)
+        except TransientError as error:
+            await self._later(run_id, error, error.retry_after)
+        except OrchestrateError as error:
+            await self._later(run_id, error, None)
+        except Exception:
+            # The boundary: one run that cannot be drawn must not keep the others from it.
+            log.exception("drawing broke", run=run_id)
+
+    async def _later(self, run_id: str, error: Exception, asked: float | None) -> None:
+        """Wait as GitHub asks, which holds for its whole installation; then draw again."""
+        failures = self._failures[run_id] = self._failures.get(run_id, 0) + 1
+        log.warning("not drawn", run=run_id, error=str(error), failures=failures)
+        back_off = min(2.0 ** (failures - 1), BACK_OFF_MAX_SECONDS)
+        if asked:
+            await asyncio.sleep(asked)
+        run = await self._store.load(run_id)
+        loop = asyncio.get_running_loop()
+        loop.call_later(0 if asked else back_off, self._mark, run_id, run.repository.installation)
+
+    async def _draw(self, run_id: str) -> None:
+        run, mark = await self._store.to_draw(run_id)
+        run = await self._forge.refresh(run)
+        await self._recorder.record(run)
+        results = await self._store.results(run_id, run.head)
+        number = await self._forge.show(run, results)
+        if number is not None and run.pull_request is None:
+            await self._opened(run, number)
+        if not run.active:
+            with contextlib.suppress(OrchestrateError):
+                await self._recorder.publish(run)
+        await self._store.drawn(run_id, mark)
+
+    async def _opened(self, run: Run, number: int) -> None:
+        event = Event(
+            id=f"pull-request:{number}",
+            at=self._clock(),
+            actor=ORCHESTRATE,
+            type=Type.PULL_REQUEST_OPENED,
+            data={"number": number},
+        )
+        await self._store.append(run.id, lambda _: [event])

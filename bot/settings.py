@@ -1,0 +1,135 @@
+"""The settings of a server: `ORCHESTRATE_*`, read once, each with its default and its reason."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from bot.errors import OperatorError
+
+
+def _data_dir() -> Path:
+    return Path.home() / ".local" / "share" / "orchestrate"
+
+
+def _tools() -> tuple[Path, ...]:
+    """The Python that the bot was made with, where jobs could not see it otherwise."""
+    base = Path(sys.base_prefix)
+    return () if base.is_relative_to("/usr") else (base,)
+
+
+class Settings(BaseSettings):
+    """What whoever runs the server decides."""
+
+    model_config = SettingsConfigDict(env_prefix="ORCHESTRATE_", extra="ignore", frozen=True)
+
+    data_dir: Path = Field(
+        default_factory=_data_dir,
+        description="The folder for the database, the mirrors and the logs.",
+    )
+    database_url: str = Field(
+        default="",
+        description="The database; without it a SQLite file in the data folder.",
+    )
+    github_api_url: str = Field(
+        default="https://api.github.com",
+        description="GitHub's REST address; a GitHub Enterprise Server's ends in /api/v3.",
+    )
+    app_id: str = Field(default="", description="The number of the GitHub App.")
+    private_key: SecretStr = Field(
+        default=SecretStr(""), description="The App's private key, in PEM form."
+    )
+    private_key_file: Path | None = Field(
+        default=None, description="A file with the App's private key, in place of the key itself."
+    )
+    webhook_secret: SecretStr = Field(
+        default=SecretStr(""), description="The secret that GitHub signs webhooks with."
+    )
+    host: str = Field(default="127.0.0.1", description="The address that the server listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="The port it listens on.")
+    public_url: str = Field(
+        default="", description="Where people reach this server, for links from GitHub."
+    )
+    sandbox: Literal["bubblewrap", "none"] = Field(
+        default="bubblewrap",
+        description=(
+            "How agents and checks are contained; `none` runs them as this server's own user, "
+            "with all that it may read."
+        ),
+    )
+    tools: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default_factory=_tools,
+        description=(
+            "Folders outside /usr with programs for agents and checks, separated by colons; "
+            "the sandbox shows them read-only and puts their bin/ on the path."
+        ),
+    )
+    agents: dict[str, str] = Field(
+        default_factory=dict,
+        description='Commands by agent name, as JSON: {"ruff": "ruff check --fix"}.',
+    )
+    agent: str = Field(
+        default="", description="The agent of runs that name none, unless the repository does."
+    )
+    workers: int = Field(
+        default=4,
+        ge=1,
+        le=1000,
+        description="Runs worked on at once: twice a small machine's cores.",
+    )
+    output_megabytes: int = Field(
+        default=20, ge=1, description="Output of one turn or check that is kept, in MB."
+    )
+    reconcile_minutes: float = Field(
+        default=5.0, gt=0, description="How often lost webhooks are looked for, in minutes."
+    )
+    write_spacing_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        description="Pause between writes to GitHub once a burst is used up, as GitHub asks for.",
+    )
+
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part for part in value.split(":") if part] if isinstance(value, str) else value
+
+    @property
+    def database(self) -> str:
+        """The database's address, with the default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'orchestrate.db'}"
+
+    def pem(self) -> str:
+        """Return the App's private key; `OperatorError` says what to set when there is none."""
+        if self.private_key_file is not None:
+            try:
+                return self.private_key_file.read_text()
+            except OSError as error:
+                raise OperatorError(
+                    f"ORCHESTRATE_PRIVATE_KEY_FILE cannot be read: {error.strerror}."
+                ) from error
+        # A key in an environment variable often has its line ends written out.
+        return self.private_key.get_secret_value().replace("\\n", "\n")
+
+    def missing(self) -> list[str]:
+        """Name the variables without which there is no GitHub App."""
+        wanted = {
+            "ORCHESTRATE_APP_ID": self.app_id,
+            "ORCHESTRATE_PRIVATE_KEY or ORCHESTRATE_PRIVATE_KEY_FILE": self.pem(),
+            "ORCHESTRATE_WEBHOOK_SECRET": self.webhook_secret.get_secret_value(),
+        }
+        return [name for name, value in wanted.items() if not value]
+
+
+def load(**given: Any) -> Settings:
+    """Read the settings; `OperatorError` names the first variable that is wrong."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "ORCHESTRATE_" + "_".join(str(part) for part in first["loc"][:1]).upper()
+        raise OperatorError(f"{name} is wrong: {first['msg']}.") from error

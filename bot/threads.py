@@ -1,0 +1,190 @@
+"""What is read of GitHub, and asked of it, in our own words.
+
+Handlers and recovery are given a `Threads`; `bot/github/threads.py` fulfils it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from bot.runs.model import Repository
+from policies.facts import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """An issue, or the conversation of a pull request. `state` is open or closed."""
+
+    number: int
+    title: str
+    body: str
+    author: str
+    author_is_bot: bool
+    is_pull: bool
+    state: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """A pull request.
+
+    `head_repository` is None when the fork was deleted; `merge_sha` is empty until it is merged.
+    """
+
+    number: int
+    head_sha: str
+    head_ref: str
+    head_repository: int | None
+    base_ref: str
+    state: str
+    merged: bool
+    merge_sha: str
+    draft: bool
+    author: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A comment in a conversation; `number` is that of its issue or pull request."""
+
+    id: int
+    body: str
+    author: str
+    created_at: datetime
+    updated_at: datetime
+    author_is_bot: bool = False
+    number: int = 0
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewComment:
+    """A comment on a line of a pull request; `line` is None where it is outdated or on a file."""
+
+    id: int
+    path: str
+    line: int | None
+    body: str
+    author: str
+    in_reply_to: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySummary:
+    """One try of GitHub to deliver a webhook; a redelivery has the same `guid`."""
+
+    id: int
+    guid: str
+    event: str
+    status_code: int
+    delivered_at: datetime
+    redelivery: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The App on an account."""
+
+    id: int
+    account: str
+    suspended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What moved in a repository since it was last looked at.
+
+    `etag` and `seen` are what the next look is given. `threads` are the numbers of the issues and
+    pull requests that were touched; `comments` those written or edited since, the oldest first.
+    """
+
+    changed: bool
+    etag: str | None
+    seen: datetime
+    threads: tuple[int, ...] = ()
+    comments: tuple[Comment, ...] = ()
+
+
+class Threads(Protocol):
+    """What people write and see on GitHub. Every call may raise `TransientError` or `Refused`."""
+
+    async def role(self, repository: Repository, login: str) -> Role | None:
+        """Say what a person may do there; `TransientError` when GitHub does not say."""
+
+    async def others_with(
+        self, repository: Repository, role: Role, excluding: Collection[str]
+    ) -> bool:
+        """Say whether any person but those of `excluding` has at least that role."""
+
+    async def react(
+        self,
+        repository: Repository,
+        *,
+        comment: int | None = None,
+        review_comment: int | None = None,
+        issue: int | None = None,
+        content: str = "eyes",
+    ) -> None:
+        """React to one comment or issue; again does nothing more."""
+
+    async def reply(
+        self, repository: Repository, number: int, marker: str, text: str, *, since: datetime
+    ) -> None:
+        """Comment once for each `marker`; `since` bounds where an earlier one is looked for."""
+
+    async def answer(
+        self, repository: Repository, pull: int, review_comment: int, marker: str, text: str
+    ) -> None:
+        """Answer in a review's thread, once for each `marker`."""
+
+    async def issue(self, repository: Repository, number: int) -> Issue:
+        """Read an issue or a pull request's conversation."""
+
+    async def pull(self, repository: Repository, number: int) -> Pull:
+        """Read a pull request."""
+
+    async def comment(self, repository: Repository, id: int) -> Comment | None:
+        """Read a comment as it is now; None when it was deleted."""
+
+    async def review_comments(
+        self, repository: Repository, pull: int, review: int
+    ) -> list[ReviewComment]:
+        """Read the line comments of one review."""
+
+    async def repository(self, id: int, installation: int) -> Repository:
+        """Read a repository by its number: its present name, default branch and address."""
+
+    async def repository_named(self, owner: str, name: str, installation: int) -> Repository:
+        """Read a repository by its name."""
+
+    async def find_issue(self, repository: Repository, marker: str) -> int | None:
+        """Find the issue that we opened with `marker`."""
+
+    async def open_issue(self, repository: Repository, title: str, body: str, marker: str) -> int:
+        """Open the issue of `marker`, or return the one that is there."""
+
+    async def edit_issue(
+        self, repository: Repository, number: int, *, title: str | None = None, body: str
+    ) -> None:
+        """Change an issue of ours; the body keeps its marker when it is given with it."""
+
+    async def installations(self) -> list[Installation]:
+        """List where the App is installed."""
+
+    async def installation_repositories(self, installation: int) -> list[Repository]:
+        """List the repositories that an installation may see."""
+
+    async def deliveries(self, since: datetime) -> list[DeliverySummary]:
+        """List GitHub's tries to deliver webhooks since then, the newest first."""
+
+    async def redeliver(self, id: int) -> None:
+        """Ask GitHub to deliver once more."""
+
+    async def changed_since(
+        self, repository: Repository, etag: str | None, since: datetime
+    ) -> Changes:
+        """Say what moved in a repository: one conditional request when nothing did."""

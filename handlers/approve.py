@@ -1,0 +1,83 @@
+"""`/approve` decides: it starts an approved plan, or merges the head that was shown.
+
+    /approve
+    /approve 1a2b3c4
+
+An approving review counts the same. An approval is for one head: with a SHA for that one, without
+for the head at the time of the comment. Whoever asked for the run, and whoever wrote commits of it,
+does not count, unless the configuration says so or nobody else could approve.
+"""
+
+from __future__ import annotations
+
+from bot.commands import Usage
+from bot.errors import UserError
+from bot.events import Event, Type
+from bot.requests import same_head
+from bot.router import Desk, Feature, Order
+from bot.runs.model import Run
+from bot.runs.transitions import State
+from policies.approval import may_approve
+from policies.facts import ApprovalFacts, Role
+
+
+async def handle(desk: Desk, order: Order) -> str | None:
+    """Record the approval of a plan or of the present head."""
+    run = order.required_run()
+    reason = await _allowed(desk, order, run)
+
+    def decide(now: Run) -> list[Event]:
+        same_head(run, now)
+        data = {"sha": now.head, "tree": now.tree, "how": order.spoken.how, "reason": reason}
+        return [order.event(desk, Type.APPROVED, data)]
+
+    await desk.store.append(run.id, decide)
+    return None
+
+
+async def _allowed(desk: Desk, order: Order, run: Run) -> str:
+    seen = order.command.argument() or order.spoken.seen
+    if not seen and run.state is State.AWAITING_REVIEW:
+        _not_before_the_head(order, run)
+    facts = ApprovalFacts(
+        person=order.person,
+        requester=run.requester,
+        co_authors=tuple(c.author for c in run.checkpoints if c.kind == "human"),
+        others_can=await _others_can(desk, order, run),
+        seen_sha=seen or None,
+        head_sha=run.head,
+    )
+    verdict = may_approve(facts, order.config)
+    if not verdict.allowed:
+        raise UserError(verdict.reason)
+    return verdict.reason
+
+
+def _not_before_the_head(order: Order, run: Run) -> None:
+    """Refuse a bare approval that was written before the head was there to be seen."""
+    made = run.last.at if run.last else None
+    # GitHub's times are whole seconds, so ours are rounded down before they are compared.
+    if made is not None and order.spoken.at < made.replace(microsecond=0):
+        raise UserError(
+            f"The head became `{run.head[:7]}` after you wrote that; look at it, then "
+            "`/approve` again."
+        )
+
+
+async def _others_can(desk: Desk, order: Order, run: Run) -> bool:
+    """Ask GitHub only where the answer decides: when the requester approves."""
+    if order.person.login.lower() != run.requester.lower():
+        return True
+    least = order.config.commands.least_role("approve") or Role.MAINTAIN
+    return await desk.threads.others_with(order.spoken.repository, least, {run.requester})
+
+
+FEATURE = Feature(
+    Usage(
+        "approve",
+        "approves the plan, or the head that was shown, which is then merged",
+        arguments=("[SHA]",),
+        examples=("/approve", "/approve 1a2b3c4"),
+    ),
+    handle,
+)

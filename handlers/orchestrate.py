@@ -1,0 +1,71 @@
+"""`/orchestrate REQUEST` on an issue starts a run; on a run's pull request it is the next turn.
+
+    /orchestrate add rate limiting to the API
+    /orchestrate "rename --fast to --quick" --agent claude --minutes 20
+
+The lines below the command, up to the next one, belong to the request. `--plan` shows the plan and
+waits for `/approve` before an agent works.
+"""
+
+from __future__ import annotations
+
+from bot.commands import Option, Usage
+from bot.errors import UserError
+from bot.requests import Source, ask_for_changes, start_run
+from bot.router import Desk, Feature, Order
+from bot.runs.transitions import TERMINAL
+
+MINUTES_MAX = 24 * 60
+"""The longest that a turn may be asked to take: a day."""
+
+
+async def handle(desk: Desk, order: Order) -> str | None:
+    """Start a run, or give the run of this pull request its next turn."""
+    run, spoken = order.run, order.spoken
+    if run and spoken.conversation.number == run.pull_request and run.state not in TERMINAL:
+        await ask_for_changes(desk, order, run, _request(order))
+        return None
+    if spoken.conversation.is_pull:
+        raise UserError("This pull request belongs to no run; give the request on an issue.")
+    options = order.command.options
+    data = {
+        "request": _request(order),
+        "agent": options.get("agent"),
+        "base": options.get("base"),
+        "minutes": _minutes(options.get("minutes")),
+        "plan": "plan" in options,
+    }
+    kind = "cli" if spoken.how == "cli" else "comment"
+    source = Source(kind=kind, key=order.cause, url=spoken.url)
+    await start_run(desk, spoken, order.config, source, data)
+    return None
+
+
+def _request(order: Order) -> str:
+    """Return what was asked: the rest of the line, and the lines below it."""
+    return "\n\n".join(p for p in (order.command.text, order.command.detail) if p)
+
+
+def _minutes(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= MINUTES_MAX:
+        raise UserError(f"`--minutes` takes a whole number from 1 to {MINUTES_MAX}.")
+    return int(text)
+
+
+FEATURE = Feature(
+    Usage(
+        "orchestrate",
+        "starts a run from an issue; on a run's pull request, asks for the next turn",
+        text="REQUEST",
+        options=(
+            Option("agent", "A"),
+            Option("base", "B"),
+            Option("minutes", "N"),
+            Option("plan"),
+        ),
+        examples=("/orchestrate add rate limiting to the API", "/orchestrate fix #12 --plan"),
+    ),
+    handle,
+)
