@@ -23,6 +23,9 @@ PATHS_MAX = 1_000
 """Changed paths kept of a push: enough to see whether the configuration is among them; a push of
 more says `paths_cut`, and is looked at in git instead."""
 
+COMMITS_MAX = 2_048
+"""Commits that GitHub lists of one push."""
+
 GHOST = "ghost"
 """GitHub shows the author of a deleted account under this name, and may send null for it."""
 
@@ -287,6 +290,10 @@ _ARRIVALS: Mapping[tuple[str, str], type[Arrival]] = {
 }
 
 
+EVENTS = frozenset(event for event, _action in _ARRIVALS)
+"""The names of the events that we act on."""
+
+
 def decode(body: bytes) -> Payload:
     """Read a webhook's body: a JSON object in UTF-8.
 
@@ -319,18 +326,18 @@ def parse(event: str, body: bytes) -> Arrival | None:
     return _read(kind, event, payload) if kind else None
 
 
-def thread_of(payload: Payload) -> tuple[int, int] | None:
-    """Return (repository, issue or pull request number): things of one thread are done in order.
+def thread_of(payload: Payload) -> str:
+    """Name what a payload belongs to: what has the same name is obeyed in order of arrival.
 
-    The number is 0 for what belongs to the whole repository; None where there is no repository.
+    That is the issue or pull request, else the repository, else the installation.
     """
     repository = _number(payload.get("repository"), "id")
     if not repository:
-        return None
+        return f"installation/{_number(payload.get('installation'), 'id')}"
     for name in ("issue", "pull_request"):
         if number := _number(payload.get(name), "number"):
-            return repository, number
-    return repository, 0
+            return f"{repository}/{number}"
+    return f"{repository}"
 
 
 def _number(value: object, key: str) -> int:
@@ -380,13 +387,8 @@ def _paths(payload: Payload) -> dict[str, Any]:
             paths = commit.get(kind) if isinstance(commit, Mapping) else None
             found.update((path, None) for path in paths or () if isinstance(path, str))
     kept = tuple(found)[:PATHS_MAX]
-    # GitHub lists no more than 2,048 commits, and no paths for a branch that began elsewhere.
     cut = len(found) > PATHS_MAX or (isinstance(commits, list) and len(commits) >= COMMITS_MAX)
     return {"paths": kept, "paths_cut": cut}
-
-
-COMMITS_MAX = 2_048
-"""Commits that GitHub lists of one push."""
 
 
 def _old_owner(payload: Payload) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 from bot.errors import UserError
 from bot.events import Event, Type
 from bot.router import Desk, Order, Spoken
-from bot.runs.model import Run, run_id
-from bot.runs.model import Source as Source
+from bot.runs.model import Repository, Run, Source, run_id
 from bot.runs.transitions import State
 from policies.config import Config
 from policies.facts import Role
@@ -46,12 +45,14 @@ async def start_run(
 async def ask_for_changes(desk: Desk, order: Order, run: Run, text: str) -> None:
     """Give a run its next turn, with what a person asks of it."""
     agent = order.command.options.get("agent")
+    threads = order.command.options.get("threads", "")
     await order.record(
         desk,
         run,
         Type.CHANGES_ASKED,
         {
             "text": text,
+            "threads": [int(each) for each in threads.split(",") if each],
             "turns": order.config.limits.turns,
             "agent": desk.choose_agent(agent, order.config) if agent else None,
         },
@@ -80,6 +81,13 @@ def same_head(seen: Run, now: Run) -> None:
         raise UserError(f"The head became `{now.head[:7]}` just now; look at it first.")
 
 
+async def speaks(desk: Desk, repository: Repository, login: str, config: Config) -> bool:
+    """Say whether agents may read what a person wrote: those who may command them, no others."""
+    least = config.commands.least_role("orchestrate") or Role.WRITE
+    role = await desk.threads.role(repository, login)
+    return role is not None and role.at_least(least)
+
+
 def _busy(run: Run) -> str:
     if run.state is State.AWAITING_REVIEW and run.pull_request:
         return (
@@ -95,8 +103,6 @@ async def _context(desk: Desk, spoken: Spoken, config: Config) -> str:
     here = spoken.conversation
     if not here.body.strip() or not here.author:
         return ""
-    least = config.commands.least_role("orchestrate") or Role.WRITE
-    role = await desk.threads.role(spoken.repository, here.author)
-    if role is None or not role.at_least(least):
+    if not await speaks(desk, spoken.repository, here.author, config):
         return ""
     return f"{here.title}\n\n{here.body}"

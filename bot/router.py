@@ -17,7 +17,7 @@ import structlog
 from bot.commands import Command, Misuse, Usage, parse
 from bot.errors import ConfigError, UserError
 from bot.events import Event, Type
-from bot.payloads import Arrival, CommentCreated, Where
+from bot.payloads import Arrival, Where
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Clock
 from bot.runs.store import Store
@@ -47,8 +47,9 @@ class Conversation:
 class Spoken:
     """What a person said, before anybody asked what it means.
 
-    `cause` names it for ever; `seen` is the commit that the person had in front of them, where
-    GitHub says so; `comment` and `review_comment` are what is reacted to.
+    `cause` names it for ever; `seen` is the commit that the person had in front of them, and
+    `place` the file and line, where GitHub says so; `comment` and `review_comment` are what is
+    reacted to.
     """
 
     cause: str
@@ -59,6 +60,7 @@ class Spoken:
     conversation: Conversation
     url: str = ""
     seen: str = ""
+    place: str = ""
     comment: int | None = None
     review_comment: int | None = None
 
@@ -103,6 +105,9 @@ class Repositories(Protocol):
 
     async def policy(self, repository: Repository) -> Config:
         """Read the configuration on the default branch now; `ConfigError` when it is wrong."""
+
+    async def learn_schedules(self, repository: Repository) -> None:
+        """Keep the schedules that the configuration on the default branch names now."""
 
     async def differences(self, run: Run, old: str, new: str) -> str:
         """Describe in Markdown what changed between two commits of a run."""
@@ -166,10 +171,13 @@ class Router:
             await self._answer(spoken, each, run, config)
             run = await self.run_of(spoken)
 
-    async def order(self, spoken: Spoken, command: Command) -> None:
-        """Obey one command that needs no parsing: a button, a review, a label."""
+    async def order(self, spoken: Spoken, command: Command, handle: Handle | None = None) -> None:
+        """Obey one command that needs no parsing: a button, a review, or a label.
+
+        `handle` takes the place of the command's own handler; the permission is the command's.
+        """
         config = await self.policy(spoken.repository)
-        await self._answer(spoken, command, await self.run_of(spoken), config)
+        await self._answer(spoken, command, await self.run_of(spoken), config, handle)
 
     async def run_of(self, spoken: Spoken) -> Run | None:
         """Find the run of a conversation: the one that goes on, else the newest."""
@@ -198,7 +206,12 @@ class Router:
             )
 
     async def _answer(
-        self, spoken: Spoken, found: Command | Misuse, run: Run | None, config: Config
+        self,
+        spoken: Spoken,
+        found: Command | Misuse,
+        run: Run | None,
+        config: Config,
+        handle: Handle | None = None,
     ) -> None:
         cause = f"{spoken.cause}:{found.line}"
         if run is not None and await self.desk.store.has(run.id, cause):
@@ -206,7 +219,7 @@ class Router:
         try:
             if isinstance(found, Misuse):
                 raise UserError(found.sentence)
-            said = await self.obey(spoken, found, run, config)
+            said = await self.obey(spoken, found, run, config, handle)
         except UserError as refusal:
             log.info("command refused", command=found.verb, cause=cause)
             said = f"@{spoken.login}: {refusal}"
@@ -217,7 +230,12 @@ class Router:
             )  # fmt: skip
 
     async def obey(
-        self, spoken: Spoken, command: Command, run: Run | None, config: Config
+        self,
+        spoken: Spoken,
+        command: Command,
+        run: Run | None,
+        config: Config,
+        handle: Handle | None = None,
     ) -> str | None:
         """Obey a command if the person may give it; `UserError` says why not."""
         role = await self.desk.threads.role(spoken.repository, spoken.login)
@@ -232,7 +250,8 @@ class Router:
         if not verdict.allowed:
             raise UserError(verdict.reason)
         order = Order(command, spoken, person, config, run)
-        return await self.features[command.verb].handle(self.desk, order)
+        handle = handle or self.features[command.verb].handle
+        return await handle(self.desk, order)
 
 
 def repository_of(where: Where) -> Repository:
@@ -245,26 +264,3 @@ def repository_of(where: Where) -> Repository:
         default_branch=where.default_branch,
         url=where.clone_url,
     )
-
-
-async def on_comment(router: Router, arrival: Arrival) -> None:
-    """Hear a comment on an issue or a pull request; bots command nothing."""
-    if not isinstance(arrival, CommentCreated) or arrival.author_is_bot:
-        return
-    spoken = Spoken(
-        cause=f"comment:{arrival.comment}",
-        login=arrival.author,
-        at=arrival.created_at,
-        how="command",
-        repository=repository_of(arrival.where),
-        conversation=Conversation(
-            arrival.number,
-            arrival.issue_title,
-            arrival.issue_body,
-            arrival.issue_author,
-            arrival.is_pull,
-        ),
-        url=arrival.url,
-        comment=arrival.comment,
-    )
-    await router.hear(spoken, arrival.body)

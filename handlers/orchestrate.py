@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from bot.commands import Option, Usage
 from bot.errors import UserError
-from bot.requests import Source, ask_for_changes, start_run
+from bot.requests import ask_for_changes, start_run
 from bot.router import Desk, Feature, Order
+from bot.runs.model import Source
 from bot.runs.transitions import TERMINAL
 
 MINUTES_MAX = 24 * 60
@@ -42,8 +43,9 @@ async def handle(desk: Desk, order: Order) -> str | None:
 
 
 def _request(order: Order) -> str:
-    """Return what was asked: the rest of the line, and the lines below it."""
-    return "\n\n".join(p for p in (order.command.text, order.command.detail) if p)
+    """Return what was asked: the rest of the line, the lines below it, and where."""
+    place = f"(Asked at {order.spoken.place}.)" if order.spoken.place else ""
+    return "\n\n".join(p for p in (order.command.text, order.command.detail, place) if p)
 
 
 def _minutes(text: str | None) -> int | None:

@@ -22,6 +22,14 @@ MESSAGE_LENGTH = 300
 """Characters of GitHub's own words in an error: a sentence, not a page."""
 
 
+class Refusal(Refused):
+    """GitHub said no; `message` is what it said, without the request."""
+
+    def __init__(self, what: str, status: int, message: str) -> None:
+        super().__init__(f"GitHub refused {what} ({status}): {message}", status=status)
+        self.message = message
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A status, the JSON (None where there is none) and the headers, in lower case."""
@@ -82,7 +90,7 @@ def _failed(response: Response[Any], what: str, pace: Pace | None) -> Orchestrat
             return TransientError(f"GitHub limits how often it is asked: {what}.", retry_after=wait)
     if status >= 500 or status == 408:
         return TransientError(f"GitHub answered {status} to {what}.")
-    return Refused(f"GitHub refused {what} ({status}): {message}", status=status)
+    return Refusal(what, status, message)
 
 
 def _limit(response: Response[Any], message: str, pace: Pace | None) -> float | None:

@@ -22,7 +22,7 @@ from githubkit.cache import MemCacheStrategy
 from githubkit.exception import GitHubException, RequestError
 
 from bot.errors import OperatorError, Refused, TransientError
-from bot.github.answers import Answer, answer_of, moment, ours, text_of
+from bot.github.answers import Answer, Refusal, answer_of, moment, ours, text_of
 from bot.github.pacing import SPACING_SECONDS, Pace
 from bot.runs.model import Repository
 
@@ -312,7 +312,7 @@ class Session:
         if errors:
             first = errors[0] if isinstance(errors, list) else {}
             message = text_of(first, "message") if isinstance(first, dict) else ""
-            raise Refused(f"GitHub refused to mark the draft ready: {message}", status=422)
+            raise Refusal("to mark the draft ready", 422, message or "it gave no reason.")
 
     @property
     def _graphql(self) -> str:

@@ -29,7 +29,7 @@ QUOTE_LENGTH = 4_000
 _LIVE = re.compile(
     r"(?P<code>(?<!`)(?P<ticks>`+)(?!`)(?:(?!\n\n).)+?(?<!`)(?P=ticks)(?!`))"
     r"|(?P<at>@)|(?P<hash>#)|(?P<link>://|(?<=www)\.)|(?P<gh>(?<=GH)-)"
-    r"|(?P<html>[<>&])|(?P<sign>[\\`*_{}\[\]()!~|$:])",
+    r"|(?P<html>[<>&])|(?P<sign>[\\`*_\[\]~|])",
     re.IGNORECASE | re.DOTALL,
 )
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}

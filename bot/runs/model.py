@@ -126,6 +126,13 @@ class Approval(_Value):
     reason: str = ""
 
 
+class Answer(_Value):
+    """A review's thread, by its first comment, and the commit that answered it, if one did."""
+
+    comment: int
+    sha: str = ""
+
+
 class Run(_Value):
     """One request carried out.
 
@@ -170,7 +177,7 @@ class Run(_Value):
     turn_open: bool = False
     candidate: dict[str, Any] = Field(default_factory=dict)
     instructions: tuple[str, ...] = ()
-    answers: tuple[int, ...] = ()
+    answers: tuple[Answer, ...] = ()
     restore: dict[str, Any] = Field(default_factory=dict)
     foreign: str = ""
     checkpoints: tuple[Checkpoint, ...] = ()
@@ -291,7 +298,7 @@ def trigger_of(run: Run, event: Event) -> Trigger | None:
         case Type.PLANNED:
             return Trigger.PLAN_NEEDS_APPROVAL if data["approval"] else Trigger.PLAN_READY
         case Type.TURN_ENDED:
-            return _turn(data)
+            return _turn(run, data)
         case Type.CHECKPOINTED:
             return _CHECKPOINTS[data["kind"]]
         case Type.CHECKED:
@@ -316,10 +323,12 @@ def _tasks_left(run: Run) -> bool:
     return bool(left.ready())
 
 
-def _turn(data: dict[str, Any]) -> Trigger:
+def _turn(run: Run, data: dict[str, Any]) -> Trigger:
     """Work that a stopped or failed turn left behind is judged like any other, then kept."""
     changed = bool(data.get("tree"))
     match data["outcome"]:
+        case "ended" if not changed and run.source.kind == "schedule" and not run.checkpoints:
+            return Trigger.NOTHING_TO_DO
         case "ended":
             return Trigger.TURN_ENDED if changed else Trigger.NOTHING_CHANGED
         case "failed":
@@ -397,8 +406,16 @@ def _checkpointed(run: Run, event: Event) -> dict[str, Any]:
         "reason": run.candidate.get("reason", ""),
         "next_step": run.candidate.get("next_step", ""),
         "foreign": "" if made.kind == "human" else run.foreign,
-        "instructions": () if made.kind == "agent" else run.instructions,
+        **(_answered(run, made) if made.kind == "agent" else {}),
     }
+
+
+def _answered(run: Run, made: Checkpoint) -> dict[str, Any]:
+    """What was asked is done with an agent's whole turn; a turn cut short leaves it open."""
+    answers = tuple(
+        each if each.sha else Answer(comment=each.comment, sha=made.sha) for each in run.answers
+    )
+    return {"instructions": (), "answers": answers}
 
 
 def _checked(run: Run, event: Event) -> dict[str, Any]:
@@ -414,6 +431,10 @@ def _checked(run: Run, event: Event) -> dict[str, Any]:
 def _changes_asked(run: Run, event: Event) -> dict[str, Any]:
     return {
         "instructions": (*run.instructions, event.data["text"]),
+        "answers": (
+            *run.answers,
+            *(Answer(comment=each) for each in event.data.get("threads", ())),
+        ),
         "agent": event.data.get("agent") or run.agent,
         "turn_limit": run.turns + event.data["turns"],
         "plan": run.plan if run.next_task() else _one_more(run),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import structlog
 
@@ -45,7 +46,7 @@ class Reconciler:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._failures: dict[str, int] = {}
         self._sweeper: asyncio.Task[None] | None = None
-        self._end_listening = lambda: None
+        self._end_listening: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         """Draw what is dirty now, and whatever changes from now on."""
@@ -65,7 +66,7 @@ class Reconciler:
 
     async def settled(self) -> None:
         """Wait until every run is drawn as it is."""
-        while await self._store.dirty():
+        while await self._store.dirty():  # noqa: ASYNC110  another process may draw as well
             await asyncio.sleep(0.02)
 
     async def _sweep(self) -> None:

@@ -115,6 +115,12 @@ class Store:
         query = _runs().where(runs.c.repository == repository, runs.c.state.not_in(TERMINAL))
         return await self._select(query.order_by(runs.c.created_at))
 
+    async def scheduled(self, repository: int, limit: int) -> list[Run]:
+        """Return the newest runs of a repository that a schedule started."""
+        query = _runs().where(runs.c.repository == repository, runs.c.issue.is_(None))
+        newest = query.order_by(runs.c.created_at.desc()).limit(limit)
+        return [run for run in await self._select(newest) if run.source.kind == "schedule"]
+
     async def of_branch(self, repository: int, branch: str) -> Run | None:
         """Return the run that owns a branch, if there is one."""
         found = [run for run in await self.of_repository(repository) if run.branch == branch]

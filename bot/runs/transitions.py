@@ -67,6 +67,7 @@ class Trigger(StrEnum):
     TURN_FAILED = "agent failed, or a limit was reached"
     CANDIDATE_REFUSED = "candidate refused"
     NOTHING_CHANGED = "nothing changed"
+    NOTHING_TO_DO = "a scheduled run found nothing to do"
     CHECKPOINTED = "checkpoint made"
     CHECKPOINTED_HALFWAY = "checkpoint made of an interrupted turn"
     CHECKPOINTED_PARTLY = "checkpoint made of a failed turn"
@@ -138,6 +139,7 @@ _TABLE: dict[tuple[State, Trigger], Row] = {
     (_S.RUNNING, _T.TURN_FAILED): _BLOCKED,
     (_S.RUNNING, _T.CANDIDATE_REFUSED): _BLOCKED,
     (_S.RUNNING, _T.NOTHING_CHANGED): _BLOCKED,
+    (_S.RUNNING, _T.NOTHING_TO_DO): Row(_S.DONE),
     (_S.RUNNING, _T.REFUSED): _BLOCKED,
     (_S.RUNNING, _T.CHECKPOINTED): Row(_S.VALIDATING, _W.CHECK),
     (_S.RUNNING, _T.CHECKPOINTED_HALFWAY): Row(_S.RUNNING, _W.TURN),
@@ -182,7 +184,7 @@ OUTCOMES = frozenset(
     {
         *(_T.STARTED, _T.STARTED_WITH_PLAN, _T.PLAN_READY, _T.PLAN_NEEDS_APPROVAL),
         *(_T.TURN_ENDED, _T.TURN_INTERRUPTED, _T.TURN_CAME_TO_NOTHING, _T.TURN_FAILED),
-        *(_T.NOTHING_CHANGED, _T.CANDIDATE_REFUSED, _T.RESTORED),
+        *(_T.NOTHING_CHANGED, _T.NOTHING_TO_DO, _T.CANDIDATE_REFUSED, _T.RESTORED),
         *(_T.CHECKPOINTED, _T.CHECKPOINTED_HALFWAY, _T.CHECKPOINTED_PARTLY),
         *(_T.GREEN, _T.GREEN_TASKS_LEFT, _T.RED, _T.RED_NO_TURNS),
         *(_T.REFUSED, _T.FAILED, _T.HUMAN_PUSHED, _T.MERGED),

@@ -1,0 +1,217 @@
+"""The status comment: what a run is now, and what to do next.
+
+The first line is what people read; nothing in it changes unless the run does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from bot.github.checks import check_name, is_pending
+from bot.github.markup import cut_body, prose
+from bot.runs.model import Checkpoint, Run
+from bot.runs.transitions import TERMINAL, State
+from policies.verdict import code, counted
+
+CHECKPOINTS = 20
+"""Checkpoints listed; the branch has them all."""
+
+VIOLATIONS = 10
+"""Refusals listed: enough to see what kind they are."""
+
+_ORCHESTRATE = ("/orchestrate REQUEST", "asks for changes: the agent's next turn")
+_RESUME = ("/resume [--agent NAME]", "goes on")
+_CANCEL = ("/cancel", "ends the run; the branch stays")
+_ROLLBACK = ("/rollback N", "restores checkpoint N, as a new commit; `base` is the beginning")
+_UNDO = ("/undo", "takes the last step back")
+_DIFF = ("/diff", "shows what changed")
+_RETRY = ("/retry [CHECK]", "runs the checks again")
+_PAUSE = ("/pause", "stops it, and keeps what is done")
+
+_COMMANDS: Mapping[State, tuple[tuple[str, str], ...]] = MappingProxyType(
+    {
+        State.QUEUED: (_CANCEL,),
+        State.PLANNING: (_PAUSE, _CANCEL),
+        State.AWAITING_APPROVAL: (
+            ("/approve", "starts the work"),
+            ("/reject WHY", "asks for another plan"),
+            _CANCEL,
+        ),
+        State.RUNNING: (_PAUSE, _CANCEL),
+        State.VALIDATING: (_PAUSE, _CANCEL),
+        State.AWAITING_REVIEW: (
+            ("/approve", "merges exactly the commit shown"),
+            _ORCHESTRATE,
+            _ROLLBACK,
+            _UNDO,
+            _DIFF,
+            _RETRY,
+            _CANCEL,
+        ),
+        State.PAUSED: (_RESUME, _CANCEL),
+        State.BLOCKED: (_RESUME, _ORCHESTRATE, _RETRY, _ROLLBACK, _UNDO, _CANCEL),
+        State.FAILED: (_RESUME, _CANCEL),
+    }
+)
+
+
+def marker(run: Run) -> str:
+    """Give the marker by which the status comment and the pull request are found again."""
+    return f"<!-- orchestrate:run:{run.id} -->"
+
+
+def status_comment(run: Run, results: Sequence[Mapping[str, Any]], links: Mapping[str, str]) -> str:
+    """Write the comment; `links` has the addresses of check runs by their names."""
+    parts = [
+        f"{marker(run)}\n{headline(run)}",
+        _refused(run),
+        checkpoint_list(run),
+        _checks(run, results, links),
+        _origin(run),
+        _commands(run),
+    ]
+    return cut_body("\n\n".join(part for part in parts if part) + "\n")
+
+
+def headline(run: Run) -> str:
+    """Say in plain words where the run stands and what to do next."""
+    head, pull = code(run.head[:7]), pull_name(run)
+    match run.state:
+        case State.QUEUED:
+            return "**Queued:** it begins as soon as there is room."
+        case State.PLANNING:
+            return "**Planning:** the plan is being written."
+        case State.AWAITING_APPROVAL:
+            return (
+                "**The plan waits for approval:** `/approve` starts the work, "
+                "`/reject WHY` asks for another plan."
+            )
+        case State.RUNNING:
+            return f"**Working:** {_turn(run)}."
+        case State.VALIDATING:
+            return f"**Checking** {_checkpoint_name(run)}."
+        case State.AWAITING_REVIEW:
+            return f"**Ready for review{pull}.** `/approve` merges exactly {head}."
+        case State.MERGING:
+            return f"**Merging** {head} into {code(run.base)}{_approved(run)}."
+        case State.DONE:
+            return f"**Done{pull}:** merged into {code(run.base)}{_landed(run)}{_approved(run)}."
+        case State.CANCELLED:
+            return f"**Cancelled.** {_why(run, 'What was done stays on its branch.')}"
+        case State.PAUSED:
+            return f"**Paused.** {_why(run, '`/resume` goes on, `/cancel` ends it.')}"
+        case State.BLOCKED:
+            return f"**Blocked.** {_why(run, '`/resume` gives the agent another turn.')}"
+        case State.FAILED:
+            return f"**Failed, by our fault.** {_why(run, '`/resume` tries again.')}"
+
+
+def checkpoint_list(run: Run) -> str:
+    """List the checkpoints, the newest last, each with what it did."""
+    shown = run.checkpoints[-CHECKPOINTS:]
+    lines = [_checkpoint(run, each) for each in shown]
+    left = len(run.checkpoints) - len(shown)
+    if left:
+        lines.insert(0, f"{counted(left, 'earlier checkpoint')}, then:\n")
+    return "\n".join(lines)
+
+
+def pull_name(run: Run) -> str:
+    """Name the pull request in passing: `: #3`, or nothing before there is one."""
+    return f": #{run.pull_request}" if run.pull_request else ""
+
+
+def page(run: Run) -> str:
+    """Return the address of the repository's page; empty when it is not known."""
+    url = run.repository.url
+    return url.removesuffix(".git") if url.startswith(("https://", "http://")) else ""
+
+
+def commit(run: Run, sha: str) -> str:
+    """Show a commit, with a link where there is an address."""
+    short = code(sha[:7])
+    return f"[{short}]({page(run)}/commit/{sha})" if page(run) and sha.isalnum() else short
+
+
+def mark(conclusion: str | None) -> str:
+    """Return the sign for a conclusion."""
+    signs = {None: "○", "success": "✓", "neutral": "–", "skipped": "–", "cancelled": "–"}
+    return signs.get(conclusion, "✗")
+
+
+def _why(run: Run, otherwise: str) -> str:
+    parts = [prose(run.reason, 1_000), prose(run.next_step, 500)]
+    return " ".join(part for part in parts if part) or otherwise
+
+
+def _turn(run: Run) -> str:
+    number = run.turns if run.turn_open or not run.turns else run.turns + 1
+    red = [code(each.name) for each in run.outcomes if each.conclusion != "success"]
+    on = f" on what {', '.join(red[:5])} found" if red and run.checked == run.head else ""
+    return (
+        f"turn {max(number, 1)} of at most {max(run.turn_limit, number)}, by {code(run.agent)}{on}"
+    )
+
+
+def _checkpoint_name(run: Run) -> str:
+    if run.last is None or run.head != run.last.sha:
+        return commit(run, run.head)
+    return f"checkpoint {run.last.number} ({commit(run, run.head)})"
+
+
+def _approved(run: Run) -> str:
+    approval = run.approved_head()
+    return f", approved by {code(approval.by)}" if approval else ""
+
+
+def _landed(run: Run) -> str:
+    return f" as {commit(run, run.merge_sha)}" if run.merge_sha else ""
+
+
+def _refused(run: Run) -> str:
+    if not run.refused:
+        return ""
+    shown = [f"- {code(line.strip())}" for line in run.refused[:VIOLATIONS]]
+    left = len(run.refused) - len(shown)
+    more = [f"- and {left} more"] if left else []
+    return "\n".join(
+        ["The rules refused what the turn left, so it was not committed:", *shown, *more]
+    )
+
+
+def _checkpoint(run: Run, made: Checkpoint) -> str:
+    size = f"{counted(made.files, 'file')}, +{made.added} −{made.deleted}"
+    by = f", by {code(made.author)}" if made.kind == "human" and made.author else ""
+    return f"{made.number}. {commit(run, made.sha)} {prose(made.title, 100)} ({size}{by})"
+
+
+def _checks(run: Run, results: Sequence[Mapping[str, Any]], links: Mapping[str, str]) -> str:
+    if not results or run.last is None:
+        return ""
+    lines = [_check(run, each, links) for each in results]
+    return f"Checks on {commit(run, run.head)}:\n" + "\n".join(lines)
+
+
+def _check(run: Run, result: Mapping[str, Any], links: Mapping[str, str]) -> str:
+    name = str(result["name"])
+    running = is_pending(run, result)
+    shown = code(name)
+    link = links.get(check_name(name), "")
+    label = f"[{shown}]({link})" if link else shown
+    told = "runs" if running else prose(str(result.get("summary") or result["conclusion"]), 200)
+    return f"- {mark(None if running else result['conclusion'])} {label}: {told}"
+
+
+def _origin(run: Run) -> str:
+    agent = f", done by {code(run.agent)}" if run.agent else ""
+    where = f" on {code(run.branch)}" if run.branch and run.head != run.base_sha else ""
+    return f"Asked by {code(run.requester)}{agent}{where}. Run {code(run.id)}."
+
+
+def _commands(run: Run) -> str:
+    if run.state in TERMINAL or run.state not in _COMMANDS:
+        return ""
+    lines = "\n".join(f"- `{name}` {does}" for name, does in _COMMANDS[run.state])
+    return f"<details><summary>Commands</summary>\n\n{lines}\n\n</details>"

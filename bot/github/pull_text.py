@@ -1,0 +1,101 @@
+"""The pull request of a run: its title, and a body that carries the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bot.github.checks import is_pending
+from bot.github.comment import checkpoint_list, commit, mark, marker
+from bot.github.markup import cut_body, plain, prose, quote
+from bot.github.shown import PullRequest
+from bot.runs.model import Run
+from bot.runs.transitions import State
+from policies.verdict import code
+
+TITLE_LIMIT = 256
+"""Characters of a pull request's title."""
+
+TASKS = 50
+"""Tasks listed; a plan of more is read in the record."""
+
+READY = frozenset({State.AWAITING_REVIEW, State.MERGING, State.DONE})
+"""States in which the pull request is no draft."""
+
+
+def pull_request(
+    run: Run, results: Sequence[Mapping[str, Any]], *, drafts: bool = True
+) -> PullRequest | None:
+    """Give the pull request that should stand; None before the first checkpoint.
+
+    Without `drafts` the repository knows none, and the body says what is not ready.
+    """
+    if not run.checkpoints or not run.branch or not run.base:
+        return None
+    return PullRequest(
+        title=plain(run.title, TITLE_LIMIT) or f"Run {run.id}",
+        body=_body(run, results, drafts),
+        head=run.branch,
+        base=run.base,
+        ready=run.state in READY,
+        is_open=run.state is not State.CANCELLED,
+    )
+
+
+def _body(run: Run, results: Sequence[Mapping[str, Any]], drafts: bool) -> str:
+    parts = [
+        f"{marker(run)}\n{_asked(run)}",
+        quote(run.request),
+        _not_ready(run, drafts),
+        f"Closes #{run.issue}" if run.issue and run.source.kind in ("comment", "label") else "",
+        f"### Plan\n\n{_plan(run)}" if run.plan.tasks else "",
+        f"### Checkpoints\n\n{checkpoint_list(run)}",
+        f"### Evidence\n\n{_evidence(run, results)}",
+        f"### How to decide\n\n{_decide(run)}",
+    ]
+    return cut_body("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _asked(run: Run) -> str:
+    where = f" in #{run.issue}" if run.issue else ""
+    return f"Asked by {code(run.requester)}{where}, done by {code(run.agent)}; run {code(run.id)}."
+
+
+def _not_ready(run: Run, drafts: bool) -> str:
+    if drafts or run.state in READY:
+        return ""
+    return (
+        "**Not ready for review.** This repository has no draft pull requests, so this one "
+        "says it here."
+    )
+
+
+def _plan(run: Run) -> str:
+    tasks = run.plan.tasks[:TASKS]
+    return "\n".join(f"- [{'x' if t.done else ' '}] {prose(t.title, 200)}" for t in tasks)
+
+
+def _evidence(run: Run, results: Sequence[Mapping[str, Any]]) -> str:
+    shown = [each for each in results if not is_pending(run, each)]
+    if not shown:
+        return f"The checks on {commit(run, run.head)} are not over."
+    lines = [_result(each) for each in shown]
+    return f"On {commit(run, run.head)}, by itself:\n\n" + "\n".join(lines)
+
+
+def _result(result: Mapping[str, Any]) -> str:
+    conclusion = str(result["conclusion"])
+    summary = prose(str(result.get("summary") or ""), 300)
+    told = f"**{prose(conclusion, 40)}**{f': {summary}' if summary else ''}"
+    return f"- {mark(conclusion)} {code(str(result['name']))} {told}"
+
+
+def _decide(run: Run) -> str:
+    head = run.head[:12]
+    return (
+        f"- `/approve {head}` or an approving review merges exactly {code(head)}; a later push "
+        "voids it.\n"
+        "- `/orchestrate REQUEST`, or a review that asks for changes, is the agent's next turn.\n"
+        "- `/rollback N` restores a checkpoint, `/undo` takes the last step back, `/diff` shows "
+        "what changed, `/cancel` ends the run."
+    )

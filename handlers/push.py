@@ -1,0 +1,79 @@
+"""A push: somebody's commits on a run's branch, or a new configuration on the default branch.
+
+While a run waits for review, commits of people become a checkpoint of theirs and are checked. At
+any other time their push pauses the run, and `/resume` takes the commits in. Nothing of theirs is
+overwritten: the bot pushes only onto what it pushed itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bot.errors import UserError
+from bot.events import Event, Type
+from bot.payloads import PullChanged, Pushed
+from bot.router import Desk, Router, repository_of
+from bot.runs.model import Run
+from policies.config import PATH
+
+NOTHING = "0" * 40
+
+
+async def on_push(router: Router, arrival: Pushed) -> None:
+    """Take a push in; those of the bot itself say nothing new."""
+    desk, repository = router.desk, repository_of(arrival.where)
+    if arrival.branch == repository.default_branch:
+        if arrival.paths_cut or PATH in arrival.paths:
+            await desk.repositories.learn_schedules(repository)
+        return
+    if arrival.branch is None or arrival.sender == desk.bot or arrival.after == NOTHING:
+        return
+    run = await desk.store.of_branch(repository.id, arrival.branch)
+    if run is not None:
+        await pushed(desk, run, arrival.after, f"@{arrival.sender}")
+
+
+async def on_pull(router: Router, arrival: PullChanged) -> None:
+    """Take in that a run's pull request was closed, or merged by hand."""
+    desk, repository = router.desk, repository_of(arrival.where)
+    if arrival.sender == desk.bot or arrival.action != "closed":
+        return
+    runs = await desk.store.of_thread(repository.id, arrival.number)
+    for run in runs:
+        if run.pull_request == arrival.number:
+            # The order of deliveries is not the order of events: ask how things stand now.
+            pull = await desk.threads.pull(repository, arrival.number)
+            await closed(
+                desk, run, pull.state, pull.merge_sha if pull.merged else "", arrival.sender
+            )
+
+
+async def pushed(desk: Desk, run: Run, after: str, who: str) -> None:
+    """Record that somebody pushed `after` to a run's branch."""
+    if after in {run.base_sha, run.foreign, *(each.sha for each in run.checkpoints)}:
+        return
+    data: dict[str, Any] = {"before": run.head, "after": after, "who": who}
+    await _record(desk, run, f"push:{after}", who.removeprefix("@"), Type.HUMAN_PUSHED, data)
+
+
+async def closed(desk: Desk, run: Run, state: str, merge_sha: str, who: str) -> None:
+    """Record that a run's pull request was merged by hand, or closed."""
+    cause = f"closed:{run.pull_request}"
+    if merge_sha:
+        await _record(desk, run, cause, who, Type.MERGED, {"sha": merge_sha, "by_hand": True})
+    elif state == "closed":
+        data = {
+            "reason": f"@{who} closed the pull request.",
+            "next_step": "`/orchestrate REQUEST` on the issue starts a new run.",
+        }
+        await _record(desk, run, cause, who, Type.CANCELLED, data)
+
+
+async def _record(
+    desk: Desk, run: Run, cause: str, who: str, kind: Type, data: dict[str, Any]
+) -> None:
+    event = Event(id=cause, at=desk.clock(), actor=who, type=kind, data=data)
+    try:
+        await desk.store.append(run.id, lambda _: [event])
+    except UserError:
+        return  # The run has ended: what happens to its branch is no longer its matter.
