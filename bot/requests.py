@@ -84,7 +84,7 @@ def same_head(seen: Run, now: Run) -> None:
 async def speaks(desk: Desk, repository: Repository, login: str, config: Config) -> bool:
     """Say whether agents may read what a person wrote: those who may command them, no others."""
     least = config.commands.least_role("orchestrate") or Role.WRITE
-    role = await desk.threads.role(repository, login)
+    role = await desk.people.role(repository, login)
     return role is not None and role.at_least(least)
 
 

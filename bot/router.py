@@ -22,7 +22,7 @@ from bot.runs.model import Repository, Run
 from bot.runs.ports import Clock
 from bot.runs.store import Store
 from bot.runs.transitions import TERMINAL
-from bot.threads import Threads
+from bot.threads import People, Threads
 from policies.commands import may_command
 from policies.config import Config
 from policies.facts import CommandFacts, Person
@@ -117,6 +117,7 @@ class Repositories(Protocol):
 class Desk:
     """What every handler is given. `bot` is the App's own login."""
 
+    people: People
     threads: Threads
     store: Store
     repositories: Repositories
@@ -238,7 +239,7 @@ class Router:
         handle: Handle | None = None,
     ) -> str | None:
         """Obey a command if the person may give it; `UserError` says why not."""
-        role = await self.desk.threads.role(spoken.repository, spoken.login)
+        role = await self.desk.people.role(spoken.repository, spoken.login)
         person = Person(login=spoken.login, role=role)
         facts = CommandFacts(
             command=command.verb,

@@ -109,8 +109,8 @@ class Changes:
     comments: tuple[Comment, ...] = ()
 
 
-class Threads(Protocol):
-    """What people write and see on GitHub. Every call may raise `TransientError` or `Refused`."""
+class People(Protocol):
+    """Who may do what. Every call may raise `TransientError` or `Refused`."""
 
     async def role(self, repository: Repository, login: str) -> Role | None:
         """Say what a person may do there; `TransientError` when GitHub does not say."""
@@ -119,6 +119,13 @@ class Threads(Protocol):
         self, repository: Repository, role: Role, excluding: Collection[str]
     ) -> bool:
         """Say whether any person but those of `excluding` has at least that role."""
+
+
+class Threads(People, Protocol):
+    """What people write and see on GitHub. Every call may raise `TransientError` or `Refused`."""
+
+    async def file(self, repository: Repository, path: str) -> bytes | None:
+        """Read a file of the default branch; None when there is none."""
 
     async def react(
         self,

@@ -69,7 +69,7 @@ async def _others_can(desk: Desk, order: Order, run: Run) -> bool:
     if order.person.login.lower() != run.requester.lower():
         return True
     least = order.config.commands.least_role("approve") or Role.MAINTAIN
-    return await desk.threads.others_with(order.spoken.repository, least, {run.requester})
+    return await desk.people.others_with(order.spoken.repository, least, {run.requester})
 
 
 FEATURE = Feature(

@@ -13,14 +13,23 @@ their runs. A schedule whose last run still waits for a decision starts no other
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
+import structlog
+
+from bot.errors import OrchestrateError
 from bot.events import ORCHESTRATE, Event, Type
 from bot.router import Desk
 from bot.runs.model import Repository, Run, Source
 from bot.runs.transitions import State
 from policies.config import Schedule
+
+log = structlog.get_logger()
+
+RETRY_SECONDS = 60.0
+"""How long after a failure the tracking issue is drawn again."""
 
 MARKER = "maintenance"
 TITLE = "Maintenance by Orchestrate"
@@ -51,15 +60,64 @@ async def fire(desk: Desk, repository: Repository, schedule: Schedule, time: dat
     await desk.store.create(repository, event)
 
 
-async def show(desk: Desk, repository: Repository, schedules: Sequence[Schedule]) -> None:
-    """Bring the tracking issue up to date; without schedules and runs there is none."""
-    everything = await desk.store.scheduled(repository.id, LISTED_RUNS)
-    past = [run for run in everything if not is_quiet(run)]
-    number = await desk.threads.find_issue(repository, MARKER)
-    if number is None and (schedules or past):
-        await desk.threads.open_issue(repository, TITLE, body(schedules, past), MARKER)
-    elif number is not None:
-        await desk.threads.edit_issue(repository, number, body=body(schedules, past))
+class Maintenance:
+    """Keeps the tracking issue of each repository in step with its scheduled runs."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._dirty: asyncio.Queue[int] = asyncio.Queue()
+        self._shown: dict[int, str] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._end_listening: Callable[[], None] = lambda: None
+
+    async def start(self) -> None:
+        """Begin: with every repository, then with each whose scheduled runs change."""
+        self._end_listening = self._desk.store.listen(
+            lambda run: self.touch(run.repository.id) if run.source.kind == "schedule" else None
+        )
+        self._task = asyncio.create_task(self._show_all())
+
+    async def stop(self) -> None:
+        """Stop."""
+        self._end_listening()
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def touch(self, repository: int) -> None:
+        """Say that a repository's schedules or scheduled runs changed."""
+        self._dirty.put_nowait(repository)
+
+    async def _show_all(self) -> None:
+        for repository, schedules, _ in await self._desk.store.repositories():
+            if schedules:
+                self.touch(repository.id)
+        while True:
+            number = await self._dirty.get()
+            try:
+                await self.show(number)
+            except OrchestrateError as error:
+                log.warning("tracking issue not drawn", repository=number, error=str(error))
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, self.touch, number)
+
+    async def show(self, number: int) -> None:
+        """Bring one tracking issue up to date; without anything to list there is none."""
+        store, threads = self._desk.store, self._desk.threads
+        for repository, listed, _ in await store.repositories():
+            if repository.id != number:
+                continue
+            schedules = [Schedule.model_validate(each) for each in listed]
+            runs = await store.scheduled(number, LISTED_RUNS)
+            past = [run for run in runs if not is_quiet(run)]
+            text = body(schedules, past)
+            if self._shown.get(number) == text or not (schedules or past):
+                return
+            issue = await threads.find_issue(repository, MARKER)
+            if issue is None:
+                await threads.open_issue(repository, TITLE, text, MARKER)
+            else:
+                await threads.edit_issue(repository, issue, body=text)
+            self._shown[number] = text
 
 
 def is_quiet(run: Run) -> bool:

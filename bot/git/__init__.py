@@ -1,11 +1,18 @@
 """Git: mirrors, workspaces, checkpoints and the ledger; the one package that knows pygit2.
 
-    program     the git program, in a clean environment       remote      where a repository is
-    mirror      a bare copy of a remote                       push        updates with a lease
-    refs        names to commits, and compare-and-swap        objects     what a commit holds
-    workspace   plain files of a commit                       candidate   what an agent left behind
-    checkpoint  commits and their trailers                    rollback    going back, as a new commit
-    merge       two commits into one tree                     diff        what changed between two trees
+    program     the git program, in a clean environment
+    remote      where a repository is, and the token that opens it
+    mirror      a bare copy of a remote
+    push        updates of a remote's refs, with a lease
+    refs        names to commits, and compare-and-swap
+    objects     what a commit holds
+    workspace   plain files of a commit
+    scan        a look at a workspace without opening anything
+    candidate   what an agent left behind
+    checkpoint  commits, and (trailers) what their messages say for programs
+    rollback    going back, as a new commit
+    merge       two commits into one tree
+    diff        what changed between two trees
     ledger      a run's record under refs/orchestrate/<run>
 
 Functions on objects are plain functions and may take milliseconds: an event loop calls them through

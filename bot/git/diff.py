@@ -36,7 +36,7 @@ class Comparison:
 
 
 def compare(mirror: Mirror, old: str, new: str, limit: int = PATCH_LIMIT) -> Comparison:
-    """Compare two commits or trees; the patch is cut after the last whole file within `limit` bytes.
+    """Compare two commits or trees; the patch shows whole files within `limit` bytes.
 
     Raises Refused where the mirror lacks one of them.
     """
@@ -78,7 +78,7 @@ def _change(repo: pygit2.Repository, patch: pygit2.Patch) -> Change:
     status = _STATUS[delta.status]
     if status == "modified" and old.id == new.id:
         status = "mode"
-    binary = delta.is_binary
+    binary = bool(delta.is_binary)
     _, added, deleted = (0, 0, 0) if binary else patch.line_stats
     return Change(
         path=text(new.raw_path),

@@ -33,8 +33,8 @@ SHA1_DIGITS = 40
 _SAFE = "git -c safe.directory=* -c core.hooksPath=/dev/null -c core.fsmonitor=false"
 UPLOAD_PACK = f"--upload-pack={_SAFE} upload-pack"
 RECEIVE_PACK = (
-    f"--receive-pack={_SAFE} -c receive.denyCurrentBranch=refuse -c receive.denyDeleteCurrent=refuse"
-    " -c receive.autogc=false -c gc.auto=0 receive-pack"
+    f"--receive-pack={_SAFE} -c receive.denyCurrentBranch=refuse"
+    " -c receive.denyDeleteCurrent=refuse -c receive.autogc=false -c gc.auto=0 receive-pack"
 )
 
 
@@ -44,10 +44,10 @@ async def ensure(path: Path, remote: Remote) -> Mirror:
     A mirror appears under its name when it is complete, so that one killed on the way leaves no
     half. Raises Refused for a repository in SHA-256 or reftable format, before anything is made.
     """
-    if not path.exists():
+    if not _present(path):
         await heads(remote)
         async with _locked(path):
-            if not path.exists():
+            if not _present(path):
                 await _make(path, remote)
                 return Mirror(path)
     await fetch(Mirror(path), remote)
@@ -78,7 +78,8 @@ async def remote_refs(remote: Remote, *patterns: str) -> dict[str, str]:
     Raises Refused for a SHA-256 repository, TransientError where it cannot be reached.
     """
     listed = await _list(remote, "--refs", patterns)
-    refs = dict(reversed(line.split("\t", 1)) for line in listed.splitlines())
+    lines = (line.partition("\t") for line in listed.split("\n") if line)
+    refs = {name: sha for sha, _, name in lines}
     if any(len(sha) != SHA1_DIGITS for sha in refs.values()):
         raise Refused(format_refusal(remote.url))
     return refs
@@ -109,8 +110,8 @@ async def _list(remote: Remote, option: str, patterns: tuple[str, ...]) -> str:
 
 async def _make(path: Path, remote: Remote) -> None:
     making = path.with_name(f".{path.name}.making")
-    if making.exists():  # of one that was killed; the lock says that nobody is at it now
-        await asyncio.to_thread(shutil.rmtree, making)
+    # What one that was killed left behind; the lock says that nobody is at it now.
+    await asyncio.to_thread(shutil.rmtree, making, ignore_errors=True)
     making.parent.mkdir(parents=True, exist_ok=True)
     await git("init", "--bare", "--quiet", "--template=", str(making))
     await _fetch(making, remote, *BRANCHES)
@@ -148,13 +149,17 @@ async def _locked(path: Path) -> AsyncIterator[None]:
     try:
         try:
             async with asyncio.timeout(NETWORK_TIMEOUT):
-                while not _try_lock(descriptor):
+                while not _try_lock(descriptor):  # noqa: ASYNC110 - another process holds it
                     await asyncio.sleep(LOCK_POLL)
         except TimeoutError as error:
             raise TransientError(f"The mirror {path.name} is busy with another fetch.") from error
         yield
     finally:
         os.close(descriptor)
+
+
+def _present(path: Path) -> bool:
+    return (path / "HEAD").is_file()
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -12,11 +12,11 @@ from pygit2.enums import FileMode, SortMode
 from bot.errors import Refused
 
 from .program import text
-from .repository import Mirror, commit_of, open_repository, tree_at
+from .repository import Mirror, commit_of, lookup, open_repository, tree_at
 from .trailers import trailers_of
 
 MAX_COMMITS = 1000
-"""Commits that are listed unless told otherwise: more than a person reads, or a branch should hold."""
+"""Commits that are listed unless told otherwise: more than a person reads."""
 _REGULAR = (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
 
 
@@ -33,7 +33,7 @@ class CommitInfo:
 
 def exists(mirror: Mirror, sha: str) -> bool:
     """Whether the mirror holds the object `sha`, of any kind."""
-    return open_repository(mirror).get(sha) is not None
+    return lookup(open_repository(mirror), sha) is not None
 
 
 def tree_of(mirror: Mirror, commit: str) -> str:
@@ -58,6 +58,17 @@ def read(mirror: Mirror, commit: str, path: str, limit: int) -> bytes | None:
     if repo.odb.read_header(blob.id)[1] > limit:
         raise Refused(f"{path} is larger than {limit} bytes.")
     return blob.data
+
+
+def read_blob(mirror: Mirror, blob: str, limit: int) -> bytes:
+    """Return the content of a blob by its id; raises Refused where absent or over `limit` bytes."""
+    repo = open_repository(mirror)
+    found = lookup(repo, blob)
+    if not isinstance(found, pygit2.Blob):
+        raise Refused(f"The blob {blob[:12]} is not in the mirror; fetch and try again.")
+    if found.size > limit:
+        raise Refused(f"The blob {blob[:12]} is larger than {limit} bytes.")
+    return found.data
 
 
 def paths(mirror: Mirror, commit: str) -> list[str]:
@@ -98,7 +109,10 @@ def is_ancestor(mirror: Mirror, ancestor: str, commit: str) -> bool:
 def commits_between(
     mirror: Mirror, old: str, new: str, limit: int = MAX_COMMITS
 ) -> list[CommitInfo]:
-    """Return the commits of `new` that `old` does not have, oldest first; at most `limit`, newest."""
+    """Return the commits of `new` that `old` does not have, oldest first.
+
+    With more than `limit`, the newest of them.
+    """
     repo = open_repository(mirror)
     walker = repo.walk(commit_of(repo, new).id, SortMode.TOPOLOGICAL)
     walker.hide(commit_of(repo, old).id)

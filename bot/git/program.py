@@ -57,9 +57,11 @@ _CONFIG = {
     "submodule.recurse": "false",
 }
 _PASSED_ON = (
-    "PATH TMPDIR HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY http_proxy https_proxy no_proxy"
-    " all_proxy SSL_CERT_FILE SSL_CERT_DIR GIT_SSL_CAINFO GIT_SSL_CAPATH"
-).split()
+    *("PATH", "TMPDIR"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+    *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH"),
+)
 
 _FORMAT = re.compile(r"unknown repository extension|object.format|mismatched algorithms", re.I)
 _DENIED = re.compile(
@@ -96,7 +98,7 @@ async def git(
     index: Path | None = None,
     remote: Remote | None = None,
     input: bytes | None = None,
-    timeout: float = LOCAL_TIMEOUT,
+    timeout: float = LOCAL_TIMEOUT,  # noqa: ASYNC109 - it also names the error
     accept: Collection[int] = (0,),
 ) -> bytes:
     """Run git with `args` and return what it wrote to standard output.
@@ -126,7 +128,7 @@ async def run(
     index: Path | None = None,
     remote: Remote | None = None,
     input: bytes | None = None,
-    timeout: float = LOCAL_TIMEOUT,
+    timeout: float = LOCAL_TIMEOUT,  # noqa: ASYNC109 - it also names the error
 ) -> Finished:
     """Run git as `git` does, and return how it ended, whatever its exit status."""
     env = _environment(git_dir, work_tree, index, remote)

@@ -34,9 +34,17 @@ def open_repository(mirror: Mirror) -> pygit2.Repository:
         raise Refused(f"The mirror {mirror.path.name} cannot be opened; fetch it anew.") from error
 
 
+def lookup(repo: pygit2.Repository, sha: str) -> object | None:
+    """Return the object `sha`, of any kind, or None where it is absent or no id at all."""
+    try:
+        return repo.get(sha)
+    except ValueError:
+        return None
+
+
 def commit_of(repo: pygit2.Repository, sha: str) -> pygit2.Commit:
     """Return the commit `sha`; raises Refused where the mirror does not hold it."""
-    found = repo.get(sha)
+    found = lookup(repo, sha)
     if not isinstance(found, pygit2.Commit):
         raise Refused(f"The commit {sha[:12]} is not in the mirror; fetch and try again.")
     return found
@@ -44,7 +52,7 @@ def commit_of(repo: pygit2.Repository, sha: str) -> pygit2.Commit:
 
 def tree_at(repo: pygit2.Repository, sha: str) -> pygit2.Tree:
     """Return the tree of a commit, or the tree `sha` itself; raises Refused where absent."""
-    found = repo.get(sha)
+    found = lookup(repo, sha)
     if isinstance(found, pygit2.Commit):
         return found.tree
     if not isinstance(found, pygit2.Tree):

@@ -59,6 +59,13 @@ class Workbench:
             config=await asyncio.to_thread(objects.blob_id, held, top, PATH) or "",
         )
 
+    async def read_default(self, repository: Repository, path: str) -> bytes | None:
+        """Bring the mirror up to date; read a file of the default branch."""
+        held = await mirror.ensure(self._path(repository), await self._address(repository))
+        ref = f"refs/remotes/origin/{repository.default_branch}"
+        tip = await asyncio.to_thread(refs.tip, held, ref)
+        return await asyncio.to_thread(objects.read, held, tip, path, READ_LIMIT) if tip else None
+
     async def config(self, run: Run, blob: str) -> str:
         """Read the configuration kept as `blob`; empty when there was none."""
         if not blob:

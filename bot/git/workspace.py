@@ -7,12 +7,14 @@ cannot touch it, and git never reads configuration, hooks or attributes that it 
 from __future__ import annotations
 
 import asyncio
-import os
 import stat
 from pathlib import Path
 
 from .program import git
 from .repository import Mirror
+
+LIFTED = ".lifted-"
+"""How folders are named that a removal has lifted."""
 
 
 async def create(mirror: Mirror, commit: str, folder: Path, index: Path) -> None:
@@ -22,11 +24,9 @@ async def create(mirror: Mirror, commit: str, folder: Path, index: Path) -> None
     when it is complete. Raises FileExistsError where it is there already, Refused where git will
     not write a commit's names to a disk (`.git` and its spellings).
     """
-    if folder.exists():
-        raise FileExistsError(folder)
     assert not index.is_relative_to(folder), "the index must lie outside the workspace"
     making = folder.with_name(f".{folder.name}.making")
-    await asyncio.to_thread(_clear, making, index)
+    await asyncio.to_thread(_clear, folder, making, index)
     # An empty index and an empty folder: git finds nothing there that it could follow out.
     await git("read-tree", "--end-of-options", commit, git_dir=mirror.path, index=index)
     await git(
@@ -57,7 +57,9 @@ def remove(folder: Path) -> None:
     doomed.rmdir()
 
 
-def _clear(making: Path, index: Path) -> None:
+def _clear(folder: Path, making: Path, index: Path) -> None:
+    if folder.exists():
+        raise FileExistsError(folder)
     remove(making)
     making.mkdir(parents=True)
     index.parent.mkdir(parents=True, exist_ok=True)
@@ -75,8 +77,7 @@ def _empty(top: Path) -> None:
     pending = [top]
     while pending:
         folder = pending.pop()
-        for name in os.listdir(folder):
-            entry = folder / name
+        for entry in list(folder.iterdir()):
             if not stat.S_ISDIR(entry.lstat().st_mode):
                 entry.unlink()
                 continue
@@ -87,10 +88,8 @@ def _empty(top: Path) -> None:
             folder.rmdir()
 
 
-LIFTED = ".lifted-"
-
-
 def _next_number(top: Path) -> int:
-    """Return the first number that no name in `top` ends with, after a killed removal or a joker."""
-    numbers = [name.removeprefix(LIFTED) for name in os.listdir(top) if name.startswith(LIFTED)]
+    """Return a number that no name in `top` has yet, be it from a removal that was killed."""
+    names = [entry.name for entry in top.iterdir()]
+    numbers = [name.removeprefix(LIFTED) for name in names if name.startswith(LIFTED)]
     return max((int(n) for n in numbers if n.isascii() and n.isdecimal()), default=-1) + 1

@@ -97,7 +97,7 @@ def headline(run: Run) -> str:
         case State.MERGING:
             return f"**Merging** {head} into {code(run.base)}{_approved(run)}."
         case State.DONE:
-            return f"**Done{pull}:** merged into {code(run.base)}{_landed(run)}{_approved(run)}."
+            return f"**Done{pull}:** {_end(run)}."
         case State.CANCELLED:
             return f"**Cancelled.** {_why(run, 'What was done stays on its branch.')}"
         case State.PAUSED:
@@ -166,8 +166,11 @@ def _approved(run: Run) -> str:
     return f", approved by {code(approval.by)}" if approval else ""
 
 
-def _landed(run: Run) -> str:
-    return f" as {commit(run, run.merge_sha)}" if run.merge_sha else ""
+def _end(run: Run) -> str:
+    if not run.checkpoints:
+        return "there was nothing to change"
+    landed = f" as {commit(run, run.merge_sha)}" if run.merge_sha else ""
+    return f"merged into {code(run.base)}{landed}{_approved(run)}"
 
 
 def _refused(run: Run) -> str:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
 
 from bot.errors import Refused
 from bot.github.answers import Refusal, id_of, number_of, text_of
-from bot.github.client import Session
+from bot.github.client import Params, Session
 from bot.github.comment import page
-from bot.github.once import Once, Place, find_comment, repo_path
+from bot.github.once import Once, Place, repo_path
 from bot.github.shown import Attention, CheckRun, PullRequest, StatusComment, View, digest
 from bot.github.view import view
 from bot.runs.model import Run
@@ -69,7 +70,7 @@ class Drawing:
         await self._part("pull request", lambda: self._draw_pull(results))
         shown = self._view(results)
         for check in shown.checks:
-            await self._part("check run", lambda check=check: self._draw_check(check))
+            await self._part("check run", partial(self._draw_check, check))
         await self._part("earlier check runs", lambda: self._close_checks(shown.checks))
         shown = self._view(results, self._links(shown.checks))
         await self._part("comment", lambda: self._draw_comment(shown.comment))
@@ -118,12 +119,12 @@ class Drawing:
 
     async def _find_pull(self, wanted: PullRequest) -> int | None:
         head = f"{self._run.repository.owner}:{wanted.head}"
-        params = {"head": head, "state": "all", "per_page": 10}
+        params: Params = {"head": head, "state": "all", "per_page": 10}
         found = (await self._session.get(f"{self._path}/pulls", params)).maps()
         # A server that does not know the filter must not give us another's pull request.
         ours = [each for each in found if text_of(each, "head", "ref") == wanted.head]
-        first = next((each for each in ours if each.get("state") == "open"), *ours[:1] or [None])
-        return number_of(first, "number") if first else None
+        ours.sort(key=lambda each: each.get("state") != "open")
+        return number_of(ours[0], "number") if ours else None
 
     async def _open_pull(self, wanted: PullRequest, results: Sequence[Result]) -> int | None:
         """Open it; None while the branch is not there yet."""
@@ -276,10 +277,8 @@ class Drawing:
         id = self._id(key)
         if id is None or not await self._edit_comment(id, wanted.body):
             place = self._place(wanted.marker)
-            id = await find_comment(self._session, place, wanted.number)
-            if id is None:
-                id = await self._once.comment(self._session, place, wanted.number, wanted.body)
-            else:
+            id, is_new = await self._once.comment(self._session, place, wanted.number, wanted.body)
+            if not is_new:
                 await self._edit_comment(id, wanted.body)
         await self._keep(key, id, content)
 
@@ -314,7 +313,7 @@ class Drawing:
             await self._keep(wanted.key, "review", DONE)
             return
         place = self._place(wanted.marker)
-        id = await self._once.comment(self._session, place, wanted.number, wanted.text)
+        id, _ = await self._once.comment(self._session, place, wanted.number, wanted.text)
         await self._keep(wanted.key, id, DONE)
 
     async def _request_review(self, wanted: Attention) -> bool:

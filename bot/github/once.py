@@ -7,6 +7,7 @@ answered; so what is on GitHub decides, not what is remembered here.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from weakref import WeakValueDictionary
@@ -19,39 +20,48 @@ SKEW = timedelta(minutes=5)
 """How far GitHub's clock may be behind ours."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to look: in what `login` wrote, for which marker, and not before `since`."""
+
+    repository: Repository
+    login: str
+    marker: str
+    since: datetime
+
+
 class Once:
-    """Finds and writes the comments of one App, whose login is `login`."""
+    """Writes comments once. One for a server, since it holds the locks."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def lock(self, name: str) -> asyncio.Lock:
-        """Give the lock of what is written under this name, so that one at a time looks."""
+    def _lock(self, name: str) -> asyncio.Lock:
+        # Two who look at the same time would both find nothing.
         lock = self._locks.get(name)
         if lock is None:
             lock = self._locks[name] = asyncio.Lock()
         return lock
 
     async def comment(
-        self,
-        session: Session,
-        place: Place,
-        number: int,
-        body: str,
-    ) -> int:
-        """Comment on an issue or pull request unless that was done; return the comment's id."""
-        async with self.lock(f"{place.repository.id}:{place.marker}"):
-            found = await find_comment(session, place, number)
-            if found is not None:
-                return found
-            path = f"{repo_path(place.repository)}/issues/{number}/comments"
-            return id_of((await session.post(path, {"body": body})).map(), "id")
+        self, session: Session, place: Place, number: int, body: str
+    ) -> tuple[int, bool]:
+        """Comment on an issue or pull request unless that was done.
+
+        Returns the comment's id, and whether it is new.
+        """
+        path = f"{repo_path(place.repository)}/issues/{number}/comments"
+        async with self._lock(f"{place.repository.id}:{place.marker}"):
+            async for each in session.pages(path, {"since": _since(place)}):
+                if _is_ours(each, place):
+                    return id_of(each, "id"), False
+            return id_of((await session.post(path, {"body": body})).map(), "id"), True
 
     async def answer(
         self, session: Session, place: Place, pull: int, review_comment: int, body: str
     ) -> int:
         """Answer in a review's thread unless that was done; return the answer's id."""
-        async with self.lock(f"{place.repository.id}:{place.marker}"):
+        async with self._lock(f"{place.repository.id}:{place.marker}"):
             path = f"{repo_path(place.repository)}/pulls/{pull}/comments"
             async for each in session.pages(path, {"since": _since(place)}):
                 if _is_ours(each, place):
@@ -60,30 +70,9 @@ class Once:
             return id_of(made.map(), "id")
 
 
-class Place:
-    """Where to look: by whom, with which marker, and not before `since`."""
-
-    __slots__ = ("login", "marker", "repository", "since")
-
-    def __init__(self, repository: Repository, login: str, marker: str, since: datetime) -> None:
-        self.repository = repository
-        self.login = login
-        self.marker = marker
-        self.since = since
-
-
 def repo_path(repository: Repository) -> str:
     """Return the beginning of every address of a repository."""
     return f"/repos/{repository.owner}/{repository.name}"
-
-
-async def find_comment(session: Session, place: Place, number: int) -> int | None:
-    """Find our comment by its marker."""
-    path = f"{repo_path(place.repository)}/issues/{number}/comments"
-    async for each in session.pages(path, {"since": _since(place)}):
-        if _is_ours(each, place):
-            return id_of(each, "id")
-    return None
 
 
 def _is_ours(comment: dict[str, Any], place: Place) -> bool:

@@ -80,7 +80,7 @@ def _evidence(run: Run, results: Sequence[Mapping[str, Any]]) -> str:
     if not shown:
         return f"The checks on {commit(run, run.head)} are not over."
     lines = [_result(each) for each in shown]
-    return f"On {commit(run, run.head)}, by itself:\n\n" + "\n".join(lines)
+    return f"On {commit(run, run.head)}:\n\n" + "\n".join(lines)
 
 
 def _result(result: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from bot.github.comment import commit, headline, marker, status_comment
 from bot.github.markup import cut_body
 from bot.github.pull_text import pull_request
 from bot.github.shown import Attention, StatusComment, ThreadAnswer, View
-from bot.runs.model import Run
+from bot.runs.model import Answer, Run
 from bot.runs.transitions import State
 
 CALLS = frozenset({State.AWAITING_REVIEW, State.AWAITING_APPROVAL, State.BLOCKED, State.FAILED})
@@ -81,14 +81,16 @@ def is_person(login: str) -> bool:
 
 
 def _answers(run: Run) -> tuple[ThreadAnswer, ...]:
-    """Answer the review's threads once the turn that they asked for is a checkpoint."""
-    made = run.last
-    if made is None or made.kind != "agent" or run.instructions or run.pull_request is None:
+    """Answer the review's threads whose turn has become a checkpoint."""
+    if run.pull_request is None:
         return ()
-    text = f"Answered by checkpoint {made.number}: {commit(run, made.sha)}."
-    return tuple(_answer(run, each, text) for each in run.answers)
+    return tuple(_answer(run, each) for each in run.answers if each.sha)
 
 
-def _answer(run: Run, comment: int, text: str) -> ThreadAnswer:
-    name = f"<!-- orchestrate:run:{run.id}:answer:{comment} -->"
-    return ThreadAnswer(comment, name, f"{name}\n{text}")
+def _answer(run: Run, answer: Answer) -> ThreadAnswer:
+    name = f"<!-- orchestrate:run:{run.id}:answer:{answer.comment} -->"
+    made = next((each for each in run.checkpoints if each.sha == answer.sha), None)
+    which = (
+        f"checkpoint {made.number}, {commit(run, made.sha)}" if made else commit(run, answer.sha)
+    )
+    return ThreadAnswer(answer.comment, name, f"{name}\nAnswered by {which}.")

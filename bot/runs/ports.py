@@ -61,6 +61,22 @@ class HumanWork:
     titles: tuple[str, ...]
 
 
+class Difference(Protocol):
+    """What changed between two commits: the files, and the patch, perhaps `cut`."""
+
+    @property
+    def files(self) -> tuple[Change, ...]:
+        """The changed files."""
+
+    @property
+    def patch(self) -> str:
+        """The patch, as `git diff` writes it."""
+
+    @property
+    def cut(self) -> bool:
+        """Whether the patch is longer than was asked for."""
+
+
 class Git(Protocol):
     """The work on a repository; every call may run twice."""
 

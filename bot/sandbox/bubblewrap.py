@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import resource
@@ -19,7 +20,7 @@ from typing import Final
 
 from bot.errors import OperatorError
 from bot.sandbox.model import Ended, Job, OnOutput, Places
-from bot.sandbox.process import DEATH_SECONDS, Started, spawn, supervise
+from bot.sandbox.process import DEATH_SECONDS, Started, readable, spawn, supervise
 from bot.sandbox.tools import expand, search_path
 
 WORKSPACE: Final = "/workspace"
@@ -73,20 +74,16 @@ class Bubblewrap:
         descriptors = [told]
         try:
             argv = self._argv(job, told, descriptors)
-            started = await spawn(
-                argv,
-                env={},
-                cwd=Path("/"),
-                with_input=bool(job.stdin),
-                pass_fds=descriptors,
+            started = spawn(
+                argv, env={}, cwd=Path("/"), with_input=bool(job.stdin), pass_fds=descriptors
             )
-        except BaseException:
+        except (OSError, OperatorError):
             os.close(status)
             raise
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        tree = _Namespace(started, await _reader(status))
+        tree = _Namespace(started, os.fdopen(status, "rb", 0))
         return await supervise(started, tree, job, stop=stop, on_output=on_output)
 
     def _argv(self, job: Job, told: int, descriptors: list[int]) -> list[str]:
@@ -167,14 +164,6 @@ def _memory(data: bytes) -> int:
     return descriptor
 
 
-async def _reader(descriptor: int) -> asyncio.StreamReader:
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
-    )
-    return reader
-
-
 @dataclass(slots=True)
 class _Namespace:
     """The processes of a job: bubblewrap's own, and a process namespace that dies with its first.
@@ -184,66 +173,68 @@ class _Namespace:
     """
 
     started: Started
-    status: asyncio.StreamReader
+    status: io.FileIO
     first: int | None = None
     known: bool = False
 
     async def ready(self) -> None:
         if self.known:
             return
-        try:
-            line = await asyncio.wait_for(self.status.readline(), START_SECONDS)
-        except TimeoutError:
-            line = b""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(readable(self.status.fileno()), START_SECONDS)
+            # One write of bubblewrap, shorter than what a pipe takes at once.
+            line = self.status.readline()
+            with contextlib.suppress(ValueError, KeyError, ProcessLookupError):
+                self.first = os.pidfd_open(json.loads(line)["child-pid"])
         self.known = True
-        with contextlib.suppress(ValueError, KeyError, ProcessLookupError):
-            self.first = os.pidfd_open(json.loads(line)["child-pid"])
 
     async def exited(self) -> None:
-        await self.started.process.wait()
+        await self.started.wait()
 
     async def kill(self) -> None:
         # First the number, then the blow: bubblewrap killed while it starts could leave a child
         # that does not yet know that it must die with its parent.
         await self.ready()
-        with contextlib.suppress(ProcessLookupError):
-            self.started.process.kill()
+        self.started.kill()
         if self.first is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.first, signal.SIGKILL)
-        await self.started.process.wait()
-        if self.first is not None:
-            await _gone(self.first)
-            os.close(self.first)
-            self.first = None
+        await self.started.wait()
+        await self._gone()
 
     async def code(self, tail: str) -> int:
         """bubblewrap tells the code only of a program that it really started."""
-        for line in (await self.status.read()).splitlines():
+        with self.status:
+            told = self.status.read().splitlines()
+        for line in told:
             code = json.loads(line).get("exit-code")
             if isinstance(code, int):
                 return code
-        last = tail.rpartition("\n")[2]
-        if last.startswith("bwrap: execvp "):
-            return 127  # as a shell says that there is no such program
-        if last.startswith("bwrap: "):
+        return _failed(tail, self.started.process.returncode)
+
+    async def _gone(self) -> None:
+        if self.first is None:
+            return
+        first, self.first = self.first, None
+        try:
+            await asyncio.wait_for(readable(first), DEATH_SECONDS)
+        except TimeoutError as error:
             raise OperatorError(
-                f"The sandbox did not start ({last.removeprefix('bwrap: ').rstrip('.')}): "
-                "run `orchestrate doctor` to see what it lacks."
-            )
-        returned = self.started.process.returncode
-        return 128 + signal.SIGKILL if returned is None or returned < 0 else returned
+                "Processes in the sandbox do not die though they were killed: "
+                "look for a hanging disk."
+            ) from error
+        finally:
+            os.close(first)
 
 
-async def _gone(pidfd: int) -> None:
-    loop = asyncio.get_running_loop()
-    gone = loop.create_future()
-    loop.add_reader(pidfd, lambda: gone.done() or gone.set_result(None))
-    try:
-        await asyncio.wait_for(gone, DEATH_SECONDS)
-    except TimeoutError as error:
+def _failed(tail: str, returned: int | None) -> int:
+    """The code of a job that never ran, or whose namespace was killed by someone else."""
+    last = tail.rpartition("\n")[2]
+    if last.startswith("bwrap: execvp "):
+        return 127  # as a shell says that there is no such program
+    if last.startswith("bwrap: "):
+        reason = last.removeprefix("bwrap: ").rstrip(".")
         raise OperatorError(
-            "Processes in the sandbox do not die though they were killed: look for a hanging disk."
-        ) from error
-    finally:
-        loop.remove_reader(pidfd)
+            f"The sandbox did not start ({reason}): run `orchestrate doctor` to see what it lacks."
+        )
+    return 128 + signal.SIGKILL if returned is None or returned < 0 else returned

@@ -50,7 +50,7 @@ class NoSandbox:
             _MARK: mark,
         }
         try:
-            started = await spawn(job.argv, env=env, cwd=job.workspace, with_input=bool(job.stdin))
+            started = spawn(job.argv, env=env, cwd=job.workspace, with_input=bool(job.stdin))
         except OperatorError as error:
             # As a shell says that there is no such program; the job is at fault, not the server.
             return Ended(127, "exited", str(error), 0.0)
@@ -68,11 +68,12 @@ class _Session:
         return
 
     async def exited(self) -> None:
-        await self.started.process.wait()
+        await self.started.wait()
 
     async def kill(self) -> None:
         process = self.started.process
         if process.returncode is None:
+            # Not yet reaped, so the number is still that of the job's own group.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         until = asyncio.get_running_loop().time() + DEATH_SECONDS
@@ -81,7 +82,7 @@ class _Session:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(_AGAIN_SECONDS)
-        await process.wait()
+        await self.started.wait()
 
     async def code(self, tail: str) -> int:  # noqa: ARG002
         returned = self.started.process.returncode

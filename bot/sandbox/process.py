@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,14 +40,29 @@ class Tree(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A process that we started: its output to read, and its input to write, or None."""
+    """A process that we started: its output to read, and its input to write, or None.
 
-    process: asyncio.subprocess.Process
+    `pidfd` is readable when the process has ended.
+    """
+
+    process: subprocess.Popen[bytes]
+    pidfd: int
     output: int
     input: int | None
 
+    async def wait(self) -> int:
+        """Wait for the end; the code is -N after signal N."""
+        if self.process.returncode is None:
+            await readable(self.pidfd)
+        return self.process.wait()
 
-async def spawn(
+    def kill(self) -> None:
+        """Kill the process, if it still runs."""
+        if self.process.returncode is None:
+            self.process.kill()
+
+
+def spawn(
     argv: Sequence[str],
     *,
     env: Mapping[str, str],
@@ -56,31 +72,40 @@ async def spawn(
 ) -> Started:
     """Start `argv` in a session of its own, so that no signal to it reaches the bot's group.
 
-    The pipes are our own: asyncio's would make the wait for the process wait for everyone who
-    inherited them. Raises OperatorError when the program cannot be started.
+    Not by the event loop: uvloop lets descriptors through that the bot inherited, and asyncio's
+    wait for a process waits for everyone who holds its pipes. Raises OperatorError when the
+    program cannot be started.
     """
-    read, write = os.pipe()
-    stdin, feed = os.pipe() if with_input else (asyncio.subprocess.DEVNULL, None)
+    output, write = os.pipe()
+    read, feed = os.pipe() if with_input else (subprocess.DEVNULL, None)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=stdin,
+        process = subprocess.Popen(
+            argv,
+            stdin=read,
             stdout=write,
             stderr=write,
-            env=dict(env),
+            env=env,
             cwd=cwd,
             pass_fds=pass_fds,
             start_new_session=True,
         )
     except OSError as error:
-        _close(read, feed)
+        _close(output, feed)
         raise OperatorError(f"`{argv[0]}` cannot be started: {error.strerror}.") from error
-    except asyncio.CancelledError:
-        _close(read, feed)
-        raise
     finally:
-        _close(write, stdin if with_input else None)
-    return Started(process, read, feed)
+        _close(write, read if with_input else None)
+    return Started(process, os.pidfd_open(process.pid), output, feed)
+
+
+async def readable(descriptor: int) -> None:
+    """Wait until `descriptor` can be read."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    loop.add_reader(descriptor, lambda: future.done() or future.set_result(None))
+    try:
+        await future
+    finally:
+        loop.remove_reader(descriptor)
 
 
 async def supervise(
@@ -108,6 +133,7 @@ async def supervise(
         await tree.kill()
         await _finish(pump, feed)
         output.close()
+        os.close(started.pidfd)
     if how == "exited" and output.full:
         how = "too_much_output"
     if not pump.cancelled():

@@ -1,0 +1,273 @@
+"""The composition root: settings become adapters, adapters become a server.
+
+`compose` makes the part that every way to run shares; `Server` puts GitHub around it, and
+`bot/local.py` a repository on this machine. Here alone handlers and adapters meet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from bot.agents.desk import AgentDesk
+from bot.checks.desk import CheckDesk
+from bot.database import Database, open_database
+from bot.deliveries import Delivery, Dispatcher, Inbox
+from bot.errors import OperatorError
+from bot.git.checkpoint import Identity
+from bot.git.remote import Remote
+from bot.git.workbench import Workbench
+from bot.github.client import GitHubApp
+from bot.github.forge import GitHubForge
+from bot.github.once import Once
+from bot.github.threads import GitHubThreads
+from bot.library import Library
+from bot.payloads import parse
+from bot.recovery import Recovery
+from bot.router import Desk, Repositories, Router
+from bot.runs.engine import Engine
+from bot.runs.model import Repository
+from bot.runs.ports import Forge, Git
+from bot.runs.reconciler import Reconciler
+from bot.runs.segments import WAIT_MAX_SECONDS, Segments
+from bot.runs.store import Store
+from bot.runs.work import Ports, Worker
+from bot.sandbox.probe import choose
+from bot.sandbox.tools import expand
+from bot.schedule import ScheduleClock
+from bot.settings import Settings
+from bot.threads import People, Threads
+from bot.watch import Watch
+from bot.webhook import Webhook
+from handlers import EVENTS, FEATURES
+from handlers.installation import learn
+from handlers.maintenance import Maintenance, fire
+
+log = structlog.get_logger()
+
+Output = Callable[[str, str], None]
+"""Takes (run, line): what agents and checks print."""
+
+
+def now() -> datetime:
+    """Return the time in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Bot:
+    """Runs, with all that works on them; `start` begins, `stop` ends within a moment."""
+
+    store: Store
+    database: Database
+    engine: Engine
+    reconciler: Reconciler
+    agents: AgentDesk
+    ports: Ports
+
+    async def start(self) -> None:
+        """Begin to draw and to work, where the last process left off."""
+        await self.reconciler.start()
+        await self.engine.start()
+
+    async def stop(self) -> None:
+        """Stop; what was under way goes on at the next start."""
+        await self.engine.stop()
+        await self.reconciler.stop()
+        await self.database.close()
+
+
+async def compose(
+    settings: Settings,
+    store: Store,
+    database: Database,
+    git: Git,
+    forge: Forge,
+    *,
+    on_output: Output | None = None,
+    wait_max: float = WAIT_MAX_SECONDS,
+) -> Bot:
+    """Put a bot together around a git and a forge; `OperatorError` without a sandbox."""
+    sandbox = await choose(settings.sandbox)
+    tools = expand(settings.tools)
+    output_bytes = settings.output_megabytes * 1024 * 1024
+    agents = AgentDesk(
+        sandbox,
+        tools=tools,
+        configured=settings.agents,
+        default=settings.agent,
+        output_bytes=output_bytes,
+    )
+    checks = CheckDesk(sandbox, tools=tools, output_bytes=output_bytes)
+    ports = Ports(store, git, agents, checks, forge, now)
+    segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max)
+    engine = Engine(store, segments, engine_file(settings.database), workers=settings.workers)
+    reconciler = Reconciler(store, git, forge, now)
+    return Bot(store, database, engine, reconciler, agents, ports)
+
+
+def engine_file(database_url: str) -> Path:
+    """Return the engine's own file, beside the database."""
+    path = Path(database_url.partition("///")[2])
+    return path.with_name(path.stem + "-engine.db")
+
+
+def route(desk: Desk) -> Router:
+    """Put the handlers behind one router."""
+    return Router(desk, {feature.usage.verb: feature for feature in FEATURES}, EVENTS)
+
+
+def desk_of(
+    bot: Bot, people: People, threads: Threads, repositories: Repositories, login: str
+) -> Desk:
+    """Put together what handlers are given."""
+    return Desk(
+        people=people,
+        threads=threads,
+        store=bot.store,
+        repositories=repositories,
+        choose_agent=bot.agents.choose,
+        clock=now,
+        bot=login,
+        usages=tuple(feature.usage for feature in FEATURES),
+    )
+
+
+class Server:
+    """The bot with GitHub around it: webhooks in, drawings out, and the clock."""
+
+    def __init__(self, settings: Settings, bot: Bot, github: GitHubApp, desk: Desk) -> None:
+        self.settings = settings
+        self.bot = bot
+        self.github = github
+        self.desk = desk
+        self.router = route(desk)
+        every = settings.reconcile_minutes * 60
+        self.inbox = Inbox(bot.database)
+        self.dispatcher = Dispatcher(self.inbox, self.obey)
+        self.recovery = Recovery(desk.threads, self.inbox, every=every)
+        self.watch = Watch(self.router, every=every)
+        self.clock = ScheduleClock(bot.store, lambda *at: fire(desk, *at))
+        self.maintenance = Maintenance(desk)
+        self.ready = False
+
+    async def start(self) -> None:
+        """Begin: first to draw and to work, then to listen, then to look for what was lost."""
+        await self.bot.start()
+        for part in (self.dispatcher, self.recovery, self.watch, self.maintenance, self.clock):
+            await part.start()
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Stop in the opposite order."""
+        self.ready = False
+        for part in (self.clock, self.maintenance, self.watch, self.recovery, self.dispatcher):
+            await part.stop()
+        await self.bot.stop()
+        await self.github.close()
+
+    async def obey(self, delivery: Delivery) -> None:
+        """Bring a stored delivery to its handler."""
+        arrival = parse(delivery.event, delivery.body)
+        if arrival is not None:
+            with structlog.contextvars.bound_contextvars(delivery=delivery.guid):
+                await self.router.take(arrival)
+
+    async def learn(self) -> None:
+        """Learn the schedules of every repository that the App is installed on."""
+        for installation in await self.desk.threads.installations():
+            if not installation.suspended:
+                await learn(self.desk, installation.id)
+
+    def app(self) -> Starlette:
+        """Return the web application of this server."""
+        secret = self.settings.webhook_secret.get_secret_value().encode()
+        return Starlette(
+            routes=[
+                Route("/webhook", endpoint=Webhook(secret, self.inbox)),
+                Route("/healthz", lambda _: PlainTextResponse("ok\n")),
+                Route("/readyz", self._readyz),
+                Route("/", _home),
+            ],
+            lifespan=self._lifespan,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.stop()
+
+    async def _readyz(self, _request: Request) -> Response:
+        status = 200 if self.ready else 503
+        return JSONResponse({"ready": self.ready}, status)
+
+
+def _home(_request: Request) -> Response:
+    return PlainTextResponse("Orchestrate is here. GitHub talks to it at /webhook.\n")
+
+
+async def build(
+    settings: Settings,
+    *,
+    on_output: Output | None = None,
+    wait_max: float = WAIT_MAX_SECONDS,
+    adapt: Callable[[Git, Forge], tuple[Git, Forge]] = lambda git, forge: (git, forge),
+) -> Server:
+    """Build a server from its settings; `OperatorError` says what is missing.
+
+    `adapt` may wrap the adapters before they are put to use.
+    """
+    missing = settings.missing()
+    if missing:
+        raise OperatorError(
+            f"{', '.join(missing)} must be set; `orchestrate doctor` explains each."
+        )
+    database = await open_database(settings.database)
+    store = Store(database)
+    github = GitHubApp(
+        api_url=settings.github_api_url,
+        app_id=settings.app_id,
+        private_key=settings.pem(),
+        spacing=settings.write_spacing_seconds,
+    )
+    try:
+        once = Once()
+        real_forge, threads = GitHubForge(github, store, once), GitHubThreads(github, once)
+        login = await github.login()
+        workbench = Workbench(settings.data_dir, _address(real_forge), _identity(github, login))
+        git, forge = adapt(workbench, real_forge)
+        bot = await compose(
+            settings, store, database, git, forge, on_output=on_output, wait_max=wait_max
+        )
+    except BaseException:
+        await github.close()
+        await database.close()
+        raise
+    library = Library(store, threads.file, workbench.compare)
+    return Server(settings, bot, github, desk_of(bot, threads, threads, library, login))
+
+
+def _address(forge: GitHubForge) -> Callable[[Repository], Awaitable[Remote]]:
+    async def address(repository: Repository) -> Remote:
+        url, token = await forge.remote(repository)
+        return Remote(url, token)
+
+    return address
+
+
+def _identity(github: GitHubApp, login: str) -> Identity:
+    # GitHub links commits to the App's bot user by this address; see its noreply addresses.
+    host = github.web_url.partition("://")[2]
+    return Identity(login, f"{login}@users.noreply.{host}")

@@ -1,0 +1,137 @@
+"""Compares repositories with live runs to GitHub's present state, for what no webhook told.
+
+One conditional request a repository when nothing changed there. What did change is brought to the
+router as if its webhook had come, and the same cause is obeyed once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+
+from bot.errors import OrchestrateError
+from bot.payloads import GHOST, CommentCreated, PullChanged, Pushed, Where
+from bot.router import Router
+from bot.runs.model import Repository, Run
+from bot.runs.transitions import TERMINAL
+from bot.threads import Changes, Comment, Pull
+
+log = structlog.get_logger()
+
+
+class Watch:
+    """Looks every `every` seconds, and at the start."""
+
+    def __init__(self, router: Router, *, every: float) -> None:
+        self._router = router
+        self._every = every
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.create_task(self._look_for_ever())
+
+    async def stop(self) -> None:
+        """Stop looking."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(self._every)
+
+    async def look(self) -> None:
+        """Compare every repository that has live runs."""
+        store = self._router.desk.store
+        for repository, _, seen in await store.repositories():
+            runs = [r for r in await store.of_repository(repository.id) if r.state not in TERMINAL]
+            if runs and repository.installation:
+                await self._safely(repository, runs, seen)
+
+    async def _safely(self, repository: Repository, runs: list[Run], seen: dict[str, str]) -> None:
+        try:
+            await self._compare(repository, runs, seen)
+        except OrchestrateError as error:
+            log.warning("not compared", repository=repository.id, error=str(error))
+
+    async def _compare(self, repository: Repository, runs: list[Run], seen: dict[str, str]) -> None:
+        threads = self._router.desk.threads
+        since = datetime.fromisoformat(seen["at"]) if seen.get("at") else _oldest(runs)
+        changes = await threads.changed_since(repository, seen.get("etag"), since)
+        if changes.changed:
+            await self._take(repository, runs, changes)
+        await self._router.desk.store.keep_seen(
+            repository.id, {"etag": changes.etag, "at": changes.seen.isoformat()}
+        )
+
+    async def _take(self, repository: Repository, runs: list[Run], changes: Changes) -> None:
+        for comment in changes.comments:
+            # An edited comment may say what nobody commanded when it was written.
+            if comment.created_at == comment.updated_at:
+                await self._router.take(await self._comment(repository, comment))
+        for run in runs:
+            if run.pull_request in changes.threads and run.pull_request is not None:
+                pull = await self._router.desk.threads.pull(repository, run.pull_request)
+                await self._pull(repository, run, pull)
+
+    async def _comment(self, repository: Repository, comment: Comment) -> CommentCreated:
+        issue = await self._router.desk.threads.issue(repository, comment.number)
+        return CommentCreated(
+            where=_where(repository),
+            sender=comment.author,
+            number=comment.number,
+            is_pull=issue.is_pull,
+            issue_title=issue.title,
+            issue_body=issue.body,
+            issue_author=issue.author,
+            comment=comment.id,
+            body=comment.body,
+            author=comment.author,
+            author_is_bot=comment.author_is_bot,
+            created_at=comment.created_at,
+            url=comment.url,
+        )
+
+    async def _pull(self, repository: Repository, run: Run, pull: Pull) -> None:
+        where = _where(repository)
+        if pull.state == "closed":
+            closed = PullChanged(
+                where=where,
+                sender=GHOST,
+                number=pull.number,
+                head_sha=pull.head_sha,
+                head_ref=pull.head_ref,
+                action="closed",
+                base_ref=pull.base_ref,
+                merged=pull.merged,
+                merge_sha=pull.merge_sha,
+            )
+            await self._router.take(closed)
+        elif pull.head_sha != run.head:
+            pushed = Pushed(
+                where=where,
+                sender=GHOST,
+                ref=f"refs/heads/{pull.head_ref}",
+                before=run.head,
+                after=pull.head_sha,
+            )
+            await self._router.take(pushed)
+
+
+def _where(repository: Repository) -> Where:
+    return Where(
+        repository=repository.id,
+        owner=repository.owner,
+        name=repository.name,
+        installation=repository.installation,
+        default_branch=repository.default_branch,
+        clone_url=repository.url,
+    )
+
+
+def _oldest(runs: list[Run]) -> datetime:
+    return min((run.created_at for run in runs), default=datetime.now(UTC))
