@@ -152,11 +152,11 @@ class Database:
             os.close(self._lock)
 
 
-async def open_database(url: str, *, wait: bool = False) -> Database:
+async def open_database(url: str, *, wait: bool = False, lock: bool = True) -> Database:
     """Open the database at `url`, making its tables where they are missing.
 
     With `wait`, another process that holds a SQLite file is waited for; without,
-    `OperatorError` names it.
+    `OperatorError` names it. Without `lock` the file is only looked at.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
@@ -166,14 +166,15 @@ async def open_database(url: str, *, wait: bool = False) -> Database:
         )
     path = Path(parsed.database or "")
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = await _lock(path, wait=wait)
+    held = await _lock(path, wait=wait) if lock else None
     engine = create_async_engine(
         parsed.set(drivername="sqlite+aiosqlite"), connect_args={"timeout": BUSY_SECONDS}
     )
     _tune_sqlite(engine)
-    async with engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
-    return Database(engine, lock)
+    if lock:
+        async with engine.begin() as connection:
+            await connection.run_sync(metadata.create_all)
+    return Database(engine, held)
 
 
 async def _lock(path: Path, *, wait: bool) -> int:

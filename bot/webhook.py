@@ -22,7 +22,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
 import structlog
@@ -220,14 +220,7 @@ def _later(message: str) -> _Answer:
 
 async def _send(send: Send, status: int, answer: dict[str, Any], more: dict[str, str]) -> None:
     body = json.dumps(answer).encode()
-    await send(
-        {"type": "http.response.start", "status": status, "headers": _lines(len(body), more)}
-    )
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **more}
+    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": lines})
     await send({"type": "http.response.body", "body": body})
-
-
-def _lines(length: int, more: dict[str, str]) -> Iterable[tuple[bytes, bytes]]:
-    yield b"content-type", b"application/json"
-    yield b"content-length", str(length).encode()
-    for name, value in more.items():
-        yield name.encode(), value.encode()

@@ -11,7 +11,7 @@ from pygit2.enums import DeltaStatus, DiffFind, DiffOption, FileMode
 from policies.facts import Change, ChangeStatus
 
 from .program import text
-from .repository import Mirror, open_repository, tree_at
+from .repository import Mirror, lookup, open_repository, tree_at
 
 PATCH_LIMIT = 1_000_000
 """Bytes of a patch; GitHub's own pages stop at 1 MB of a single file, and people long before."""
@@ -78,7 +78,9 @@ def _change(repo: pygit2.Repository, patch: pygit2.Patch) -> Change:
     status = _STATUS[delta.status]
     if status == "modified" and old.id == new.id:
         status = "mode"
-    binary = bool(delta.is_binary)
+    if status == "typechange":
+        patch = _typechange(repo, delta) or patch
+    binary = bool(patch.delta.is_binary)
     _, added, deleted = (0, 0, 0) if binary else patch.line_stats
     return Change(
         path=text(new.raw_path),
@@ -91,6 +93,14 @@ def _change(repo: pygit2.Repository, patch: pygit2.Patch) -> Change:
         binary=binary,
         size=_size(repo, new) if status != "deleted" else 0,
     )
+
+
+def _typechange(repo: pygit2.Repository, delta: pygit2.DiffDelta) -> pygit2.Patch | None:
+    """Compare a link's target with a file's content, of which libgit2 by itself counts no line."""
+    old, new = lookup(repo, str(delta.old_file.id)), lookup(repo, str(delta.new_file.id))
+    if isinstance(old, pygit2.Blob) and isinstance(new, pygit2.Blob):
+        return old.diff(new)
+    return None
 
 
 def _size(repo: pygit2.Repository, file: pygit2.DiffFile) -> int:

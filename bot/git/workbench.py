@@ -51,12 +51,13 @@ class Workbench:
         if sha is None:
             raise UserError(f"There is no branch `{name}` in {repository.full_name}.")
         head = f"refs/remotes/origin/{repository.default_branch}"
-        top = await asyncio.to_thread(refs.tip, held, head) or sha
+        top = await asyncio.to_thread(refs.tip, held, head)
+        config = await asyncio.to_thread(objects.blob_id, held, top or sha, PATH)
         return Base(
             branch=name,
             sha=sha,
             tree=await self.tree(run, sha),
-            config=await asyncio.to_thread(objects.blob_id, held, top, PATH) or "",
+            config=config or "",
         )
 
     async def read_default(self, repository: Repository, path: str) -> bytes | None:

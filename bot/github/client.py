@@ -20,6 +20,7 @@ import httpx
 from githubkit import AppAuthStrategy, GitHub, Response, UnauthAuthStrategy
 from githubkit.cache import MemCacheStrategy
 from githubkit.exception import GitHubException, RequestError
+from jwt import PyJWTError
 
 from bot.errors import OperatorError, Refused, TransientError
 from bot.github.answers import Answer, Refusal, answer_of, moment, ours, text_of
@@ -161,7 +162,7 @@ class GitHubApp:
                     f"ORCHESTRATE_PRIVATE_KEY with the App's settings ({what})."
                 ) from error
             raise
-        except (ValueError, TypeError) as error:
+        except (PyJWTError, ValueError, TypeError) as error:
             raise OperatorError(
                 "ORCHESTRATE_PRIVATE_KEY is no RSA key: paste the whole PEM file of the App."
             ) from error

@@ -5,6 +5,7 @@ Fulfils `bot.threads.Threads`.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from urllib.parse import quote
@@ -84,6 +85,15 @@ class GitHubThreads:
             if role_by_permissions(each).at_least(role):
                 return True
         return False
+
+    async def file(self, repository: Repository, path: str) -> bytes | None:
+        """Read a file of the default branch; None when there is none.
+
+        GitHub gives the content of files up to 1 MB in this answer, more than we read of any.
+        """
+        where = f"{repo_path(repository)}/contents/{quote(path)}"
+        found = await self._app.session(repository).find(where)
+        return b64decode(text_of(found, "content")) if found else None
 
     # -- conversations
 

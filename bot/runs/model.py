@@ -137,7 +137,8 @@ class Run(_Value):
     """One request carried out.
 
     `work` is what the segment under way or next to come does, None where the run waits;
-    `segment` counts the segments, and `active` says that one of them is not over.
+    `segment` counts the segments, and `active` says that one of them is not over. `own_agent` and
+    `own_checks` are commands given with the request itself, on the command line.
     """
 
     id: str
@@ -154,6 +155,8 @@ class Run(_Value):
     base: str = ""
     wants_plan: bool = False
     minutes: int | None = None
+    own_agent: str = ""
+    own_checks: tuple[str, ...] = ()
     created_at: datetime
     updated_at: datetime
 
@@ -237,6 +240,8 @@ def new_run(event: Event, repository: Repository) -> Run:
         base=data.get("base") or "",
         wants_plan=bool(data.get("plan")),
         minutes=data.get("minutes"),
+        own_agent=data.get("agent_command") or "",
+        own_checks=tuple(data.get("checks") or ()),
         created_at=event.at,
         updated_at=event.at,
     )

@@ -108,3 +108,17 @@ def listed(names: Sequence[str]) -> str:
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def check_names(commands: Sequence[str]) -> list[str]:
+    """Name checks by their commands: the program, or the module that Python runs."""
+    names: list[str] = []
+    for command in commands:
+        words = command.split()
+        program = words[0].rpartition("/")[2] if words else "check"
+        if re.fullmatch(r"python[\d.]*", program) and words[1:2] == ["-m"] and len(words) > 2:
+            program = words[2]
+        name = slug(program)
+        taken = sum(each == name or each.startswith(f"{name}-") for each in names)
+        names.append(f"{name}-{taken + 1}" if taken else name)
+    return names

@@ -32,12 +32,16 @@ from bot.runs.ports import (
 from bot.runs.recorder import Recorder
 from bot.runs.store import Store
 from bot.runs.transitions import Work
-from policies.config import PATH, Config, parse
+from policies.config import PATH, Agent, Config, parse
+from policies.config import Check as ConfiguredCheck
 from policies.facts import Change
 from policies.rules import judge
 
 WATCH_SECONDS = 2.0
 """How often work in flight looks whether another process stopped the run."""
+
+OWN_AGENT = "command"
+"""The name of an agent that was given as a command with the request."""
 
 READ_LIMIT_PATHS = 100
 """Violations named in an event: a comment shows ten, the record a few more."""
@@ -91,14 +95,14 @@ class Worker:
         return await self._ports.forge.refresh(current)
 
     async def _config(self, run: Run) -> Config:
-        return read_config(await self._ports.git.config(run, run.config))
+        return own(run, read_config(await self._ports.git.config(run, run.config)))
 
     # -- the beginning
 
     async def _start(self, run: Run, _cause: str) -> Made:
         git = self._ports.git
         base = await git.base(run, run.base)
-        config = read_config(await git.config(run, base.config))
+        config = own(run, read_config(await git.config(run, base.config)))
         if config.base and not run.base:
             base = await git.base(run, config.base)
         data = {
@@ -366,6 +370,18 @@ def read_config(text: str) -> Config:
         first = parsed.problems[0]
         raise ConfigError(f"{PATH}, line {first.line}: {first.message}")
     return parsed.config
+
+
+def own(run: Run, config: Config) -> Config:
+    """Return the configuration with what was given with the request itself in its place."""
+    update: dict[str, Any] = {}
+    if run.own_agent:
+        update["agents"] = {**config.agents, OWN_AGENT: Agent(command=run.own_agent)}
+    if run.own_checks:
+        names = texts.check_names(run.own_checks)
+        pairs = zip(names, run.own_checks, strict=True)
+        update["checks"] = tuple(ConfiguredCheck(name=name, run=each) for name, each in pairs)
+    return config.model_copy(update=update)
 
 
 def stop(reason: str, next_step: str) -> dict[str, Any]:

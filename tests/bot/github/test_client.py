@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
 import pytest
 import respx
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bot.errors import OperatorError, OrchestrateError, Refused, TransientError
 from bot.github.client import GitHubApp, Session
@@ -22,14 +20,6 @@ ISSUE = f"{API}/repos/acme/widgets/issues/1"
 PATH = "/repos/acme/widgets/issues/1"
 
 
-@pytest.fixture(scope="session")
-def key() -> str:
-    made = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = serialization.Encoding.PEM
-    form = serialization.PrivateFormat.TraditionalOpenSSL
-    return made.private_bytes(pem, form, serialization.NoEncryption()).decode()
-
-
 @pytest.fixture
 async def app(key: str) -> AsyncIterator[GitHubApp]:
     app = GitHubApp(api_url=API, app_id=1, private_key=key, spacing=0.0)
@@ -38,7 +28,7 @@ async def app(key: str) -> AsyncIterator[GitHubApp]:
 
 
 @pytest.fixture
-def github() -> AsyncIterator[respx.MockRouter]:
+def github() -> Iterator[respx.MockRouter]:
     with respx.mock(assert_all_called=False) as router:
         router.post(TOKENS).mock(side_effect=tokens())
         yield router

@@ -1,0 +1,1 @@
+"""Measurements: programs to run by hand or by `scripts/bench`."""

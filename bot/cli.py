@@ -1,0 +1,352 @@
+"""The `orchestrate` command.
+
+Each command imports what it needs when it runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from bot.errors import OrchestrateError
+
+if TYPE_CHECKING:
+    from bot.settings import Settings
+
+app = typer.Typer(
+    name="orchestrate",
+    help="Coding agents work on a branch, checkpoint by checkpoint, under your rules.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(help="Look at the configuration of repositories.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+_T = TypeVar("_T")
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="The data folder, in place of ORCHESTRATE_DATA_DIR."),
+]
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one sentence, and exit code 1."""
+    try:
+        app()
+    except OrchestrateError as error:
+        sys.stderr.write(f"orchestrate: {error}\n")
+        sys.exit(1)
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="The bot's port; 0 takes a free one.")] = 0,
+    hub_port: Annotated[int, typer.Option(help="The hub's port; 0 takes a free one.")] = 0,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Keep everything in this folder.")
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Approve, merge and end; exit 0 only then.")
+    ] = False,
+    as_json: AsJson = False,
+    agent: Annotated[
+        str | None, typer.Option(help="An installed coding agent in place of the tool.")
+    ] = None,
+) -> None:
+    """Show the whole product on this machine: a local GitHub, the bot, and a run.
+
+    Example: `orchestrate demo --once --json`
+    """
+    from bot.demo import Demo
+
+    outcome = _run(Demo(port, hub_port, folder, once=once, agent=agent).run())
+    if as_json:
+        _print_json(outcome)
+    if once and not outcome["merged"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    request: Annotated[str, typer.Argument(help="What is to be done, in words.")],
+    repo: Annotated[Path, typer.Option(help="The local repository.")] = Path(),
+    agent: Annotated[str | None, typer.Option(help="The agent, by its name.")] = None,
+    agent_command: Annotated[
+        str | None, typer.Option(help="The agent, as a command; the prompt is its input.")
+    ] = None,
+    check: Annotated[
+        list[str] | None, typer.Option(help="A command that must pass; may be given again.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="The branch to start from.")] = None,
+    minutes: Annotated[int | None, typer.Option(help="Minutes that a turn may take.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Wait for approval of the plan.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Carry out a request on a local repository, on a branch of its own.
+
+    The work tree is not touched. The run ends when it waits for a decision: `approve` merges it.
+
+    Example: `orchestrate run "Fix the lint" --agent-command "ruff check --fix" --check pytest`
+    """
+    from bot.terminal import start_local
+
+    options = {
+        "agent": agent,
+        "agent_command": agent_command,
+        "checks": check or [],
+        "base": base,
+        "minutes": minutes,
+        "plan": plan,
+    }
+    summary = _run(start_local(_settings(), repo, request, options))
+    if as_json:
+        _print_json(summary)
+    if summary["state"] not in ("awaiting_review", "awaiting_approval", "done"):
+        raise typer.Exit(1)
+
+
+def _steer(verb: str, run_id: str, rest: str, as_json: bool, wanted: tuple[str, ...]) -> None:
+    from bot.terminal import steer_local
+
+    summary = _run(steer_local(_settings(), run_id, verb, rest))
+    if as_json:
+        _print_json(summary)
+    if wanted and summary["state"] not in wanted:
+        raise typer.Exit(1)
+
+
+_WAITS = ("awaiting_review", "awaiting_approval", "done")
+
+
+@app.command()
+def approve(
+    run_id: RunId,
+    sha: Annotated[str, typer.Argument(help="The head that was looked at.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Approve a plan, or a head, which is then merged into its base branch."""
+    _steer("approve", run_id, sha, as_json, _WAITS)
+
+
+@app.command()
+def reject(
+    run_id: RunId,
+    why: Annotated[str, typer.Argument(help="What should change.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Turn down a plan or a head, and say what to change."""
+    _steer("reject", run_id, f"-- {why}" if why else "", as_json, _WAITS)
+
+
+@app.command()
+def resume(
+    run_id: RunId,
+    agent: Annotated[str | None, typer.Option(help="Another agent.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run that is paused, blocked or failed."""
+    _steer("resume", run_id, f"--agent {agent}" if agent else "", as_json, _WAITS)
+
+
+@app.command()
+def pause(run_id: RunId, as_json: AsJson = False) -> None:
+    """Stop a run, keeping what was done."""
+    _steer("pause", run_id, "", as_json, ("paused",))
+
+
+@app.command()
+def cancel(run_id: RunId, as_json: AsJson = False) -> None:
+    """End a run; its branch and its record stay."""
+    _steer("cancel", run_id, "", as_json, ("cancelled",))
+
+
+@app.command()
+def rollback(
+    run_id: RunId,
+    to: Annotated[str, typer.Argument(help="A checkpoint's number, its SHA, or base.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Restore the files of a checkpoint, as a new commit on top."""
+    _steer("rollback", run_id, to, as_json, ())
+
+
+@app.command()
+def undo(run_id: RunId, as_json: AsJson = False) -> None:
+    """Take back the last checkpoint, as a new commit on top."""
+    _steer("undo", run_id, "", as_json, ())
+
+
+@app.command()
+def retry(
+    run_id: RunId,
+    check: Annotated[str, typer.Argument(help="One check; without it, all of them.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Run the checks of the head again."""
+    _steer("retry", run_id, check, as_json, _WAITS)
+
+
+@app.command()
+def runs(as_json: AsJson = False) -> None:
+    """List the runs of this machine, the newest first."""
+    from bot.terminal import show_runs
+
+    listed = _run(show_runs(_settings(), quiet=as_json))
+    if as_json:
+        _print_json({"runs": listed})
+
+
+@app.command()
+def show(run_id: RunId, as_json: AsJson = False) -> None:
+    """Show a run: where it stands, its checkpoints, its checks and what happened."""
+    from bot.terminal import show_run
+
+    shown = _run(show_run(_settings(), run_id, quiet=as_json))
+    if as_json:
+        _print_json(shown)
+
+
+@app.command()
+def logs(
+    run_id: RunId,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows.")] = False,
+) -> None:
+    """Print what the agent and the checks of a run printed."""
+    from bot.terminal import print_logs
+
+    _run(print_logs(_settings(), run_id, follow=follow))
+
+
+@app.command()
+def diff(
+    run_id: RunId,
+    between: Annotated[str, typer.Argument(help="Checkpoints: 2, 1..3 or base..2.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Print what changed between two checkpoints; without them, since the base."""
+    from bot.terminal import print_diff
+
+    found = _run(print_diff(_settings(), run_id, between, quiet=as_json))
+    if as_json:
+        _print_json(found)
+
+
+@app.command()
+def verify(run_id: RunId, as_json: AsJson = False) -> None:
+    """Walk a run's record in git, and say what is wrong with it."""
+    from bot.terminal import verify_run
+
+    problems = _run(verify_run(_settings(), run_id, quiet=as_json))
+    if as_json:
+        _print_json({"run": run_id, "problems": problems})
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on.")] = None,
+) -> None:
+    """Serve a GitHub App: webhooks, runs and schedules in one process.
+
+    It needs ORCHESTRATE_APP_ID, ORCHESTRATE_PRIVATE_KEY_FILE and ORCHESTRATE_WEBHOOK_SECRET;
+    `orchestrate doctor` says what is missing.
+    """
+    from bot.serve import serve as serve_for_ever
+
+    given = {"host": host, "port": port}
+    settings = _settings(**{key: value for key, value in given.items() if value is not None})
+    _run(serve_for_ever(settings))
+
+
+@app.command()
+def hub(
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8080,
+    folder: Annotated[Path, typer.Option("--dir", help="The folder that holds its state.")] = Path(
+        ".orchestrate/hub"
+    ),
+    webhook_url: Annotated[
+        str, typer.Option(help="Where webhooks are sent.")
+    ] = "http://127.0.0.1:8000/webhook",
+) -> None:
+    """Run the hub, a local stand-in for GitHub, and print how to reach it."""
+    from bot.demo import run_hub
+
+    _run(run_hub(port, folder, webhook_url))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine and its settings lack, and what to do about it."""
+    from bot.doctor import examine, print_findings
+
+    findings = _run(examine())
+    if as_json:
+        ok = all(each["ok"] for each in findings if each["needed"])
+        _print_json({"ok": ok, "findings": findings})
+    else:
+        print_findings(findings)
+    if not all(each["ok"] for each in findings if each["needed"]):
+        raise typer.Exit(1)
+
+
+@config_app.command("validate")
+def config_validate(
+    file: Annotated[Path, typer.Argument(help="A file like .github/orchestrate.yml.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what is wrong in a configuration, each on its line."""
+    from policies.config import parse
+
+    try:
+        parsed = parse(file.read_bytes())
+    except OSError as error:
+        raise OrchestrateError(f"{file} cannot be read: {error.strerror}.") from error
+    problems = [{"line": p.line, "column": p.column, "message": p.message} for p in parsed.problems]
+    if as_json:
+        _print_json({"valid": not problems, "problems": problems})
+    else:
+        lines = [f"{file}:{p['line']}:{p['column']}: {p['message']}" for p in problems]
+        typer.echo("\n".join(lines) if lines else f"{file} is valid.")
+    if problems:
+        raise typer.Exit(1)
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of .github/orchestrate.yml, for editors."""
+    from policies.schema import schema_text
+
+    typer.echo(schema_text(), nl=False)
+
+
+def _settings(**given: Any) -> Settings:
+    from bot.settings import load
+
+    return load(**given)
+
+
+def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    try:
+        return asyncio.run(coroutine)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped. What was under way goes on at the next start.\n")
+        raise typer.Exit(130) from None
+
+
+def _print_json(value: Any) -> None:
+    # Last and alone on standard output, so that a program can take its last line.
+    sys.stdout.write(json.dumps(value) + "\n")

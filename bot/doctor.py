@@ -1,0 +1,125 @@
+"""What a machine and its settings lack, and what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bot.errors import OperatorError, OrchestrateError
+from bot.github.client import GitHubApp
+from bot.sandbox.probe import findings as sandbox_findings
+from bot.settings import Settings, load
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `needed` says that nothing runs without it."""
+
+    name: str
+    ok: bool
+    needed: bool
+    sentence: str
+
+
+async def examine() -> list[dict[str, Any]]:
+    """Look at the programs, the settings and GitHub; return a finding each."""
+    found = [_python(), *_programs()]
+    try:
+        settings = load()
+    except OperatorError as error:
+        return [asdict(each) for each in (*found, Finding("settings", False, True, str(error)))]
+    found += [
+        Finding(f"sandbox: {each.name}", each.ok, each.name == settings.sandbox, each.sentence)
+        for each in await sandbox_findings(settings.sandbox)
+    ]
+    found += [_data_dir(settings), *_tools(settings), *_variables(settings)]
+    if not settings.missing():
+        found.append(await _github(settings))
+    return [asdict(each) for each in found]
+
+
+def print_findings(found: list[dict[str, Any]]) -> None:
+    """Print findings as a table."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for each in found:
+        mark = ("ok", "green") if each["ok"] else ("missing", "red" if each["needed"] else "yellow")
+        table.add_row(Text(*mark), each["name"], Text(each["sentence"]))
+    Console(highlight=False).print(table)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("python", True, True, f"Python {version} at {sys.prefix}.")
+
+
+def _programs() -> list[Finding]:
+    found = []
+    for name, package in (("git", "git"),):
+        path = shutil.which(name)
+        sentence = f"{path}." if path else f"Install it: apt-get install {package}."
+        found.append(Finding(name, path is not None, True, sentence))
+    return found
+
+
+def _data_dir(settings: Settings) -> Finding:
+    folder = settings.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".doctor"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        say = f"{folder} cannot be written ({error.strerror}); set ORCHESTRATE_DATA_DIR."
+        return Finding("data folder", False, True, say)
+    free = shutil.disk_usage(folder).free // 2**30
+    return Finding("data folder", True, True, f"{folder}, {free} GB free.")
+
+
+def _tools(settings: Settings) -> list[Finding]:
+    return [
+        Finding(
+            "tools",
+            folder.is_dir(),
+            False,
+            f"{folder}." if folder.is_dir() else f"{folder} is not there; see ORCHESTRATE_TOOLS.",
+        )
+        for folder in settings.tools
+    ]
+
+
+def _variables(settings: Settings) -> list[Finding]:
+    """Say of each variable what it is for and, unless it is a secret, what it is."""
+    missing = " ".join(settings.missing())
+    found = []
+    for name, field in Settings.model_fields.items():
+        variable = f"ORCHESTRATE_{name.upper()}"
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            shown = "set" if value.get_secret_value() else "not set"
+        else:
+            shown = (
+                ":".join(map(str, value)) if isinstance(value, tuple) else str(value or "not set")
+            )
+        sentence = f"{shown}. {field.description}"
+        found.append(Finding(variable, variable not in missing, False, sentence))
+    return found
+
+
+async def _github(settings: Settings) -> Finding:
+    github = GitHubApp(
+        api_url=settings.github_api_url, app_id=settings.app_id, private_key=settings.pem()
+    )
+    try:
+        login = await github.login()
+    except OrchestrateError as error:
+        return Finding("github", False, True, str(error))
+    finally:
+        await github.close()
+    return Finding("github", True, True, f"{settings.github_api_url} knows us as {login}.")

@@ -1,0 +1,96 @@
+"""Runs a server: web, worker and clock in one process, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+
+import structlog
+import uvicorn
+
+from bot.app import Server, build
+from bot.errors import OperatorError
+from bot.settings import Settings
+
+log = structlog.get_logger()
+
+DRAIN_SECONDS = 10
+"""How long open requests may take to end: GitHub waits no longer for any of them."""
+
+
+async def serve(
+    settings: Settings, *, on_ready: Callable[[Server], Awaitable[None]] | None = None
+) -> None:
+    """Serve until SIGINT or SIGTERM. `on_ready` is awaited once webhooks are taken."""
+    configure_logging()
+    listening = listen(settings.host, settings.port)
+    server = await build(settings)
+    host, port = listening.getsockname()[:2]
+    log.info("listening", address=f"http://{host}:{port}")
+    running = uvicorn.Server(web_config(server))
+    serving = asyncio.create_task(running.serve(sockets=[listening]))
+    learning = asyncio.create_task(_once_ready(server, serving, on_ready))
+    try:
+        await serving
+    finally:
+        learning.cancel()
+
+
+async def _once_ready(
+    server: Server,
+    serving: asyncio.Task[None],
+    on_ready: Callable[[Server], Awaitable[None]] | None,
+) -> None:
+    while not server.ready and not serving.done():  # noqa: ASYNC110  uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    if on_ready is not None:
+        await on_ready(server)
+    try:
+        await server.learn()
+    except Exception:
+        # The boundary: the server serves without the schedules that it could not read.
+        log.exception("schedules not learned")
+
+
+def web_config(server: Server) -> uvicorn.Config:
+    """Configure uvicorn for a server of ours."""
+    return uvicorn.Config(
+        server.app(),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        lifespan="on",
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the socket before anything else, so that a port in use is one clear sentence."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise OperatorError(
+            f"{host}:{port} cannot be listened on ({error.strerror}); "
+            "choose another with --port or ORCHESTRATE_PORT."
+        ) from error
+    return listening
+
+
+def configure_logging(level: int = logging.INFO) -> None:
+    """Log a line of JSON for each thing that happens; what varies is in its fields."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+    )
