@@ -41,9 +41,9 @@ CONNECTIONS = (16, 100)
 BODY_BYTES = 11_000
 """The size of an ordinary `issue_comment`."""
 
-SECONDS = 1.0
-WARM_SECONDS = 0.5
-ROUNDS = 1
+SECONDS = 2.0
+WARM_SECONDS = 0.3
+ROUNDS = 2
 """Each measurement is made this often, in turn with the others; the better one counts."""
 
 

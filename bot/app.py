@@ -21,7 +21,8 @@ from starlette.routing import Route
 from bot.agents.desk import AgentDesk
 from bot.checks.desk import CheckDesk
 from bot.database import Database, open_database
-from bot.deliveries import Delivery, Dispatcher, Inbox
+from bot.deliveries import Delivery, Inbox
+from bot.dispatcher import Dispatcher
 from bot.errors import OperatorError
 from bot.git.checkpoint import Identity
 from bot.git.remote import Remote

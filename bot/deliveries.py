@@ -107,7 +107,6 @@ class _Group(Generic[T, R]):
     async def _drain(self) -> None:
         try:
             while self._waiting:
-                await asyncio.sleep(0.001)
                 size = min(GROUP_MAX, len(self._waiting))
                 await self._settle([self._waiting.popleft() for _ in range(size)])
         finally:

@@ -107,7 +107,7 @@ def _variables(settings: Settings) -> list[Finding]:
             shown = (
                 ":".join(map(str, value)) if isinstance(value, tuple) else str(value or "not set")
             )
-        sentence = f"{shown}. {field.description}"
+        sentence = f"{shown or 'not set'}. {field.description}"
         found.append(Finding(variable, variable not in missing, False, sentence))
     return found
 

@@ -25,7 +25,7 @@ from bot.runs.transitions import TERMINAL
 from bot.threads import People, Threads
 from policies.commands import may_command
 from policies.config import Config
-from policies.facts import CommandFacts, Person
+from policies.facts import CommandFacts, Person, Role
 
 log = structlog.get_logger()
 
@@ -67,13 +67,17 @@ class Spoken:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A command that somebody may give, with what its handler needs to know."""
+    """A command that somebody may give, with what its handler needs to know.
+
+    `others_can` says whether anybody else could approve the run.
+    """
 
     command: Command
     spoken: Spoken
     person: Person
     config: Config
     run: Run | None
+    others_can: bool = True
 
     @property
     def cause(self) -> str:
@@ -241,18 +245,23 @@ class Router:
         """Obey a command if the person may give it; `UserError` says why not."""
         role = await self.desk.people.role(spoken.repository, spoken.login)
         person = Person(login=spoken.login, role=role)
-        facts = CommandFacts(
-            command=command.verb,
-            person=person,
-            requester=run.requester if run else None,
-            others_can_approve=True,
+        others_can = await self._others_can(spoken, run, config)
+        requester = run.requester if run else None
+        verdict = may_command(
+            CommandFacts(command.verb, person, requester, others_can_approve=others_can), config
         )
-        verdict = may_command(facts, config)
         if not verdict.allowed:
             raise UserError(verdict.reason)
-        order = Order(command, spoken, person, config, run)
+        order = Order(command, spoken, person, config, run, others_can)
         handle = handle or self.features[command.verb].handle
         return await handle(self.desk, order)
+
+    async def _others_can(self, spoken: Spoken, run: Run | None, config: Config) -> bool:
+        """Say whether somebody else could approve; asked only where the answer decides."""
+        if run is None or spoken.login.lower() != run.requester.lower():
+            return True
+        least = config.commands.least_role("approve") or Role.MAINTAIN
+        return await self.desk.people.others_with(spoken.repository, least, {run.requester})
 
 
 def repository_of(where: Where) -> Repository:

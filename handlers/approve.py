@@ -18,13 +18,13 @@ from bot.router import Desk, Feature, Order
 from bot.runs.model import Run
 from bot.runs.transitions import State
 from policies.approval import may_approve
-from policies.facts import ApprovalFacts, Role
+from policies.facts import ApprovalFacts
 
 
 async def handle(desk: Desk, order: Order) -> str | None:
     """Record the approval of a plan or of the present head."""
     run = order.required_run()
-    reason = await _allowed(desk, order, run)
+    reason = _allowed(order, run)
 
     def decide(now: Run) -> list[Event]:
         same_head(run, now)
@@ -35,7 +35,7 @@ async def handle(desk: Desk, order: Order) -> str | None:
     return None
 
 
-async def _allowed(desk: Desk, order: Order, run: Run) -> str:
+def _allowed(order: Order, run: Run) -> str:
     seen = order.command.argument() or order.spoken.seen
     if not seen and run.state is State.AWAITING_REVIEW:
         _not_before_the_head(order, run)
@@ -43,7 +43,7 @@ async def _allowed(desk: Desk, order: Order, run: Run) -> str:
         person=order.person,
         requester=run.requester,
         co_authors=tuple(c.author for c in run.checkpoints if c.kind == "human"),
-        others_can=await _others_can(desk, order, run),
+        others_can=order.others_can,
         seen_sha=seen or None,
         head_sha=run.head,
     )
@@ -62,14 +62,6 @@ def _not_before_the_head(order: Order, run: Run) -> None:
             f"The head became `{run.head[:7]}` after you wrote that; look at it, then "
             "`/approve` again."
         )
-
-
-async def _others_can(desk: Desk, order: Order, run: Run) -> bool:
-    """Ask GitHub only where the answer decides: when the requester approves."""
-    if order.person.login.lower() != run.requester.lower():
-        return True
-    least = order.config.commands.least_role("approve") or Role.MAINTAIN
-    return await desk.people.others_with(order.spoken.repository, least, {run.requester})
 
 
 FEATURE = Feature(

@@ -28,9 +28,13 @@ __all__ = ["Candidate", "Violation", "snapshot"]
 
 MAX_VIOLATIONS = 100
 """Violations that are told, and left out of the tree one by one; with more, nothing is read."""
-ATTEMPTS = 3
+ATTEMPTS = 10
 """Times that git reads a folder in which files vanish under it."""
-_REFUSED = re.compile(r"^error: (invalid path|unable to index file) '(.*)'$", re.M)
+_WHY = {
+    "invalid path": "Git cannot record it under this name.",
+    "unable to index file": "It cannot be read.",
+}
+_REFUSED = re.compile(rf"^error: ({'|'.join(_WHY)}) '(.*)'$", re.M)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ async def _add(
     whether it has changed, and would run what its configuration names.
     """
     specs = [b".", *(b":(top,exclude,literal)" + raw(path) for path in excluded)]
+    refused: set[tuple[str, str]] = set()
     for _ in range(ATTEMPTS):
         done = await run(
             "add",
@@ -106,15 +111,10 @@ async def _add(
         )
         if done.status == 0:
             return []
-    refused = sorted(set(_REFUSED.findall(done.err)))
-    if "fatal:" in done.err or not refused:
-        raise TransientError(f"The workspace cannot be read: {done.err.strip()[-300:]}")
-    return [
-        Violation(path, "Git cannot record it under this name.")
-        if why == "invalid path"
-        else Violation(path, "It cannot be read.")
-        for why, path in refused[:MAX_VIOLATIONS]
-    ]
+        before, refused = refused, set(_REFUSED.findall(done.err))
+        if refused and refused == before and "fatal:" not in done.err:  # no race, then
+            return [Violation(path, _WHY[kind]) for kind, path in sorted(refused)[:MAX_VIOLATIONS]]
+    raise TransientError(f"The workspace keeps changing: {done.err.strip()[-300:]}")
 
 
 async def _without_ignored(mirror: Mirror, folder: Path, index: Path, found: Scan) -> Scan:

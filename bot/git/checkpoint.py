@@ -39,10 +39,15 @@ class Identity:
         """Return it as git's signature; raises ValueError for a time without its zone."""
         if (offset := at.utcoffset()) is None:
             raise ValueError("the time of a commit needs a time zone")
-        email = _NOT_IN_NAMES.sub("", self.email).strip()
-        name = _NOT_IN_NAMES.sub("", self.name).strip(" .,:;\"'\\") or email.partition("@")[0]
+        email = _clean(self.email) or "unknown"
+        name = _clean(self.name) or email.partition("@")[0]
         minutes = int(offset.total_seconds()) // 60
         return pygit2.Signature(name or "unknown", email, int(at.timestamp()), minutes, "utf-8")
+
+
+def _clean(text: str) -> str:
+    # Git drops these at either end by itself, and will have no empty rest.
+    return " ".join(_NOT_IN_NAMES.sub(" ", text).split()).strip(" .,:;\"'\\")
 
 
 def commit(

@@ -29,6 +29,7 @@ _UNDO = ("/undo", "takes the last step back")
 _DIFF = ("/diff", "shows what changed")
 _RETRY = ("/retry [CHECK]", "runs the checks again")
 _PAUSE = ("/pause", "stops it, and keeps what is done")
+_LATER = (_ROLLBACK, _UNDO, _DIFF, _RETRY)  # They need a checkpoint.
 
 _COMMANDS: Mapping[State, tuple[tuple[str, str], ...]] = MappingProxyType(
     {
@@ -216,5 +217,6 @@ def _origin(run: Run) -> str:
 def _commands(run: Run) -> str:
     if run.state in TERMINAL or run.state not in _COMMANDS:
         return ""
-    lines = "\n".join(f"- `{name}` {does}" for name, does in _COMMANDS[run.state])
+    offered = [each for each in _COMMANDS[run.state] if run.checkpoints or each not in _LATER]
+    lines = "\n".join(f"- `{name}` {does}" for name, does in offered)
     return f"<details><summary>Commands</summary>\n\n{lines}\n\n</details>"

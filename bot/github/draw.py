@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from bot.errors import Refused
+from bot.errors import Refused, TransientError
 from bot.github.answers import Refusal, id_of, number_of, text_of
 from bot.github.client import Params, Session
 from bot.github.comment import page
@@ -155,7 +155,10 @@ class Drawing:
         if refusal.status != 422:
             raise refusal
         if "already exists" in message:
-            return await self._find_pull(wanted)
+            found = await self._find_pull(wanted)
+            if found is None:
+                raise TransientError("GitHub does not list the pull request yet that it has.")
+            return found
         if "draft" in message and draft:
             await self._keep("drafts", "none", DONE)
             again = self._view(results).pull

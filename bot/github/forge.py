@@ -127,7 +127,7 @@ def _why(pull: Mapping[str, Any], refusal: Refusal) -> NotMerged:
     if state == "behind":
         return NotMerged(
             "The branch must have the newest commits of its base.",
-            "Press *Update branch* on the pull request, then `/resume` takes that in.",
+            "Update the branch on the pull request's page, then `/resume` takes that in.",
         )
     return NotMerged(
         f"GitHub does not merge it: {message}",

@@ -10,7 +10,7 @@ from bot.github.comment import checkpoint_list, commit, mark, marker
 from bot.github.markup import cut_body, plain, prose, quote
 from bot.github.shown import PullRequest
 from bot.runs.model import Run
-from bot.runs.transitions import State
+from bot.runs.transitions import TERMINAL, State
 from policies.verdict import code
 
 TITLE_LIMIT = 256
@@ -51,7 +51,7 @@ def _body(run: Run, results: Sequence[Mapping[str, Any]], drafts: bool) -> str:
         f"### Plan\n\n{_plan(run)}" if run.plan.tasks else "",
         f"### Checkpoints\n\n{checkpoint_list(run)}",
         f"### Evidence\n\n{_evidence(run, results)}",
-        f"### How to decide\n\n{_decide(run)}",
+        "" if run.state in TERMINAL else f"### How to decide\n\n{_decide(run)}",
     ]
     return cut_body("\n\n".join(part for part in parts if part) + "\n")
 
@@ -92,9 +92,14 @@ def _result(result: Mapping[str, Any]) -> str:
 
 def _decide(run: Run) -> str:
     head = run.head[:12]
+    approve = (
+        f"`/approve {head}` or an approving review merges exactly {code(head)}; a later push "
+        "voids it."
+    )
+    if run.state not in READY:
+        approve = "`/approve` merges it once it is ready for review; it is not yet."
     return (
-        f"- `/approve {head}` or an approving review merges exactly {code(head)}; a later push "
-        "voids it.\n"
+        f"- {approve}\n"
         "- `/orchestrate REQUEST`, or a review that asks for changes, is the agent's next turn.\n"
         "- `/rollback N` restores a checkpoint, `/undo` takes the last step back, `/diff` shows "
         "what changed, `/cancel` ends the run."

@@ -375,6 +375,9 @@ def read_config(text: str) -> Config:
 def own(run: Run, config: Config) -> Config:
     """Return the configuration with what was given with the request itself in its place."""
     update: dict[str, Any] = {}
+    if run.is_local:
+        # Whoever sits at the machine decides alone.
+        update["approval"] = config.approval.model_copy(update={"requester": "always"})
     if run.own_agent:
         update["agents"] = {**config.agents, OWN_AGENT: Agent(command=run.own_agent)}
     if run.own_checks:

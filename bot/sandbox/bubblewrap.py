@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import json
 import os
 import resource
@@ -61,7 +60,7 @@ class Bubblewrap:
     disable_userns: bool = True
     name: str = field(default="bubblewrap", init=False)
 
-    def places(self, workspace: Path, home: Path) -> Places:  # noqa: ARG002
+    def places(self, workspace: Path, home: Path) -> Places:
         """The same for every job."""
         return Places(WORKSPACE, HOME)
 
@@ -71,6 +70,7 @@ class Bubblewrap:
         """Run `job`; see `Sandbox.run`."""
         job.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         status, told = os.pipe()
+        os.set_blocking(status, False)
         descriptors = [told]
         try:
             argv = self._argv(job, told, descriptors)
@@ -83,7 +83,7 @@ class Bubblewrap:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        tree = _Namespace(started, os.fdopen(status, "rb", 0))
+        tree = _Namespace(started, status)
         return await supervise(started, tree, job, stop=stop, on_output=on_output)
 
     def _argv(self, job: Job, told: int, descriptors: list[int]) -> list[str]:
@@ -173,7 +173,8 @@ class _Namespace:
     """
 
     started: Started
-    status: io.FileIO
+    status: int
+    told: bytes = b""
     first: int | None = None
     known: bool = False
 
@@ -181,12 +182,25 @@ class _Namespace:
         if self.known:
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(readable(self.status.fileno()), START_SECONDS)
-            # One write of bubblewrap, shorter than what a pipe takes at once.
-            line = self.status.readline()
-            with contextlib.suppress(ValueError, KeyError, ProcessLookupError):
-                self.first = os.pidfd_open(json.loads(line)["child-pid"])
+            await asyncio.wait_for(self._first_line(), START_SECONDS)
         self.known = True
+        with contextlib.suppress(ValueError, KeyError, ProcessLookupError):
+            self.first = os.pidfd_open(json.loads(self.told)["child-pid"])
+
+    async def _first_line(self) -> None:
+        while b"\n" not in self.told:
+            await readable(self.status)
+            if not self._read():
+                return
+
+    def _read(self) -> bool:
+        """Take what bubblewrap told since; False at the end, which comes with its death."""
+        try:
+            data = os.read(self.status, 4096)
+        except BlockingIOError:
+            return True  # woken for nothing
+        self.told += data
+        return bool(data)
 
     async def exited(self) -> None:
         await self.started.wait()
@@ -201,12 +215,15 @@ class _Namespace:
                 signal.pidfd_send_signal(self.first, signal.SIGKILL)
         await self.started.wait()
         await self._gone()
+        if self.status >= 0:
+            while self._read():
+                pass
+            os.close(self.status)
+            self.status = -1
 
     async def code(self, tail: str) -> int:
         """bubblewrap tells the code only of a program that it really started."""
-        with self.status:
-            told = self.status.read().splitlines()
-        for line in told:
+        for line in self.told.splitlines():
             code = json.loads(line).get("exit-code")
             if isinstance(code, int):
                 return code

@@ -54,7 +54,9 @@ class NoSandbox:
         except OperatorError as error:
             # As a shell says that there is no such program; the job is at fault, not the server.
             return Ended(127, "exited", str(error), 0.0)
-        return await supervise(started, _Session(started, mark), job, stop=stop, on_output=on_output)
+        return await supervise(
+            started, _Session(started, mark), job, stop=stop, on_output=on_output
+        )
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ class _Session:
             await asyncio.sleep(_AGAIN_SECONDS)
         await self.started.wait()
 
-    async def code(self, tail: str) -> int:  # noqa: ARG002
+    async def code(self, tail: str) -> int:
         returned = self.started.process.returncode
         assert returned is not None, "the code is asked for after the end"
         return 128 - returned if returned < 0 else returned

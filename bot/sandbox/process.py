@@ -98,12 +98,12 @@ def spawn(
 
 
 async def readable(descriptor: int) -> None:
-    """Wait until `descriptor` can be read."""
+    """Wait until `descriptor` can be read; one waiter at a time for each descriptor."""
     loop = asyncio.get_running_loop()
-    future = loop.create_future()
-    loop.add_reader(descriptor, lambda: future.done() or future.set_result(None))
+    event = asyncio.Event()
+    loop.add_reader(descriptor, event.set)
     try:
-        await future
+        await event.wait()
     finally:
         loop.remove_reader(descriptor)
 
@@ -168,6 +168,8 @@ async def _first(
     finally:
         exited.cancel()
         stopped.cancel()
+        # Their clean-up must be over before anyone waits on the same descriptor again.
+        await asyncio.wait({exited, stopped})
 
 
 async def _pump(descriptor: int, output: Output) -> bool:

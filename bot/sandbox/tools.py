@@ -14,7 +14,7 @@ _OWN = tuple(Path(name) for name in ("/proc", "/sys", "/dev", "/etc", "/workspac
 
 
 def search_path(tools: Iterable[Path]) -> str:
-    """The PATH of a job: each folder's `bin`, or the folder where it has none, then the system's."""
+    """The PATH of a job: the `bin` of each folder, or the folder itself, then the system's."""
     folders = [tool / "bin" if (tool / "bin").is_dir() else tool for tool in tools]
     return ":".join(dict.fromkeys([*map(str, folders), *SYSTEM_PATH]))
 

@@ -20,7 +20,7 @@ from bot.hub.core import Hub
 from bot.hub.pages.showing import helpers
 from bot.hub.records import Issue, Pull, Repository, User
 from bot.hub.refusals import Refusal, not_found
-from bot.hub.repositories import Bare
+from bot.hub.repositories import Bare, Commit
 
 # Who a visitor says to be; there is nothing to prove on a hub that runs on one's own machine.
 COOKIE = "user"
@@ -50,14 +50,14 @@ FIELD_PROBLEMS = {
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request of one visitor; `error` and `typed` are what a refused form brings back."""
+    """One request of one visitor; `error` and `form` are what a refused form brings back."""
 
     site: Site
     request: Request
     actor: Actor
     error: str = ""
     status: int = 200
-    typed: Mapping[str, Any] = field(default_factory=dict)
+    form: FormData = field(default_factory=FormData)
 
     @property
     def hub(self) -> Hub:
@@ -113,7 +113,7 @@ class Visit:
             "user": self.user,
             "people": people,
             "error": self.error,
-            "typed": self.typed,
+            "typed": self.form,
             "layout": "fragment.html" if fragment else "page.html",
         }
         text = self.site.templates.get_template(template).render({**common, **context})
@@ -157,6 +157,7 @@ class Site:
             lstrip_blocks=True,
         )
         self.templates.globals.update(helpers(hub))
+        self.pull_commits: dict[tuple[int, str, str], list[Commit]] = {}
 
     def visit(self, request: Request) -> Visit:
         """Who comes with this request."""
@@ -206,9 +207,8 @@ class Site:
 
 
 async def _again(visit: Visit, page: Page, refusal: Refusal, form: FormData) -> Response:
-    back = replace(
-        visit, error=sentence(refusal, visit.user), status=refusal.code, typed=dict(form)
-    )
+    said = sentence(refusal, visit.user)
+    back = replace(visit, error=said, status=refusal.code, form=form)
     try:
         return await page(back)
     except Refusal as other:

@@ -70,3 +70,14 @@ async def mirror(tmp_path: Path, remote: Remote) -> Mirror:
 @pytest.fixture
 def head(origin: Path) -> str:
     return sh(origin, "rev-parse", "main")
+
+
+def dig(folder: Path, depth: int) -> None:
+    """Make a chain of folders that is longer than any path may be."""
+    fd = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("deep", dir_fd=fd)
+        below = os.open("deep", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
-import subprocess
 import tempfile
 import threading
 from pathlib import Path
@@ -12,13 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bot.errors import TransientError
 from bot.git import workspace
 from bot.git.candidate import MAX_VIOLATIONS, Candidate, snapshot
 from bot.git.mirror import Mirror, fetch
 from bot.git.remote import Remote
 from bot.git.scan import MAX_FILE, is_git_name, link_reason
 
-from .conftest import commit_all, sh
+from .conftest import commit_all, dig, sh
 
 
 class Desk:
@@ -165,15 +166,14 @@ LINKS = {
 @pytest.mark.parametrize("target", LINKS)
 async def test_a_link_may_not_lead_out(desk: Desk, target: str) -> None:
     (desk.folder / "new").symlink_to(target)
-    os.symlink(target, desk.folder / "src" / "deeper") if target == "../x" else None
     found = await desk.violations()
     reason = LINKS[target]
     assert (reason in found["new"]) if reason else found == {}
-    assert "src/deeper" not in found  # it climbs no further than the root
 
 
 def test_links_through_links_stay_inside() -> None:
-    """`d -> .` and `e -> d/../x` would lead out together; the second is refused by itself."""
+    """A link may climb to the root; `d -> .` and `e -> d/../x` together would lead out."""
+    assert link_reason("src/deep", "../readme.txt") is None
     assert link_reason("d", ".") is None
     assert link_reason("e", "d/../x")
 
@@ -272,7 +272,7 @@ async def test_names_with_a_meaning_for_git_are_plain_names(desk: Desk) -> None:
     assert [each.path for each in (await desk.snapshot()).changes] == [":!y"]
 
 
-async def test_a_folder_that_changes_meanwhile_does_not_break_it(desk: Desk) -> None:
+async def test_a_folder_that_changes_meanwhile_is_read_or_tried_again_later(desk: Desk) -> None:
     stop = threading.Event()
 
     def churn() -> None:
@@ -288,23 +288,22 @@ async def test_a_folder_that_changes_meanwhile_does_not_break_it(desk: Desk) -> 
 
     thread = threading.Thread(target=churn)
     thread.start()
+    (desk.folder / "good.txt").write_text("good\n")
     try:
-        (desk.folder / "good.txt").write_text("good\n")
         for _ in range(5):
-            found = await desk.snapshot()
-            assert "good.txt" in {each.path for each in found.changes}
+            with contextlib.suppress(TransientError):
+                assert "good.txt" in {each.path for each in (await desk.snapshot()).changes}
     finally:
         stop.set()
         thread.join()
+    found = await desk.snapshot()
+    there = {str(each.relative_to(desk.folder)) for each in desk.folder.glob("churn*/file")}
+    assert {each.path for each in found.changes} == {"good.txt", *there}
 
 
 @pytest.mark.parametrize("depth", [1200])
 async def test_a_path_longer_than_any_may_be_is_a_violation(desk: Desk, depth: int) -> None:
-    subprocess.run(
-        ["sh", "-c", f"i=0; while [ $i -lt {depth} ]; do mkdir dddd; cd -P dddd; i=$((i+1)); done"],
-        cwd=desk.folder,
-        check=True,
-    )
+    dig(desk.folder, depth)
     reasons = list((await desk.violations()).values())
     assert len(reasons) == 1
     assert "cannot be read" in reasons[0]

@@ -56,8 +56,8 @@ def test_git_reads_a_commit_as_it_was_meant(mirror: Mirror, head: str) -> None:
     [
         ("A <b> C", "a@b", "A b C <a@b>"),
         ("", "a@b", "a <a@b>"),
-        ("<>\n", "", "unknown <>"),
-        ("x\nAuthor: y", "a@b>\n", "xAuthor: y <a@b>"),
+        ("<>\n", "", "unknown <unknown>"),
+        ("x\nAuthor: y", "a@b>\n", "x Author: y <a@b>"),
     ],
 )
 def test_a_name_that_git_cannot_write_is_cleaned(

@@ -13,7 +13,7 @@ from bot.git import workspace
 from bot.git.mirror import Mirror, fetch
 from bot.git.remote import Remote
 
-from .conftest import commit_all, sh
+from .conftest import commit_all, dig, sh
 
 
 async def test_a_workspace_has_the_files_of_its_commit_and_no_git(
@@ -21,7 +21,7 @@ async def test_a_workspace_has_the_files_of_its_commit_and_no_git(
 ) -> None:
     folder, index = tmp_path / "runs" / "1" / "workspace", tmp_path / "runs" / "1" / "index"
     await workspace.create(mirror, head, folder, index)
-    assert sorted(os.listdir(folder)) == [".gitignore", "link", "readme.txt", "run.sh", "src"]
+    assert _names(folder) == [".gitignore", "link", "readme.txt", "run.sh", "src"]
     assert (folder / "readme.txt").read_text() == "hello\n"
     assert os.access(folder / "run.sh", os.X_OK)
     assert not os.access(folder / "readme.txt", os.X_OK)
@@ -87,13 +87,13 @@ def test_removal_takes_what_is_locked_linked_and_deep(tmp_path: Path) -> None:
     (folder / ".lifted-3").mkdir()
     (folder / "file").touch(mode=0o400)
     os.mkfifo(folder / "pipe")
-    _dig(folder, 1500)
+    dig(folder, 1500)
     (folder / "locked" / "inner").chmod(0)
     (folder / "locked").chmod(0o500)
     folder.chmod(0o500)
     workspace.remove(folder)
     workspace.remove(folder)
-    assert os.listdir(tmp_path) == ["outside"]
+    assert _names(tmp_path) == ["outside"]
     assert (outside / "kept").exists()
 
 
@@ -101,7 +101,7 @@ def test_a_removal_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> No
     (tmp_path / ".w.removing" / ".lifted-0" / "a").mkdir(parents=True)
     (tmp_path / "w").mkdir()
     workspace.remove(tmp_path / "w")
-    assert os.listdir(tmp_path) == []
+    assert _names(tmp_path) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root, setpriv")
@@ -130,7 +130,7 @@ def test_removal_needs_no_rights_but_those_of_the_owner(tmp_path: Path) -> None:
         cwd="/",
         check=False,
     )
-    left = os.listdir(place)
+    left = _names(place)
     shutil.rmtree(place)
     if "No such file" in done.stderr and "setpriv" in done.stderr:
         pytest.skip("the other user may not run this Python")
@@ -143,12 +143,5 @@ def _python() -> list[str]:
     return [str(system) if system.exists() else sys.executable, "-I"]
 
 
-def _dig(folder: Path, depth: int) -> None:
-    """Make a chain of folders that is longer than any path may be."""
-    fd = os.open(folder, os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir("deep", dir_fd=fd)
-        below = os.open("deep", os.O_RDONLY, dir_fd=fd)
-        os.close(fd)
-        fd = below
-    os.close(fd)
+def _names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())

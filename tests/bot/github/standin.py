@@ -48,8 +48,10 @@ class GitHub:
     commits: set[str] = field(default_factory=lambda: {HEAD})
     branch_head: str | None = HEAD
     merge_no: tuple[int, str] | None = None
+    on_merge: Callable[[], None] = lambda: None
     mergeable_state: str = "clean"
     allows_drafts: bool = True
+    lagging_lists: int = 0
     requests: list[str] = field(default_factory=list)
     next_id: int = 100
 
@@ -222,6 +224,9 @@ class GitHub:
     # -- pull requests
 
     def _list_pulls(self, request: Request, _body: Json) -> list[Json]:
+        self.lagging_lists -= 1
+        if self.lagging_lists >= 0:
+            return []
         head = request.query_params["head"].removeprefix("acme:")
         return [p for p in self.pulls if p["head"]["ref"] == head]
 
@@ -230,7 +235,8 @@ class GitHub:
             raise No(422, "Validation Failed", {"field": "head", "code": "invalid"})
         if body["draft"] and not self.allows_drafts:
             raise No(422, "Draft pull requests are not supported in this repository.")
-        if any(p["head"]["ref"] == body["head"] for p in self.pulls):
+        there = [p for p in self.pulls if p["state"] == "open"]
+        if any(p["head"]["ref"] == body["head"] for p in there):
             text = f"A pull request already exists for acme:{body['head']}."
             raise No(422, "Validation Failed", {"message": text})
         number = self.new_id()
@@ -258,6 +264,7 @@ class GitHub:
 
     def _merge(self, request: Request, body: Json) -> Json:
         pull = self._one(self.pulls, "number", request.path_params["n"])
+        self.on_merge()
         if self.merge_no:
             raise No(*self.merge_no)
         if pull["draft"]:

@@ -186,6 +186,30 @@ async def test_a_cancelled_run_closes_its_pull_request_and_opens_none(
     assert there.pulls[0]["state"] == "closed"
 
 
+async def test_a_pull_request_that_a_person_closed_is_not_opened_anew(
+    forge: GitHubForge, there: GitHub, on_stand_in: GitHubApp, tmp_path: Path
+) -> None:
+    number = await forge.show(drawable(State.VALIDATING), RESULTS)
+    there.pulls[0]["state"] = "closed"
+    database = await open_database(f"sqlite:///{tmp_path}/other.db")
+    other = GitHubForge(on_stand_in, Store(database))
+    assert await other.show(drawable(), RESULTS) == number
+    await database.close()
+    assert [pull["state"] for pull in there.pulls] == ["closed"]
+
+
+async def test_a_pull_request_opened_between_look_and_leap_is_taken(
+    forge: GitHubForge, there: GitHub
+) -> None:
+    there.faults.fail("POST", "*/pulls", after=True)
+    with pytest.raises(TransientError):
+        await forge.show(drawable(), RESULTS)
+    # A list of GitHub's may lag behind what was just made.
+    there.lagging_lists = 1
+    assert await forge.show(drawable(), RESULTS) == there.pulls[0]["number"]
+    assert len(there.pulls) == 1
+
+
 # -- check runs
 
 

@@ -47,7 +47,18 @@ async def test_a_head_that_moved_is_named(forge: GitHubForge, there: GitHub, run
     landed = await forge.merge(run, APPROVAL, "merge")
     assert isinstance(landed, NotMerged)
     assert landed.reason == "The head is `bbbbbbb` now; `abc1234` was approved."
-    assert not there.pulls[0]["merged"]
+    assert not any(r.startswith("PUT") for r in there.requests)
+
+
+async def test_a_head_that_moves_while_merging_is_named(
+    forge: GitHubForge, there: GitHub, run: Run
+) -> None:
+    there.pulls[0]["draft"] = False
+    there.merge_no = (409, "Head branch was modified. Review and try the merge again.")
+    there.on_merge = lambda: there.pulls[0]["head"].update(sha="b" * 40)
+    landed = await forge.merge(run, APPROVAL, "merge")
+    assert isinstance(landed, NotMerged)
+    assert landed.reason == "The head is `bbbbbbb` now; `abc1234` was approved."
 
 
 async def test_a_closed_pull_request_is_not_merged(

@@ -135,6 +135,13 @@ def test_a_run_that_is_over_offers_no_commands(state: State) -> None:
     assert "<details>" not in body_of(a_run(state))
 
 
+def test_what_needs_a_checkpoint_is_not_offered_before_there_is_one() -> None:
+    assert "/undo" in body_of(a_run(State.BLOCKED))
+    young = body_of(a_young_run(State.BLOCKED))
+    assert "/resume" in young
+    assert "/undo" not in young
+
+
 def test_the_same_run_always_gives_the_same_view() -> None:
     assert view(a_run(), [a_result()]) == view(a_run(), [a_result()])
 
@@ -270,6 +277,25 @@ def test_a_scheduled_run_closes_no_issue() -> None:
     pull = view(run, []).pull
     assert pull is not None
     assert "Closes" not in pull.body
+
+
+@pytest.mark.parametrize(
+    ("state", "line"),
+    [
+        (State.AWAITING_REVIEW, "- `/approve abc1234def56` or an approving review merges exactly"),
+        (State.VALIDATING, "- `/approve` merges it once it is ready for review; it is not yet."),
+    ],
+)
+def test_the_pull_request_says_how_to_decide(state: State, line: str) -> None:
+    pull = view(a_run(state), []).pull
+    assert pull is not None
+    assert line in pull.body
+
+
+def test_a_merged_pull_request_leaves_nothing_to_decide() -> None:
+    pull = view(a_run(State.DONE), []).pull
+    assert pull is not None
+    assert "How to decide" not in pull.body
 
 
 @pytest.mark.parametrize(

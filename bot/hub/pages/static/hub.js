@@ -5,6 +5,7 @@
 const EVERY = 2000; // milliseconds between two looks
 const seen = new Map(); // id -> the HTML that the server last gave for it
 let tag = "";
+let left = false; // something was in use, so it must be looked at again
 
 const parts = (root) => [...root.querySelectorAll("[data-live]")];
 const children = (part) => [...part.children].filter((child) => child.id);
@@ -31,7 +32,11 @@ function keepOpen(old, fresh) {
 
 function renew(old, fresh) {
   const html = fresh.outerHTML;
-  if (seen.get(fresh.id) === html || inUse(old)) return;
+  if (seen.get(fresh.id) === html) return;
+  if (inUse(old)) {
+    left = true;
+    return;
+  }
   seen.set(fresh.id, html);
   keepOpen(old, fresh);
   fresh.classList.add("renewed");
@@ -63,12 +68,13 @@ async function look() {
   address.searchParams.set("fragment", "1");
   const answer = await fetch(address, { headers: tag ? { "If-None-Match": tag } : {} });
   if (answer.status !== 200) return;
-  tag = answer.headers.get("ETag") || "";
+  left = false;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of parts(page)) {
     const old = document.getElementById(part.id);
     if (old) (part.dataset.live === "list" ? renewList : renew)(old, part);
   }
+  tag = left ? "" : answer.headers.get("ETag") || "";
 }
 
 async function watch() {
