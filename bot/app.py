@@ -224,12 +224,8 @@ async def build(
     *,
     on_output: Output | None = None,
     wait_max: float = WAIT_MAX_SECONDS,
-    adapt: Callable[[Git, Forge], tuple[Git, Forge]] = lambda git, forge: (git, forge),
 ) -> Server:
-    """Build a server from its settings; `OperatorError` says what is missing.
-
-    `adapt` may wrap the adapters before they are put to use.
-    """
+    """Build a server from its settings; `OperatorError` says what is missing."""
     missing = settings.missing()
     if missing:
         raise OperatorError(
@@ -245,12 +241,11 @@ async def build(
     )
     try:
         once = Once()
-        real_forge, threads = GitHubForge(github, store, once), GitHubThreads(github, once)
+        forge, threads = GitHubForge(github, store, once), GitHubThreads(github, once)
         login = await github.login()
-        workbench = Workbench(settings.data_dir, _address(real_forge), _identity(github, login))
-        git, forge = adapt(workbench, real_forge)
+        workbench = Workbench(settings.data_dir, _address(forge), _identity(github, login))
         bot = await compose(
-            settings, store, database, git, forge, on_output=on_output, wait_max=wait_max
+            settings, store, database, workbench, forge, on_output=on_output, wait_max=wait_max
         )
     except BaseException:
         await github.close()

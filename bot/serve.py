@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -82,8 +83,9 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def configure_logging(level: int = logging.INFO) -> None:
-    """Log a line of JSON for each thing that happens; what varies is in its fields."""
+def configure_logging(*, quiet: bool = False) -> None:
+    """Log a line of JSON for each thing that happens; with `quiet` only what went wrong."""
+    level = logging.ERROR if quiet else logging.INFO
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -93,4 +95,6 @@ def configure_logging(level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
+        # Standard output is for results.
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

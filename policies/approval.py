@@ -92,5 +92,6 @@ def _of_the_head(seen: str | None, head: str) -> Verdict:
     return Verdict(
         False,
         rule,
-        f"{code(seen[:SHORTEST_SHA])} is not the head; it is {now} now. Look at that and approve it.",
+        f"{code(seen[:SHORTEST_SHA])} is not the head; it is {now} now."
+        " Look at that and approve it.",
     )

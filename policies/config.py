@@ -68,8 +68,8 @@ class Config(Section):
         default_factory=Commands, description="How commands are written and who may give them."
     )
     approval: Approval = Field(default_factory=Approval, description="What it takes to merge.")
-    limits: Limits = Field(default_factory=Limits, description="Where a run stops and asks.")
-    merge: Merge = Field(default_factory=Merge, description="How an approved run is merged.")
+    limits: Limits = Field(default_factory=Limits, description="How far a run may go by itself.")
+    merge: Merge = Field(default_factory=Merge, description="By which method a run is merged.")
     schedule: Annotated[tuple[Schedule, ...], Field(max_length=MAX_ENTRIES)] = Field(
         default=(), description="Runs that start by the clock."
     )
@@ -126,7 +126,7 @@ def _twice(names: list[str], section: str, root: Node) -> list[Problem]:
     problems = []
     for index, name in enumerate(names):
         if name.casefold() in seen:
-            node, _ = root.find((section, index, "name"))
+            node = root.find((section, index, "name"))
             message = f"`{name}` stands twice in `{section}`; give each its own name."
             problems.append(Problem(node.line, node.column, message))
         seen.add(name.casefold())

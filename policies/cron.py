@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from policies.verdict import code
+
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _LONGEST_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -85,7 +87,7 @@ def _values(word: str, field: _Field) -> set[int] | None:
 def _item(item: str, field: _Field) -> set[int]:
     match = _ITEM.fullmatch(item)
     if match is None:
-        raise ValueError(f"The {field.name} cannot be `{item[:20]}`; {EXAMPLE}.")
+        raise ValueError(f"The {field.name} cannot be {code(item)}; {EXAMPLE}.")
     star, low, high, step = match.groups()
     first = field.first if star else _number(low, field)
     last = field.last if star or (step and not high) else _number(high or low, field)
@@ -93,7 +95,9 @@ def _item(item: str, field: _Field) -> set[int]:
     if field.names is _WEEKDAYS and not high and not (low and not step):
         last = 6
     if first > last or step in {"0", "00"}:
-        raise ValueError(f"The {field.name} `{item}` takes nothing; write the lower value first.")
+        raise ValueError(
+            f"The {field.name} {code(item)} takes nothing; write the lower value first."
+        )
     return set(range(first, last + 1, int(step or 1)))
 
 
@@ -103,7 +107,7 @@ def _number(word: str, field: _Field) -> int:
     if word.isdigit() and field.first <= int(word) <= field.last:
         return int(word)
     raise ValueError(
-        f"The {field.name} must be from {field.first} to {field.last}, not `{word}`; {EXAMPLE}."
+        f"The {field.name} must be from {field.first} to {field.last}, not {code(word)}; {EXAMPLE}."
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from policies.tree import Node, Problem, Scalar
+from policies.verdict import code
 
 # Sections that a later version reads.
 LATER = frozenset(
@@ -60,8 +61,10 @@ def _problem(detail: ErrorDetails, root: Node, model: type[BaseModel]) -> Proble
         return _unknown(steps, root, model)
     if steps and steps[-1] == "[key]":
         return _at_key(steps[:-1], root, _sentence(detail, "This name", None))
-    node, _ = root.find(steps)
-    name = f"`{steps[-1]}`" if steps and isinstance(steps[-1], str) else "This"
+    node = root.find(steps)
+    # Steps that name no place are kinds of value: nobody wrote them. A missing key is a place.
+    named = steps[-1:] if detail["type"] == "missing" else root.there(steps)[-1:]
+    name = code(named[0]) if named and isinstance(named[0], str) else "This"
     return Problem(node.line, node.column, _sentence(detail, name, node.value))
 
 
@@ -69,19 +72,19 @@ def _unknown(steps: tuple[str | int, ...], root: Node, model: type[BaseModel]) -
     key = str(steps[-1])
     known = _keys_at(steps[:-1], model)
     if len(steps) == 1 and key in LATER:
-        message = f"`{key}` is not supported by this version; remove it."
+        message = f"{code(key)} is not supported by this version; remove it."
     elif key == "sandbox":
         message = "`sandbox` is set by whoever runs the server, never by a repository; remove it."
     elif near := get_close_matches(key.lower(), known, n=1):
-        message = f"`{key}` is not known here; did you mean `{near[0]}`?"
+        message = f"{code(key)} is not known here; did you mean `{near[0]}`?"
     else:
         names = ", ".join(f"`{name}`" for name in known)
-        message = f"`{key}` is not known here; remove it, or use one of {names}."
+        message = f"{code(key)} is not known here; remove it, or use one of {names}."
     return _at_key(steps, root, message)
 
 
 def _at_key(steps: tuple[str | int, ...], root: Node, message: str) -> Problem:
-    node, _ = root.find(steps[:-1])
+    node = root.find(steps[:-1])
     line, column = node.keys.get(str(steps[-1]), (node.line, node.column))
     return Problem(line, column, message)
 

@@ -1,8 +1,12 @@
 """Gitignore globs over many paths: each checked when it is configured, all compiled as one.
 
-The grammar and its translation are pathspec's. Two stars in one segment and two `**` in one
-glob are the most that is taken: Python's regular expressions need time that grows with the
-path's length to the power of that number, and both path and glob come from a repository.
+The grammar and its translation are pathspec's: as git does it, a glob means what it matches
+and everything below. Unlike in git, a later glob may open a part of a folder that an earlier
+one means.
+
+Two stars in one segment and two `**` in one glob are the most that is taken: Python's regular
+expressions need time that grows with the path's length to the power of that number, and both
+path and glob come from a repository.
 """
 
 from __future__ import annotations
@@ -90,7 +94,8 @@ def _union(patterns: Iterable[GitIgnoreSpecPattern]) -> str:
         if text == f"{_ANY_DEPTH}{inner}{_WHOLE}":
             anywhere.append(inner)
         else:
-            other.append(f"(?:{text})")
+            # pathspec searches: what is not tied to the start may begin anywhere.
+            other.append(text if text.startswith("^") else f".*(?:{text})")
     if anywhere:
         other.append(f"{_ANY_DEPTH}(?:{'|'.join(anywhere)}){_WHOLE}")
     return "|".join(other) or r"(?!)"

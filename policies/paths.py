@@ -139,9 +139,11 @@ def check_paths(changes: Iterable[Change], config: Config) -> Verdict:
     Protected globs match whatever the case of letters, since some file systems do not tell
     them apart; allowed ones match exactly.
     """
-    touched = sorted({pair for change in changes for pair in _touched(change)})
+    changed = tuple(changes)
+    touched = sorted({pair for change in changed for pair in _touched(change)})
     refusals = (
         _unreadable(touched),
+        _submodules(sorted({change.path for change in changed if _submodule(change)})),
         _always(touched),
         _protected(touched, config.paths.protected),
         _outside(touched, config.paths.allowed),
@@ -170,6 +172,19 @@ def _unreadable(touched: Iterable[_Touched]) -> str:
     return (
         f"These paths are longer than {MAX_LENGTH:,} characters or have control characters:"
         f" {listed(paths)}. Give them names that people can read."
+    )
+
+
+def _submodule(change: Change) -> bool:
+    return change.new_mode == MODE_SUBMODULE
+
+
+def _submodules(paths: list[str]) -> str:
+    if not paths:
+        return ""
+    return (
+        f"Submodules were added or moved: {listed(paths)}. Nobody can see here what that brings"
+        " in, so leave them out of the request and change them yourself."
     )
 
 

@@ -48,11 +48,8 @@ def _settings() -> Iterator[str]:
         yield f"## `{name}`"
         yield ""
         section = _section(field, root)
-        if section is None or "default" in field:
+        if "$ref" not in field:
             yield f"{field['description']} {_kind(field, root)}"
-            yield ""
-        else:
-            yield f"{field['description']}"
             yield ""
         if section is not None:
             yield section["description"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from policies.cron import parse_cron
 from policies.facts import Role
 from policies.globs import problem_of
+from policies.verdict import code
 from policies.who import COMMANDS_DEFAULT, floor
 
 # How many entries a list may have. Each is read, matched or drawn on every run, and a person
@@ -108,11 +110,22 @@ def _branch(value: str) -> str:
     return value
 
 
+def _command(value: str) -> str:
+    if value not in COMMANDS_DEFAULT:
+        near = get_close_matches(value, COMMANDS_DEFAULT, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else "`/help` lists what is."
+        raise ValueError(f"{code(value)} is no command; {hint}")
+    return value
+
+
+def _one(value: int) -> int:
+    if value != 1:
+        raise ValueError("Another number of approvals is not supported by this version; write 1.")
+    return value
+
+
 def _who(value: Mapping[str, Role]) -> Mapping[str, Role]:
     for command, role in value.items():
-        if command not in COMMANDS_DEFAULT:
-            known = ", ".join(f"`{name}`" for name in sorted(COMMANDS_DEFAULT))
-            raise ValueError(f"`{command[:MAX_NAME]}` is no command; there are {known}.")
         if not role.at_least(floor(command)):
             raise ValueError(
                 f"`{command}` cannot be opened to the role {role}, which strangers may have;"
@@ -121,6 +134,7 @@ def _who(value: Mapping[str, Role]) -> Mapping[str, Role]:
     return value
 
 
+Command = Annotated[str, AfterValidator(_command)]
 Name = Annotated[str, AfterValidator(_name)]
 Line = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_line)]
 Glob = Annotated[str, AfterValidator(_glob)]
@@ -160,7 +174,7 @@ class Check(Section):
 
 
 class Paths(Section):
-    """What agents may change. Globs are written as in `.gitignore`; the last match decides."""
+    """What agents may change, by globs as in `.gitignore`, of which the last match decides."""
 
     protected: Annotated[tuple[Glob, ...], Field(max_length=MAX_GLOBS)] = Field(
         default=(),
@@ -184,7 +198,7 @@ class Commands(Section):
         description="Whether `/approve` and its like work without `/orchestrate` before them in"
         " the threads of a run. Turn it off where another bot answers to the same words.",
     )
-    who: Annotated[Mapping[str, Role], AfterValidator(_who)] = Field(
+    who: Annotated[Mapping[Command, Role], AfterValidator(_who)] = Field(
         default_factory=dict,
         description="The least role that each command needs, where it is not the default."
         " Commands that start or steer a run need triage at least, since anybody may read a"
@@ -199,10 +213,9 @@ class Commands(Section):
 class Approval(Section):
     """What it takes to merge. Who may approve is the role of `approve` in `commands: who:`."""
 
-    required: int = Field(
+    required: Annotated[int, AfterValidator(_one)] = Field(
         default=1,
-        ge=1,
-        le=1,
+        json_schema_extra={"minimum": 1, "maximum": 1},
         description="How many approvals a merge needs. This version takes one.",
     )
     requester: Literal["never", "if-alone", "always"] = Field(

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from policies.verdict import code
+
 # Beyond any file that people keep by hand; it takes a few tenths of a second to read.
 MAX_BYTES = 64 * 1024
 # The deepest setting stands at 4.
@@ -51,17 +53,24 @@ class Node:
     value: Scalar | list[Node] | dict[str, Node]
     keys: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def find(self, steps: tuple[Step, ...]) -> tuple[Node, Node | None]:
-        """Follow steps down; return the last node that is there, and its mapping if any.
+    def find(self, steps: tuple[Step, ...]) -> Node:
+        """Follow steps down and return the last node that is there.
 
         Steps that lead nowhere are passed over: they may name a kind, not a place.
         """
-        node, parent = self, None
+        node = self
         for step in steps:
-            below = node.below(step)
-            if below is not None:
-                node, parent = below, node
-        return node, parent
+            node = node.below(step) or node
+        return node
+
+    def there(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        """Return those of the steps that lead somewhere."""
+        node, led = self, []
+        for step in steps:
+            if (below := node.below(step)) is not None:
+                node = below
+                led.append(step)
+        return tuple(led)
 
     def below(self, step: Step) -> Node | None:
         """Return the item at a key or index, None where there is none."""
@@ -96,7 +105,7 @@ def read(text: str | bytes) -> Node | Problem | None:
         return Problem(1, 1, "This is not YAML; check the escapes in quoted texts.")
 
 
-class _Wrong(Exception):  # noqa: N818 - it never leaves this module
+class _Wrong(Exception):
     def __init__(self, line: int, column: int, message: str) -> None:
         super().__init__(message)
         self.problem = Problem(line, column, message)
@@ -154,7 +163,7 @@ class _Reader:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = _key(event)
             if key in items:
-                raise _wrong(event, f"`{key}` stands here twice; keep one of them.")
+                raise _wrong(event, f"{code(key)} stands here twice; keep one of them.")
             node.keys[key] = _place(event)
             items[key] = self._node(next(self._events), depth + 1)
         node.value = items
@@ -202,7 +211,7 @@ def _resolved(text: str) -> Scalar:
 
 def _place(event: yaml.Event) -> tuple[int, int]:
     mark = event.start_mark
-    return mark.line + 1, mark.column + 1
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
 
 
 def _wrong(event: yaml.Event, message: str) -> _Wrong:
@@ -223,7 +232,9 @@ def _malformed(error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     said = f"{error.context or ''} {error.problem or ''}"
-    if any(word in said for word in _QUOTE):
+    if "'\\t'" in said:
+        hint = "use blanks instead of tabs"
+    elif any(word in said for word in _QUOTE):
         hint = "put quotes around a value that begins with a special character such as `*` or `!`"
     else:
         hint = "check the blanks before it, its quotes, and the colon after the key"

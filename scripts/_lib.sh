@@ -178,6 +178,8 @@ make_environment() {
         pip_install "$1" --no-deps --require-hashes -r "$2"; }; then
         die "The installation into $1 failed: see above, then run this again."
     fi
+    # As later versions of venv do: nothing that looks through the tree looks in here.
+    echo '*' >"$1/.gitignore"
     echo "$stamp" >"$1/.stamp"
 }
 

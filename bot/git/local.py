@@ -25,6 +25,7 @@ from bot.runs.ports import Merged, NotMerged
 
 async def open_repository(folder: Path) -> Repository:
     """Describe the repository that `folder` lies in; `UserError` when there is none."""
+    folder = await asyncio.to_thread(folder.resolve)
     try:
         out = await git("-C", str(folder), "rev-parse", "--absolute-git-dir")
     except Refused as error:

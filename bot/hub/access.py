@@ -110,9 +110,7 @@ def may(actor: Actor, repo: Repository, scopes: str, level: Level, role: Role) -
     return True
 
 
-def require(
-    actor: Actor, repo: Repository, scopes: str, level: Level, role: Role = "read"
-) -> None:
+def require(actor: Actor, repo: Repository, scopes: str, level: Level, role: Role = "read") -> None:
     """Refuse, as GitHub does, whoever lacks what an action needs.
 
     `scopes` are the App permissions that suffice, as `issues|pull_requests`; `role` is what a

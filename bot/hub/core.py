@@ -26,7 +26,7 @@ class Hub:
 
     `url` is the address that its answers name (set when it is served on a free port). `durable`
     asks for fsyncs. `webhook_transport` delivers webhooks elsewhere than over the network.
-    Use `start` and `stop` around its work, on the loop that serves it.
+    `hourly_limit` is the primary rate limit. Use `start` and `stop` around its work, on the loop that serves it.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Hub:
         url: str = "http://127.0.0.1",
         durable: bool = False,
         webhook_transport: httpx.AsyncBaseTransport | None = None,
+        hourly_limit: int = 5_000,
     ) -> None:
         self.folder = folder
         self.url = url.rstrip("/")
@@ -44,7 +45,9 @@ class Hub:
         self.faults = Faults()
         self.state = State(folder, durable=durable)
         self.webhooks = Webhooks(self.state, self.clock, self.faults, webhook_transport)
-        self.requests_used: defaultdict[str, list[float]] = defaultdict(list)
+        # Who asked: when their hour began (seconds since 1970) and how often they asked in it.
+        self.requests_used: dict[str, tuple[int, int]] = {}
+        self.hourly_limit = hourly_limit
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         # Answers of git that follow from (repository, base sha, head sha) and never change.
         self.mergeable: dict[tuple[int, str, str], bool] = {}

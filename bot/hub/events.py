@@ -78,3 +78,11 @@ def brief(hub: Hub, repo: Repository) -> dict[str, Any]:
     """A repository as installation events list it."""
     whole = minimal(hub, repo)
     return {key: whole[key] for key in ("id", "node_id", "name", "full_name", "private")}
+
+
+def heard(hub: Hub, repo: Repository, event: str) -> bool:
+    """Whether anybody would be sent `event`: what is costly to tell need not be told to nobody."""
+    return any(
+        covers(i, repo) and i.suspended_at is None and event in i.events
+        for i in hub.state.installations.where(account=repo.owner_id)
+    )

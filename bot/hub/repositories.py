@@ -297,7 +297,7 @@ class Bare:
         """The whole difference as text."""
         return self.run("diff-tree", "-r", "-M", "-p", base, head).decode(errors="replace")
 
-    def first_tree(self) -> str:
+    def empty_tree(self) -> str:
         """The sha of the empty tree, written where it was missing."""
         return self.text("mktree", stdin=b"")
 

@@ -149,11 +149,13 @@ class State:
             "label", r.Label, repo=lambda x: x.repo_id, name=lambda x: (x.repo_id, x.name.lower())
         )
         self.issues = Table(
-            "issue", r.Issue, number=_issue_key, repo=lambda x: x.repo_id, author=lambda x: x.author_id
+            "issue",
+            r.Issue,
+            number=_issue_key,
+            repo=lambda x: x.repo_id,
+            author=lambda x: x.author_id,
         )
-        self.comments = Table(
-            "comment", r.Comment, number=_issue_key, repo=lambda x: x.repo_id
-        )
+        self.comments = Table("comment", r.Comment, number=_issue_key, repo=lambda x: x.repo_id)
         self.reactions = Table("reaction", r.Reaction, subject=lambda x: (x.subject, x.subject_id))
         self.pulls = Table(
             "pull",
@@ -167,14 +169,18 @@ class State:
         self.review_comments = Table(
             "review_comment", r.ReviewComment, number=_issue_key, repo=lambda x: x.repo_id
         )
-        self.check_suites = Table("check_suite", r.CheckSuite, sha=lambda x: (x.repo_id, x.head_sha))
+        self.check_suites = Table(
+            "check_suite", r.CheckSuite, sha=lambda x: (x.repo_id, x.head_sha)
+        )
         self.check_runs = Table(
             "check_run",
             r.CheckRun,
             sha=lambda x: (x.repo_id, x.head_sha),
             suite=lambda x: x.suite_id,
         )
-        self.deliveries = Table("delivery", r.Delivery, app=lambda x: x.app_id, guid=lambda x: x.guid)
+        self.deliveries = Table(
+            "delivery", r.Delivery, app=lambda x: x.app_id, guid=lambda x: x.guid
+        )
         self.verified = Table("verified", r.VerifiedCommit, sha=lambda x: (x.repo_id, x.sha))
         self._tables: dict[str, Table[Any]] = {
             t.kind: t for t in vars(self).values() if isinstance(t, Table)

@@ -46,6 +46,9 @@ OWN_AGENT = "command"
 READ_LIMIT_PATHS = 100
 """Violations named in an event: a comment shows ten, the record a few more."""
 
+NOT_YET = -1
+"""The attempt of a check that has not ended once."""
+
 RULES = "rules"
 """The name under which the rules' verdict is kept beside the checks' results."""
 
@@ -131,7 +134,7 @@ class Worker:
             return [_blocked(reason, "`/resume` gives it as many again.")]
         git, number = self._ports.git, run.turns + 1
         config = await self._config(run)
-        results = await self._ports.store.results(run.id, run.head)
+        results = [each for each in await self._results(run) if each["attempt"] != NOT_YET]
         place = await git.open(run, run.head)
         started = {"turn": number, "agent": run.agent}
         await self._note(run, f"{cause}:turn", Type.TURN_STARTED, started)
@@ -291,6 +294,9 @@ class Worker:
         self, run: Run, due: Sequence[Check], kept: dict[str, dict[str, Any]]
     ) -> bool:
         place = await self._ports.git.open(run, run.head)
+        for check in due:
+            if check.name not in kept:
+                await self._ports.store.keep_result(run, run.head, NOT_YET, _awaited(check))
         async with self._stop_of(run) as stop_event:
             for check in due:
                 kept[check.name] = await self._run_check(run, check, place, stop_event)
@@ -418,6 +424,18 @@ def _why(outcome: str, reason: str, summary: str, changed: bool) -> dict[str, An
     if outcome == "ended" and not changed:
         return stop("The agent ended its turn and changed nothing.", again)
     return {}
+
+
+def _awaited(check: Check) -> dict[str, Any]:
+    """The result of a check before it has one: shown as in progress, or cancelled if it stays."""
+    return {
+        "name": check.name,
+        "conclusion": "cancelled",
+        "summary": "Not finished.",
+        "text": "",
+        "annotations": [],
+        "seconds": 0.0,
+    }
 
 
 def _size(changes: Sequence[Change]) -> dict[str, int]:

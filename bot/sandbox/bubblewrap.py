@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Final
 from bot.errors import OperatorError
 from bot.sandbox.model import Ended, Job, OnOutput, Places
 from bot.sandbox.process import DEATH_SECONDS, Started, readable, spawn, supervise
+from bot.sandbox.shell import NOT_FOUND
 from bot.sandbox.tools import expand, search_path
 
 WORKSPACE: Final = "/workspace"
@@ -92,7 +94,7 @@ class Bubblewrap:
         arguments += ["--json-status-fd", str(told)]
         hidden = _memory("\0".join(arguments).encode())
         descriptors.append(hidden)
-        return [*_limits(), self.program, "--args", str(hidden), "--", *job.argv]
+        return [*_limits(), _found(self.program), "--args", str(hidden), "--", *job.argv]
 
     def _namespaces(self) -> list[str]:
         nested = ["--disable-userns"] if self.disable_userns else []
@@ -110,7 +112,22 @@ def _limits() -> list[str]:
         ("fsize", resource.RLIMIT_FSIZE, FILE_BYTES),
         ("nofile", resource.RLIMIT_NOFILE, OPEN_FILES),
     )
-    return ["prlimit", *(f"--{name}={_allowed(kind, most)}" for name, kind, most in wanted), "--"]
+    return [
+        _found("prlimit"),
+        *(f"--{name}={_allowed(kind, most)}" for name, kind, most in wanted),
+        "--",
+    ]
+
+
+def _found(program: str) -> str:
+    """The program's full path, since it is started without the bot's own PATH."""
+    found = shutil.which(program)
+    if found is None:
+        raise OperatorError(
+            f"The sandbox's program `{program}` is missing: run `orchestrate doctor` to see what "
+            "to install."
+        )
+    return found
 
 
 def _allowed(kind: int, most: int) -> int:
@@ -227,7 +244,7 @@ class _Namespace:
             code = json.loads(line).get("exit-code")
             if isinstance(code, int):
                 return code
-        return _failed(tail, self.started.process.returncode)
+        return _failed(tail, self.started.process.returncode, begun=bool(self.told))
 
     async def _gone(self) -> None:
         if self.first is None:
@@ -244,13 +261,13 @@ class _Namespace:
             os.close(first)
 
 
-def _failed(tail: str, returned: int | None) -> int:
+def _failed(tail: str, returned: int | None, *, begun: bool) -> int:
     """The code of a job that never ran, or whose namespace was killed by someone else."""
     last = tail.rpartition("\n")[2]
     if last.startswith("bwrap: execvp "):
-        return 127  # as a shell says that there is no such program
-    if last.startswith("bwrap: "):
-        reason = last.removeprefix("bwrap: ").rstrip(".")
+        return NOT_FOUND
+    if not begun or last.startswith("bwrap: "):
+        reason = last.removeprefix("bwrap: ").rstrip(".") or f"code {returned}"
         raise OperatorError(
             f"The sandbox did not start ({reason}): run `orchestrate doctor` to see what it lacks."
         )

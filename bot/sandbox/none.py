@@ -17,6 +17,7 @@ from pathlib import Path
 from bot.errors import OperatorError
 from bot.sandbox.model import Ended, Job, OnOutput, Places
 from bot.sandbox.process import DEATH_SECONDS, Started, spawn, supervise
+from bot.sandbox.shell import NOT_FOUND
 from bot.sandbox.tools import expand, search_path
 
 # Carried by every process of a job, so that one that left the session can be found.
@@ -53,7 +54,7 @@ class NoSandbox:
             started = spawn(job.argv, env=env, cwd=job.workspace, with_input=bool(job.stdin))
         except OperatorError as error:
             # As a shell says that there is no such program; the job is at fault, not the server.
-            return Ended(127, "exited", str(error), 0.0)
+            return Ended(NOT_FOUND, "exited", str(error), 0.0)
         return await supervise(
             started, _Session(started, mark), job, stop=stop, on_output=on_output
         )

@@ -123,7 +123,7 @@ async def supervise(
     """
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    output = Output(job.output_bytes, job.log, on_output)
+    output = await _output(started, tree, job, on_output)
     pump = asyncio.create_task(_pump(started.output, output))
     feed = asyncio.create_task(_feed(started.input, job.stdin))
     try:
@@ -140,6 +140,17 @@ async def supervise(
         pump.result()  # raises what `on_output` raised
     code = await tree.code(output.tail()) if how == "exited" else None
     return Ended(code, how, output.tail(), loop.time() - begun)
+
+
+async def _output(started: Started, tree: Tree, job: Job, on_output: OnOutput | None) -> Output:
+    try:
+        return Output(job.output_bytes, job.log, on_output)
+    except OSError as error:
+        await tree.kill()
+        _close(started.output, started.input, started.pidfd)
+        raise OperatorError(
+            f"The log {job.log} cannot be written ({error.strerror}): look at its folder."
+        ) from error
 
 
 async def _first(

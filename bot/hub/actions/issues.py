@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from bot.hub.access import Actor, Person, Somebody, app_id, at_least, may, require, role_of, somebody
+from bot.hub.access import (
+    Actor,
+    Person,
+    Somebody,
+    app_id,
+    at_least,
+    may,
+    require,
+    role_of,
+    somebody,
+)
 from bot.hub.actions.texts import checked_body, checked_title
 from bot.hub.core import Hub
 from bot.hub.events import emit

@@ -44,7 +44,7 @@ def routes(hub: Hub) -> list[BaseRoute]:
         *page(f"{REPO}/raw/{{rest:path}}", code.raw),
         *page(f"{REPO}/commits", code.commits),
         *page(f"{REPO}/commits/{{rest:path}}", code.commits),
-        *page(f"{REPO}/commit/{{sha}}", code.commit),
+        *page(f"{REPO}/commit/{{sha:path}}", code.commit),
         *page(f"{REPO}/issues", issues.listing),
         *page(f"{REPO}/issues/new", issues.new, issues.open_issue),
         *page(f"{REPO}/issues/{{number:int}}", issues.show, issues.act),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from posixpath import dirname
 
+from markupsafe import Markup
 from starlette.responses import RedirectResponse, Response
 
 from bot.hub.pages import reading
@@ -12,7 +13,7 @@ from bot.hub.pages.markdown import render
 from bot.hub.pages.showing import links
 from bot.hub.pages.site import HEADERS, Visit
 from bot.hub.refusals import not_found
-from bot.hub.repositories import Bare
+from bot.hub.repositories import Bare, TreeEntry
 
 # Commits on a page.
 COMMITS = 50
@@ -24,7 +25,7 @@ IMAGES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": 
 
 
 async def _place(visit: Visit, rest: str) -> reading.Place:
-    found: reading.Place | None = await visit.git(reading.place, rest)
+    found = await visit.git(reading.place, rest)
     if found is None:
         raise not_found()
     return found
@@ -65,7 +66,9 @@ async def _folder(visit: Visit, where: reading.Place) -> Response:
     )
 
 
-async def _readme(visit: Visit, where: reading.Place, entries: list[object]) -> object:
+async def _readme(
+    visit: Visit, where: reading.Place, entries: list[TreeEntry]
+) -> tuple[str, Markup | None] | None:
     found = await visit.git(reading.readme, entries)
     if found is None:
         return None
@@ -73,7 +76,9 @@ async def _readme(visit: Visit, where: reading.Place, entries: list[object]) -> 
     return name, _document(visit, where, name, text, where.path)
 
 
-def _document(visit: Visit, where: reading.Place, name: str, text: str, folder: str) -> str | None:
+def _document(
+    visit: Visit, where: reading.Place, name: str, text: str, folder: str
+) -> Markup | None:
     """A Markdown file rendered; None for what is no Markdown."""
     if not name.lower().endswith(".md"):
         return None
@@ -118,9 +123,8 @@ async def commits(visit: Visit) -> Response:
     where = await _place(visit, visit.request.path_params.get("rest") or repo.default_branch)
     text = visit.request.query_params.get("page", "1")
     page = int(text) if text.isdecimal() and 0 < int(text[:9]) < 10_000 else 1
-    found = await visit.hub.git(
-        repo, Bare.commits, where.sha, skip=(page - 1) * COMMITS, limit=COMMITS + 1
-    )
+    skipped = (page - 1) * COMMITS
+    found = await visit.git(Bare.commits, where.sha, skip=skipped, limit=COMMITS + 1)
     return visit.repository_page(
         "commits.html",
         "code",

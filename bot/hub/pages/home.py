@@ -23,7 +23,7 @@ async def home(visit: Visit) -> Response:
     """The repositories that the visitor may see, and the people there are."""
     seen = [r for r in visit.hub.state.repositories if can_see(visit.actor, r)]
     apps = [(i, visit.hub.state.apps[i.app_id]) for i in visit.hub.state.installations]
-    return visit.page("home.html", repositories=seen, apps=apps, role_of=role_of)
+    return visit.page("home.html", repositories=seen, apps=apps)
 
 
 async def choose(visit: Visit, form: FormData) -> Response:

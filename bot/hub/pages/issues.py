@@ -6,6 +6,7 @@ from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
 from bot.hub.actions import comments, issues
+from bot.hub.actions import pulls as actions
 from bot.hub.pages.site import HEADERS, Visit, text_of
 from bot.hub.pages.timeline import timeline
 from bot.hub.records import Issue
@@ -35,7 +36,9 @@ def _listing(visit: Visit, *, pulls: bool) -> Response:
         label=label,
         opened=sum(i.state == "open" for i in found),
         closed=sum(i.state == "closed" for i in found),
-        issues=[i for i in reversed(found) if i.state == shown and (not label or label in i.labels)],
+        issues=[
+            i for i in reversed(found) if i.state == shown and (not label or label in i.labels)
+        ],
         talk=visit.hub.state.comments,
     )
 
@@ -81,7 +84,9 @@ async def converse(visit: Visit, form: FormData) -> str | None:
     here = address(visit, issue)
     match text_of(form, "do"):
         case "comment":
-            made = comments.create(hub, actor, visit.repository, issue.number, text_of(form, "body"))
+            made = comments.create(
+                hub, actor, visit.repository, issue.number, text_of(form, "body")
+            )
             return f"{here}#issuecomment-{made.id}"
         case "close" | "reopen" as change:
             await _with_comment(visit, form, issue, "closed" if change == "close" else "open")
@@ -90,10 +95,19 @@ async def converse(visit: Visit, form: FormData) -> str | None:
         case "unlabel":
             await issues.remove_label(hub, actor, issue, text_of(form, "label"))
         case "retitle":
-            await issues.edit(hub, actor, issue, title=text_of(form, "title"))
+            await _edit(visit, issue, title=text_of(form, "title"))
         case _:
             return None
     return here
+
+
+async def _edit(
+    visit: Visit, issue: Issue, *, title: str | None = None, state: str | None = None
+) -> None:
+    if issue.is_pull:
+        await actions.edit(visit.hub, visit.actor, visit.pull, title=title, state=state)
+    else:
+        await issues.edit(visit.hub, visit.actor, visit.issue, title=title, state=state)
 
 
 async def _with_comment(visit: Visit, form: FormData, issue: Issue, state: str) -> None:
@@ -101,7 +115,7 @@ async def _with_comment(visit: Visit, form: FormData, issue: Issue, state: str) 
     if body := text_of(form, "body").strip():
         comments.create(visit.hub, visit.actor, visit.repository, issue.number, body)
     try:
-        await issues.edit(visit.hub, visit.actor, visit.issue, state=state)
+        await _edit(visit, issue, state=state)
     except Refusal as refusal:
         if not body:
             raise

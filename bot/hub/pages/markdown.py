@@ -16,6 +16,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
+from markdown_it.ruler import RuleOptionsType
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
@@ -289,7 +290,7 @@ def _parser(*, breaks: bool) -> MarkdownIt:
     options = {"html": False, "breaks": breaks, "linkify": False}
     parser = MarkdownIt("commonmark", options, renderer_cls=_Renderer)
     parser.enable(["table", "strikethrough"])
-    interrupts = {"alt": ["paragraph", "reference", "blockquote"]}
+    interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote"]}
     parser.block.ruler.before("html_block", "comment_block", _comment_block, interrupts)
     parser.block.ruler.before("html_block", "tag_block", _tag_block, interrupts)
     parser.inline.ruler.before("html_inline", "inline_comment", _inline_comment)

@@ -20,7 +20,10 @@ from bot.hub.pages.timeline import Thread, threads, timeline, with_commits
 from bot.hub.records import Pull
 from bot.hub.refusals import unprocessable
 from bot.hub.render.pulls import mergeable
-from bot.hub.repositories import Bare, Commit, FileChange
+from bot.hub.repositories import Commit, FileChange
+
+# Lists of commits that are kept, as pages ask for them every other second.
+KEPT = 200
 
 METHODS = {"merge": "Merge commit", "squash": "Squash", "rebase": "Rebase"}
 EVENTS = {"COMMENT": "Comment", "APPROVE": "Approve", "REQUEST_CHANGES": "Request changes"}
@@ -72,7 +75,9 @@ async def files(visit: Visit) -> Response:
     """What a pull request changes, line by line, with the comments on the lines."""
     pull = visit.pull
     changes = await _changes(visit, pull)
-    found = threads(visit.hub.state.review_comments.where(number=(pull.repo_id, pull.number)))
+    told = {review.id for review in reviews.visible(visit.hub, pull, visit.actor)}
+    said = visit.hub.state.review_comments.where(number=(pull.repo_id, pull.number))
+    found = threads([comment for comment in said if comment.review_id in told])
     return _page(
         visit,
         "pull_files.html",
@@ -103,28 +108,18 @@ def _page(visit: Visit, template: str, part: str, **context: object) -> Response
     )
 
 
-async def _start(visit: Visit, pull: Pull) -> str:
-    """Where the pull request's branch left its base; a merge does not move it."""
-    base = pull.base_sha
-    if pull.merge_commit_sha and pull.merged_at:
-        first = await visit.git(Bare.commit, pull.merge_commit_sha)
-        base = base if base != pull.merge_commit_sha else first.parents[0]
-    return base
-
-
 async def _commits(visit: Visit, pull: Pull) -> list[Commit]:
     key = (pull.repo_id, pull.base_sha, pull.head_sha)
     kept = visit.site.pull_commits
+    if len(kept) > KEPT:
+        kept.clear()
     if key not in kept:
-        base = await _start(visit, pull)
-        kept[key] = await visit.git(reading.pull_commits, base, pull.head_sha)
+        kept[key] = await visit.git(reading.pull_commits, pull.base_sha, pull.head_sha)
     return kept[key]
 
 
 async def _changes(visit: Visit, pull: Pull) -> list[FileChange]:
-    base = await _start(visit, pull)
-    found: list[FileChange] = await visit.git(reading.pull_changes, base, pull.head_sha)
-    return found
+    return await visit.git(reading.pull_changes, pull.base_sha, pull.head_sha)
 
 
 Line = tuple[str, str, int | None]
@@ -169,7 +164,7 @@ async def act(visit: Visit, form: FormData) -> str:
             return await _review(visit, form, ())
         case "reply":
             made = await reviews.reply(
-                hub, actor, pull, int(text_of(form, "thread")), text_of(form, "body")
+                hub, actor, pull, _number(form, "thread"), text_of(form, "body")
             )
             return f"{here}#discussion_r{made.id}"
         case _:
@@ -184,6 +179,13 @@ async def act_on_files(visit: Visit, form: FormData) -> str | Response:
     if text_of(form, "do") == "reply":
         return await act(visit, form)
     return await _review(visit, form, [d for d in _drafts(form) if d.body.strip()])
+
+
+def _number(form: FormData, name: str) -> int:
+    text = text_of(form, name)
+    if not text.isdecimal():
+        raise unprocessable("The form names a thread that there is not.")
+    return int(text)
 
 
 def _drafts(form: FormData) -> list[Draft]:

@@ -82,7 +82,7 @@ def branches(bare: Bare) -> list[str]:
 
 def commit_changes(bare: Bare, commit: Commit) -> list[FileChange]:
     """What a commit changed, against its first parent."""
-    before = commit.parents[0] if commit.parents else bare.first_tree()
+    before = commit.parents[0] if commit.parents else bare.empty_tree()
     return bare.changes(before, commit.sha)
 
 

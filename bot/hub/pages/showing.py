@@ -154,7 +154,7 @@ def _checks(count: int) -> str:
 
 
 def standing(hub: Hub, reviews: Sequence[Review]) -> Mapping[str, Review]:
-    """Each reviewer's last word on a pull request, by login: comments do not take back a verdict."""
+    """Each reviewer's last verdict on a pull request, by login; comments take none back."""
     last: dict[str, Review] = {}
     for review in reviews:
         login = hub.state.users[review.author_id].login

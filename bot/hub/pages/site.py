@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import wraps
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -21,6 +21,9 @@ from bot.hub.pages.showing import helpers
 from bot.hub.records import Issue, Pull, Repository, User
 from bot.hub.refusals import Refusal, not_found
 from bot.hub.repositories import Bare, Commit
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Who a visitor says to be; there is nothing to prove on a hub that runs on one's own machine.
 COOKIE = "user"
@@ -100,9 +103,11 @@ class Visit:
         """The path of a repository's page."""
         return f"/{self.hub.full_name(repo)}"
 
-    async def git(self, method: Callable[..., Any], *arguments: Any) -> Any:
+    async def git(
+        self, method: Callable[Concatenate[Bare, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Ask the repository on disk, in a thread."""
-        return await self.hub.git(self.repository, method, *arguments)
+        return await self.hub.git(self.repository, method, *args, **kwargs)
 
     def page(self, template: str, **context: Any) -> Response:
         """Render a page. With `?fragment=1` only what lives, and 304 where that is unchanged."""

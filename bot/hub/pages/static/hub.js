@@ -16,9 +16,9 @@ function remember(root) {
 }
 
 function inUse(element) {
-  if (element.contains(document.activeElement) && document.activeElement !== element) return true;
-  return [...element.querySelectorAll("textarea, input[type=text]")].some(
-    (box) => box.value !== box.defaultValue,
+  return [...element.querySelectorAll("textarea, input, select")].some(
+    (box) =>
+      box === document.activeElement || (box.matches("textarea, [type=text]") && box.value !== box.defaultValue),
   );
 }
 

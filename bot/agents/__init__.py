@@ -1,0 +1,1 @@
+"""Programs that change a workspace, each given one prompt a turn."""
