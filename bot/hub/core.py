@@ -26,7 +26,8 @@ class Hub:
 
     `url` is the address that its answers name (set when it is served on a free port). `durable`
     asks for fsyncs. `webhook_transport` delivers webhooks elsewhere than over the network.
-    `hourly_limit` is the primary rate limit. Use `start` and `stop` around its work, on the loop that serves it.
+    `hourly_limit` is the primary rate limit. Use `start` and `stop` around its work, on the loop
+    that serves it.
     """
 
     def __init__(

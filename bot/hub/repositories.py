@@ -401,10 +401,10 @@ def _changes(listed: str, patch: str) -> list[FileChange]:
             path, previous = (next(fields), first) if moved else (first, None)
             raw.append((status[0], path, previous, old if status[0] == "D" else new))
         else:
-            added, removed, path = head.split("\t")
+            plus, minus, path = head.split("\t")
             if not path:  # a rename: both paths follow
                 next(fields), next(fields)
-            counts.append((_number(added), _number(removed)))
+            counts.append((_number(plus), _number(minus)))
     patches = iter(_patches(patch))
     out = []
     for (letter, path, previous, sha), (added, removed) in zip(raw, counts, strict=True):

@@ -353,7 +353,9 @@ class Worker:
         async def watch() -> None:
             while not stopped.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), WATCH_SECONDS)
+                    # Not wait_for: before Python 3.12 it can swallow the cancellation below.
+                    async with asyncio.timeout(WATCH_SECONDS):
+                        await changed.wait()
                 changed.clear()
                 if (await self._ports.store.load(run.id)).state is not run.state:
                     stopped.set()

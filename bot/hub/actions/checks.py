@@ -187,9 +187,7 @@ def _standing(run: CheckRun, given: Mapping[str, Any], now: datetime) -> CheckRu
         raise unprocessable("Invalid request.\n\nstatus or conclusion is not a possible value.")
     started = _moment(given, "started_at") or run.started_at
     if status != "completed":
-        return replace(
-            run, status=status, conclusion=None, started_at=started, completed_at=None
-        )
+        return replace(run, status=status, conclusion=None, started_at=started, completed_at=None)
     if conclusion is None and run.conclusion is None:
         raise _lacks("conclusion")
     ended = _moment(given, "completed_at") or run.completed_at or now

@@ -51,9 +51,7 @@ def mint(
     granted = dict(installation.permissions)
     for name, level in (permissions or {}).items():
         if LEVELS.get(granted.get(name, ""), 0) < LEVELS.get(level, 9):
-            raise unprocessable(
-                "The permissions requested are not granted to this installation."
-            )
+            raise unprocessable("The permissions requested are not granted to this installation.")
         granted[name] = level
     if permissions is not None:
         granted = {n: granted[n] for n in granted if n in permissions or n == "metadata"}
@@ -99,9 +97,7 @@ def _chosen(
 def suspend(hub: Hub, who: Somebody, installation: Installation) -> Installation:
     """Suspend: the API answers 403 and no webhooks are sent, but the one that says so."""
     now = hub.clock.now()
-    record = replace(
-        installation, suspended_at=now, suspended_by_id=who.user.id, updated_at=now
-    )
+    record = replace(installation, suspended_at=now, suspended_by_id=who.user.id, updated_at=now)
     hub.state.installations.put(record)
     emit_installation(hub, who, record, "installation", "suspend")
     return record

@@ -141,9 +141,10 @@ async def edit(
 
 
 def _may_change(who: Somebody, repo: Repository, issue: Issue, *, texts: bool) -> None:
-    if isinstance(who, Person) and who.user.id != issue.author_id:
-        if not at_least(role_of(repo, who.user), "write" if texts else "triage"):
-            raise forbidden()
+    if not isinstance(who, Person) or who.user.id == issue.author_id:
+        return
+    if not at_least(role_of(repo, who.user), "write" if texts else "triage"):
+        raise forbidden()
 
 
 async def _edit_texts(

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from bot.hub.access import Actor, Installed, Somebody, at_least, require, role_of, somebody
-from bot.hub.actions.installations import covers
+from bot.hub.access import Actor, Installed, Somebody, at_least, covers, require, role_of, somebody
 from bot.hub.actions.merging import WORKFLOWS
 from bot.hub.actions.pushes import BRANCH, Moved, moved
 from bot.hub.core import Hub
@@ -240,9 +239,9 @@ async def write_file(
     """Commit one file (None takes it away) on a branch; `sha` is the blob it replaces."""
     who = _writes(hub, actor, repo)
     name = f"{BRANCH}{branch or repo.default_branch}"
-    if isinstance(actor, Installed) and path.startswith(WORKFLOWS):
-        if not actor.has("workflows", "write"):
-            raise not_accessible()
+    limited = isinstance(actor, Installed) and not actor.has("workflows", "write")
+    if limited and path.startswith(WORKFLOWS):
+        raise not_accessible()
     async with hub.lock(repo):
         old = (await hub.git(repo, Bare.refs, name)).get(name, (ZERO, ""))[0]
         if old == ZERO and branch not in (None, repo.default_branch):

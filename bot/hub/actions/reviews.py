@@ -247,9 +247,7 @@ def edit_comment(hub: Hub, actor: Actor, comment: ReviewComment, body: str) -> R
     if who.user.id != comment.author_id and not writer:
         raise forbidden()
     text = checked_body("PullRequestReviewComment", body, required=True) or ""
-    return hub.state.review_comments.put(
-        replace(comment, body=text, updated_at=hub.clock.now())
-    )
+    return hub.state.review_comments.put(replace(comment, body=text, updated_at=hub.clock.now()))
 
 
 # -- lines ----------------------------------------------------------------------------------
@@ -274,7 +272,7 @@ async def _checked(
 
 def _hunk(patches: Mapping[str, str], given: Mapping[str, Any]) -> str:
     checked_body("PullRequestReviewComment", given.get("body"), required=True)
-    path, line = given.get("path"), given.get("line")
+    path, line = str(given.get("path")), given.get("line")
     if path not in patches:
         raise Refusal(422, "Unprocessable Entity", ["Path could not be resolved"])
     if given.get("subject_type") == "file" or "position" in given:

@@ -19,8 +19,8 @@ from bot.hub.actions.issues import find
 from bot.hub.core import Hub
 from bot.hub.pages.showing import helpers
 from bot.hub.records import Issue, Pull, Repository, User
-from bot.hub.refusals import Refusal, not_found
-from bot.hub.repositories import Bare, Commit
+from bot.hub.refusals import Refusal, forbidden, not_found
+from bot.hub.repositories import Bare, Commit, GitFailed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -178,8 +178,8 @@ class Site:
             visit = self.visit(request)
             try:
                 return await page(visit)
-            except Refusal as refusal:
-                return _refused(visit, refusal)
+            except (Refusal, GitFailed) as reason:
+                return _refused(visit, _as_refusal(reason))
 
         return endpoint
 
@@ -201,9 +201,9 @@ class Site:
                 )
                 done = await action(visit, form)
                 self.hub.state.commit()
-            except Refusal as refusal:
+            except (Refusal, GitFailed) as reason:
                 self.hub.state.commit()  # what was done before the refusal stands, as on GitHub
-                return await _again(visit, page, refusal, form)
+                return await _again(visit, page, _as_refusal(reason), form)
             if isinstance(done, Response):
                 return done
             return RedirectResponse(done, status_code=303, headers=HEADERS)
@@ -216,8 +216,13 @@ async def _again(visit: Visit, page: Page, refusal: Refusal, form: FormData) -> 
     back = replace(visit, error=said, status=refusal.code, form=form)
     try:
         return await page(back)
-    except Refusal as other:
-        return _refused(visit, other)
+    except (Refusal, GitFailed) as reason:
+        return _refused(visit, _as_refusal(reason))
+
+
+def _as_refusal(reason: Refusal | GitFailed) -> Refusal:
+    """What git refused, mostly objects that are gone, as the REST tells it."""
+    return reason if isinstance(reason, Refusal) else Refusal(422, f"Git refused: {reason}")
 
 
 def _refused(visit: Visit, refusal: Refusal) -> Response:
@@ -239,8 +244,8 @@ def sentence(refusal: Refusal, user: User | None) -> str:
     text = "; ".join(part for part in said if part) or refusal.message
     if refusal.code == 401:
         return "Choose who you are, at the top right: nobody in particular may only read."
-    if refusal.code == 403 and user is not None and text == refusal.message:
-        return f"{user.login} may not do this: {text}"
+    if refusal.code == 403 and user is not None and text == forbidden().message:
+        return f"{user.login} may not do this here: it takes a higher role in the repository."
     if refusal.code == 404 and text == "Not Found":
         who = user.login if user else "visitors who have not said who they are"
         return f"There is nothing here, or nothing that {who} may see."

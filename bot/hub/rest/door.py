@@ -149,7 +149,7 @@ def _endpoint(hub: Hub, handler: Handler) -> Callable[[Request], Awaitable[Respo
             rules = await befall(hub, request.method, request.url.path.removeprefix(PREFIX))
             actor = authenticate(hub, request.headers.get("authorization"))
             limits.spend(hub, actor)
-            call = Call(hub, request, actor, await _json(request))
+            call = Call(hub, request, actor, await body_of(request))
             reply = await handler(call)
             hub.state.commit()
             refuse_after(rules)
@@ -158,8 +158,7 @@ def _endpoint(hub: Hub, handler: Handler) -> Callable[[Request], Awaitable[Respo
             reply = Reply(refusal.body(), refusal.code, refusal.headers)
         except GitFailed as failed:
             hub.state.commit()
-            refusal = Refusal(422, f"Git refused: {failed}")
-            reply = Reply(refusal.body(), refusal.code)
+            reply = Reply(Refusal(422, f"Git refused: {failed}").body(), 422)
         return _response(hub, request, actor, reply)
 
     return endpoint
@@ -184,7 +183,8 @@ def refuse_after(rules: Sequence[Rule]) -> None:
             raise Refusal(rule.status, rule.message, headers=rule.headers)
 
 
-async def _json(request: Request) -> Json:
+async def body_of(request: Request) -> Json:
+    """The JSON of a request; a bare list is found under an empty name."""
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
@@ -228,6 +228,8 @@ def _known(request: Request, tag: str) -> bool:
 def somewhere(call: Call) -> None:
     """Refuse nobody in particular."""
     if isinstance(call.actor, Anonymous):
-        raise bad_credentials() if call.request.headers.get("authorization") else Refusal(
-            401, "Requires authentication"
+        raise (
+            bad_credentials()
+            if call.request.headers.get("authorization")
+            else Refusal(401, "Requires authentication")
         )

@@ -105,9 +105,7 @@ async def list_files(call: Call) -> Reply:
     pull = _pull(call)
     found = await call.hub.git(call.repo, _files, pull)
     repo = call.repo
-    return call.page(
-        found, lambda f: render_commits.file_change(call.hub, repo, pull.head_sha, f)
-    )
+    return call.page(found, lambda f: render_commits.file_change(call.hub, repo, pull.head_sha, f))
 
 
 def _commits(bare: Bare, pull: Pull) -> list[Commit]:

@@ -324,6 +324,10 @@ async def test_a_thread_is_answered(site: httpx.AsyncClient, world: World) -> No
     page = await read(site, PULL)
     assert page.count('class="thread"') == 1
     assert page.index("Why?") < page.index("Because.")
+    long = "z" * 65_537
+    refused = await post(site, PULL, "writer", do="reply", thread=str(first.id), body=long)
+    assert refused.status_code == 422
+    assert refused.text.count(long) == 1
 
 
 async def test_a_pull_request_is_approved_and_merged(site: httpx.AsyncClient, world: World) -> None:

@@ -18,11 +18,16 @@ function remember(root) {
 function inUse(element) {
   return [...element.querySelectorAll("textarea, input, select")].some(
     (box) =>
-      box === document.activeElement || (box.matches("textarea, [type=text]") && box.value !== box.defaultValue),
+      box === document.activeElement ||
+      (box.matches("textarea, [type=text]") && box.value !== box.defaultValue),
   );
 }
 
-function keepOpen(old, fresh) {
+function keepChoices(old, fresh) {
+  for (const choice of old.querySelectorAll("select")) {
+    const same = fresh.querySelector(`select[name="${choice.name}"]`);
+    if (same) same.value = choice.value;
+  }
   const before = [...old.querySelectorAll("details")];
   [...fresh.querySelectorAll("details")].forEach((details, n) => {
     const same = before[n] && before[n].firstElementChild?.textContent;
@@ -38,7 +43,7 @@ function renew(old, fresh) {
     return;
   }
   seen.set(fresh.id, html);
-  keepOpen(old, fresh);
+  keepChoices(old, fresh);
   fresh.classList.add("renewed");
   old.replaceWith(fresh);
 }
