@@ -19,10 +19,11 @@ import uvicorn
 from pydantic import SecretStr
 from rich.console import Console
 
+from bot import hub as hubs
 from bot.agents.registry import find, require_network
 from bot.app import Server, build
 from bot.errors import OperatorError
-from bot.hub import Hub, open_hub
+from bot.hub import Credentials, Hub
 from bot.runs.model import Run
 from bot.runs.transitions import State
 from bot.serve import configure_logging, listen, web_config
@@ -30,6 +31,7 @@ from bot.settings import Settings, load
 from bot.terminal import Progress
 
 REPOSITORY = "acme/widgets"
+TEMPLATE = Path(hubs.__file__).with_name("widgets")
 TITLE = "Bring the package up to date"
 BODY = (
     "`widgets` still has idioms of old Pythons, and one of its tests fails.\n\n"
@@ -78,8 +80,9 @@ class Demo:
         began = time.monotonic()
         listening = listen("127.0.0.1", self._port)
         webhook = f"http://127.0.0.1:{listening.getsockname()[1]}/webhook"
-        async with open_hub(folder / "hub", webhook_url=webhook, port=self._hub_port) as hub:
-            server = await build(self._settings(folder, hub), on_output=self._progress.output)
+        async with _hub(folder / "hub", webhook, self._hub_port) as (hub, credentials):
+            settings = self._settings(folder, hub, credentials)
+            server = await build(settings, on_output=self._progress.output)
             running = uvicorn.Server(web_config(server))
             serving = asyncio.create_task(running.serve(sockets=[listening]))
             try:
@@ -93,13 +96,13 @@ class Demo:
                 running.should_exit = True
                 await serving
 
-    def _settings(self, folder: Path, hub: Hub) -> Settings:
+    def _settings(self, folder: Path, hub: Hub, credentials: Credentials) -> Settings:
         settings = load(
             data_dir=folder / "bot",
             github_api_url=hub.api_url,
-            app_id=str(hub.credentials.app_id),
-            private_key=SecretStr(hub.credentials.private_key),
-            webhook_secret=SecretStr(hub.credentials.webhook_secret),
+            app_id=str(credentials.app_id),
+            private_key=SecretStr(credentials.private_key),
+            webhook_secret=SecretStr(credentials.webhook_secret),
             write_spacing_seconds=0.0,
         )
         if self._agent:
@@ -210,7 +213,7 @@ async def _outcome(hub: Hub, run: Run, seconds: float) -> dict[str, Any]:
         "pull_request": run.pull_request,
         "branch": run.branch,
         "head": run.head,
-        "repository_dir": str(hub.repository_dir(REPOSITORY)),
+        "repository_dir": str(_repository_dir(hub)),
         "merged": bool(pull and pull["merged"]),
         "checkpoints": [
             {"number": c.number, "sha": c.sha, "tree": c.tree} for c in run.checkpoints
@@ -224,15 +227,37 @@ async def _outcome(hub: Hub, run: Run, seconds: float) -> dict[str, Any]:
     }
 
 
+def _repository_dir(hub: Hub) -> Path:
+    repository = hub.repository(REPOSITORY)
+    assert repository is not None
+    return hub.bare(repository).folder
+
+
+@contextlib.asynccontextmanager
+async def _hub(folder: Path, webhook: str, port: int) -> AsyncIterator[tuple[Hub, Credentials]]:
+    """Serve a hub that is kept in `folder`, with the demonstration's repository in it."""
+    hub = Hub(folder, durable=True)
+    credentials = await hubs.seed(hub, webhook_url=webhook, template=TEMPLATE)
+    async with hubs.serve(hub, port=port):
+        yield hub, credentials
+
+
 async def run_hub(port: int, folder: Path, webhook_url: str) -> None:
     """Run the hub alone, and say how a bot reaches it."""
     console = Console(stderr=True, highlight=False)
-    async with open_hub(folder.resolve(), webhook_url=webhook_url, port=port) as hub:
-        key = folder.resolve() / "app.pem"
+    async with _hub(folder, webhook_url, port) as (hub, credentials):
+        key = await asyncio.to_thread(_write_key, folder, credentials)
         console.print(f"The hub is at {hub.url}. A bot reaches it with:\n")
         console.print(f"  export ORCHESTRATE_GITHUB_API_URL={hub.api_url}")
-        console.print(f"  export ORCHESTRATE_APP_ID={hub.credentials.app_id}")
+        console.print(f"  export ORCHESTRATE_APP_ID={credentials.app_id}")
         console.print(f"  export ORCHESTRATE_PRIVATE_KEY_FILE={key}")
-        console.print(f"  export ORCHESTRATE_WEBHOOK_SECRET={hub.credentials.webhook_secret}\n")
+        console.print(f"  export ORCHESTRATE_WEBHOOK_SECRET={credentials.webhook_secret}\n")
         console.print("  orchestrate serve\n\nCtrl-C ends it.")
         await asyncio.Event().wait()
+
+
+def _write_key(folder: Path, credentials: Credentials) -> Path:
+    key = folder.resolve() / "app.pem"
+    key.touch(mode=0o600)
+    key.write_text(credentials.private_key)
+    return key

@@ -1,216 +1,125 @@
-"""A small hub with an issue, a pull request, reviews and checks, for looking at its pages."""
+"""A small hub with an issue and a pull request, for looking at its pages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from starlette.applications import Starlette
 
-from bot.hub.core import Hub
-from bot.hub.pages import routes
-from bot.hub.records import (
-    App,
-    CheckRun,
-    CheckSuite,
-    Installation,
-    Issue,
-    Pull,
-    Repository,
-    Role,
-    User,
-)
+from bot.hub import Hub, create_app, seed
+from bot.hub.access import Installed, person
+from bot.hub.actions import checks, comments, issues, pulls
+from bot.hub.records import CheckRun, Comment, Issue, Pull, Repository
+from bot.hub.repositories import Bare
+from bot.hub.seed import INSTALLATION_ID, PERMISSIONS, new_key
 
 CORE = "from typing import List\n\n\ndef area(sizes: List[float]) -> float:\n    return 1.0\n"
 MODERN = "def area(sizes: list[float]) -> float:\n    return 1.0\n"
 TEST = "from widgets.core import area\n\n\ndef test_area():\n    assert area([1]) == 1\n"
-README = "# Widgets\n\nSee [the code](src/widgets/core.py).\n"
+FILES: dict[str, str | bytes] = {
+    "README.md": "# Widgets\n\nSee [the code](src/widgets/core.py).\n",
+    "src/widgets/core.py": CORE,
+    "tests/test_core.py": TEST,
+    "data.bin": b"\0\1",
+}
 BRANCH = "orchestrate/1-modernise-abc"
-EVENTS = ("issues", "issue_comment", "pull_request", "pull_request_review", "check_run", "push",
-          "pull_request_review_comment", "check_suite")  # fmt: skip
-EVERYTHING = {"issues": "write", "pull_requests": "write", "contents": "write", "checks": "write"}
+MESSAGE = "Use built-in generics\n\nOrchestrate-Checkpoint: 1\n"
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The hub and what a test wants at hand; the pull request has the number 2."""
+    """The hub and what a test wants at hand: issue 1 and pull request 2."""
 
     hub: Hub
-    repo: Repository
-    users: dict[str, User]
-    base: str
+    bot: Installed
     head: str
+    told: int
 
     @property
     def app(self) -> Starlette:
-        return Starlette(routes=routes(self.hub))
+        return create_app(self.hub)
+
+    @property
+    def repo(self) -> Repository:
+        found = self.hub.repository("acme/widgets")
+        assert found is not None
+        return found
 
     @property
     def pull(self) -> Pull:
-        found = self.hub.state.pulls.one(number=(self.repo.id, 2))
-        assert found is not None
-        return found
+        return pulls.find(self.hub, self.repo, 2)
 
     def issue(self, number: int) -> Issue:
-        found = self.hub.state.issues.one(number=(self.repo.id, number))
-        assert found is not None
-        return found
+        return issues.find(self.hub, self.repo, number)
 
     def comments(self, number: int) -> list[str]:
         return [c.body for c in self.hub.state.comments.where(number=(self.repo.id, number))]
 
     def events(self) -> list[str]:
-        found = self.hub.state.deliveries
+        """What the App was told since the world was built."""
+        found = list(self.hub.state.deliveries)[self.told :]
         return [f"{d.event}.{d.action}" if d.action else d.event for d in found]
 
-    def check(self, name: str, conclusion: str | None, **output: str) -> CheckRun:
-        state, now = self.hub.state, self.hub.clock.now()
-        suite = state.check_suites.one(sha=(self.repo.id, self.head))
-        assert suite is not None
-        run = CheckRun(
-            id=state.check_runs.next_id(),
-            repo_id=self.repo.id,
-            suite_id=suite.id,
-            app_id=suite.app_id,
-            name=name,
-            head_sha=self.head,
-            status="completed" if conclusion else "in_progress",
-            conclusion=conclusion,
-            started_at=now,
-            completed_at=now if conclusion else None,
-            external_id=None,
-            details_url=None,
-            title=output.get("title"),
-            summary=output.get("summary"),
-            text=output.get("text"),
-            annotations=(
-                {
-                    "path": "src/widgets/core.py",
-                    "start_line": 2,
-                    "end_line": 2,
-                    "annotation_level": "failure",
-                    "message": "wrong <b>",
-                },
-            ),
-            actions=(
-                {
-                    "label": "Approve",
-                    "description": "Merge exactly this commit",
-                    "identifier": "approve",
-                },
-            ),
-        )
-        return state.check_runs.put(run)
+    def bot_says(self, number: int, body: str) -> Comment:
+        return comments.create(self.hub, self.bot, self.repo, number, body)
+
+    async def check(self, name: str, conclusion: str | None, **output: str) -> CheckRun:
+        note = {
+            "path": "src/widgets/core.py",
+            "start_line": 2,
+            "end_line": 2,
+            "annotation_level": "failure",
+            "message": "wrong <b>",
+        }
+        action = {
+            "label": "Approve",
+            "description": "Merge exactly this commit",
+            "identifier": "approve",
+        }
+        given = {
+            "name": name,
+            "head_sha": self.head,
+            "status": "completed" if conclusion else "in_progress",
+            "output": {"title": "Title", "summary": "", **output, "annotations": [note]},
+            "actions": [action],
+            **({"conclusion": conclusion} if conclusion else {}),
+        }
+        return await checks.create(self.hub, self.bot, self.repo, given)
 
 
-def build(folder: Path) -> World:
+_key = cache(new_key)
+
+
+async def build(folder: Path) -> World:
     hub = Hub(folder, url="http://hub.test")
-    users = _people(hub)
-    app = _app(hub, users)
-    repo = _repository(hub, users)
-    base, head = _history(hub, repo, users["orchestrate[bot]"])
-    _conversations(hub, repo, users, app, base, head)
+    await seed(hub, webhook_url="http://127.0.0.1:9/webhook", private_key=_key(), files=FILES)
+    repo = hub.repository("acme/widgets")
+    assert repo is not None
+    bot = _bot(hub)
+    head = _branch(hub.bare(repo), hub, bot)
+    writer = person(hub, "writer")
+    await issues.create(hub, writer, repo, "Modernise the package", "Uses `List`.\n\n- [ ] it")
+    body = "<!-- marker -->\nCloses #1"
+    await pulls.create(
+        hub, bot, repo, title="Modernise the package", head=BRANCH, base="main", body=body
+    )
     hub.state.commit()
-    return World(hub, repo, users, base, head)
+    return World(hub, bot, head, len(hub.state.deliveries))
 
 
-def _people(hub: Hub) -> dict[str, User]:
-    names = ("admin", "maintainer", "writer", "reader", "outsider")
-    users = {name: _user(hub, name, "User") for name in names}
-    users["orchestrate[bot]"] = _user(hub, "orchestrate[bot]", "Bot")
-    users["acme"] = _user(hub, "acme", "Organization")
-    return users
+def _bot(hub: Hub) -> Installed:
+    installation = hub.state.installations[INSTALLATION_ID]
+    app = hub.state.apps[installation.app_id]
+    return Installed(hub.state.users[app.bot_id], app, installation, PERMISSIONS)
 
 
-def _user(hub: Hub, login: str, kind: str) -> User:
-    record = User(
-        hub.state.users.next_id(),
-        login,
-        kind,  # type: ignore[arg-type]
-        login.title(),
-        f"{login}@example.com",
-        hub.clock.now(),
-    )
-    return hub.state.users.put(record)
-
-
-def _app(hub: Hub, users: dict[str, User]) -> App:
-    now, acme, bot = hub.clock.now(), users["acme"].id, users["orchestrate[bot]"].id
-    app = App(
-        hub.state.apps.next_id(), "orchestrate", "Orchestrate", acme, bot, "",
-        "http://127.0.0.1:9/webhook", "secret", EVERYTHING, EVENTS, now,
-    )  # fmt: skip
-    hub.state.apps.put(app)
-    hub.state.installations.put(
-        Installation(hub.state.installations.next_id(), app.id, acme, EVERYTHING, EVENTS, now, now)
-    )
-    return app
-
-
-def _repository(hub: Hub, users: dict[str, User], name: str = "widgets") -> Repository:
-    held: Sequence[tuple[str, Role]] = (
-        ("admin", "admin"), ("maintainer", "maintain"), ("writer", "write"), ("reader", "read"),
-    )  # fmt: skip
-    now = hub.clock.now()
-    roles = {users[login].id: role for login, role in held}
-    acme = users["acme"].id
-    record = Repository(
-        hub.state.repositories.next_id(), acme, name, False, "main", "Widgets", roles, now, now, now
-    )
-    return hub.state.repositories.put(record)
-
-
-def _history(hub: Hub, repo: Repository, bot: User) -> tuple[str, str]:
-    bare, who = hub.bare(repo), hub.signature(bot)
-    bare.create("main", durable=False)
-    files = {"README.md": README, "src/widgets/core.py": CORE, "tests/test_core.py": TEST}
-    base = bare.import_files({**files, "data.bin": b"\0\1"}, "main", "Begin", who)
-    blob = bare.write_blob(MODERN.encode())
-    tree = bare.write_tree(base, [("100644", "blob", blob, "src/widgets/core.py")])
-    message = "Use built-in generics\n\nOrchestrate-Checkpoint: 1\n"
-    head = bare.write_commit(tree, [base], message, who, who)
+def _branch(bare: Bare, hub: Hub, bot: Installed) -> str:
+    base = bare.resolve("main")
+    assert base is not None
+    entry = ("100644", "blob", bare.write_blob(MODERN.encode()), "src/widgets/core.py")
+    who = hub.signature(bot.user)
+    head = bare.write_commit(bare.write_tree(base, [entry]), [base], MESSAGE, who, who)
     bare.set_ref(f"refs/heads/{BRANCH}", head)
-    return base, head
-
-
-def _conversations(
-    hub: Hub, repo: Repository, users: dict[str, User], app: App, base: str, head: str
-) -> None:
-    state, now = hub.state, hub.clock.now()
-    writer, bot = users["writer"].id, users["orchestrate[bot]"].id
-    title = "Modernise the package"
-    first = "It uses `List`.\n\n- [ ] generics"
-    _issue(hub, repo, 1, False, title, first, writer, None)
-    _issue(hub, repo, 2, True, title, "<!-- marker -->\nCloses #1", bot, app.id)
-    state.pulls.put(Pull(state.pulls.next_id(), repo.id, 2, BRANCH, head, "main", base))
-    state.check_suites.put(
-        CheckSuite(state.check_suites.next_id(), repo.id, app.id, head, BRANCH, base, now, now)
-    )
-
-
-def _issue(
-    hub: Hub,
-    repo: Repository,
-    number: int,
-    is_pull: bool,
-    title: str,
-    body: str,
-    author: int,
-    app: int | None,
-) -> None:
-    now = hub.clock.now()
-    hub.state.issues.put(
-        Issue(
-            id=hub.state.issues.next_id(),
-            repo_id=repo.id,
-            number=number,
-            is_pull=is_pull,
-            title=title,
-            body=body,
-            author_id=author,
-            app_id=app,
-            created_at=now,
-            updated_at=now,
-        )
-    )
+    return head

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
 
-from bot.hub.access import Person
+from bot.hub import serve
+from bot.hub.access import person
 from bot.hub.actions import comments
 
 if TYPE_CHECKING:
@@ -66,47 +64,32 @@ class Browsing:
         await page.goto(self.url + path)
         return page
 
-    def say(self, who: str, number: int, body: str) -> int:
-        world = self.world
-        actor = Person(world.users[who])
-        return comments.create(world.hub, actor, world.repo, number, body).id
-
 
 @pytest.fixture
 async def browsing(tmp_path: Path) -> AsyncIterator[Browsing]:
-    world = build(tmp_path)
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(world.app, log_level="warning", ws="none", lifespan="off")
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve([listener]))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    async with playwright.async_playwright() as driver:
+    world = await build(tmp_path)
+    async with serve(world.hub), playwright.async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        found = Browsing(world, url, browser)
+        found = Browsing(world, world.hub.url, browser)
         yield found
         await browser.close()
-    server.should_exit = True
-    await serving
-    await world.hub.stop()
     assert found.complaints == []
 
 
 async def test_news_appears_and_what_is_typed_stays(browsing: Browsing) -> None:
-    first = browsing.say("orchestrate[bot]", 1, "Queued\n\n<details><summary>More</summary>\n\nx")
+    hub, bot = browsing.world.hub, browsing.world.bot
+    first = browsing.world.bot_says(1, "Queued\n\n<details><summary>More</summary>\n\nx")
     page = await browsing.open("/acme/widgets/issues/1", "writer")
     await page.locator("#body").fill("Half a thought")
     await page.get_by_text("More").click()
-    browsing.say("maintainer", 1, "Something new")
+    comments.create(hub, person(hub, "maintainer"), browsing.world.repo, 1, "Something new")
     await page.get_by_text("Something new").wait_for()
-    comment = browsing.world.hub.state.comments[first]
-    bot = Person(browsing.world.users["orchestrate[bot]"])
-    comments.edit(browsing.world.hub, bot, comment, comment.body.replace("Queued", "Working"))
+    comments.edit(hub, bot, first, first.body.replace("Queued", "Working"))
     await page.get_by_text("Working").wait_for()
     assert await page.locator("#body").input_value() == "Half a thought"
-    assert await page.locator(f"#issuecomment-{first} details").get_attribute("open") is not None
+    assert await page.locator(f"#issuecomment-{first.id} details").get_attribute("open") is not None
     order = await page.locator("#timeline > .card").evaluate_all("all => all.map(x => x.id)")
-    assert order[1] == f"issuecomment-{first}"
+    assert order[1] == f"issuecomment-{first.id}"
     assert len(order) == 3
 
 
@@ -135,8 +118,10 @@ async def test_whoever_visits_first_chooses_who_to_be(browsing: Browsing) -> Non
 
 @pytest.mark.parametrize("width", [390, 1100])
 async def test_no_page_is_wider_than_its_window(browsing: Browsing, width: int) -> None:
-    browsing.world.check("pytest", "failure", title="1 failed", text="```\n" + "x" * 400 + "\n```")
-    browsing.say("writer", 1, "| a | b |\n|---|---|\n| " + "wide" * 60 + " | b |\n\n" + "y" * 300)
+    await browsing.world.check(
+        "pytest", "failure", title="1 failed", text="```\n" + "x" * 400 + "\n```"
+    )
+    browsing.world.bot_says(1, "| a | b |\n|---|---|\n| " + "wide" * 60 + " | b |\n\n" + "y" * 300)
     page = await browsing.open("/", "writer", width)
     for path in PAGES:
         await page.goto(browsing.url + path)
