@@ -93,7 +93,8 @@ async def serve(hub: Hub, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIte
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    taken = socket.socket()
+    # The protocol is named, since asyncio switches Nagle's delays off only where it is.
+    taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((host, port))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -159,13 +161,21 @@ async def _head(process: Process) -> tuple[int, dict[str, str]]:
     return int(status.split()[0]), headers
 
 
+# How long a program that has answered may take to end by itself, in seconds.
+GRACE = 2.0
+
+
 async def _end(process: Process, feeding: asyncio.Task[None]) -> None:
     """Leave nothing running, whatever happened."""
     feeding.cancel()
     await asyncio.gather(feeding, return_exceptions=True)
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GRACE):
+            await process.wait()
+            return
+    # Not by process.kill(): that may take the exit status away from whoever waits for it.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
     await process.wait()
 
 

@@ -136,6 +136,24 @@ async def commits(visit: Visit) -> Response:
     )
 
 
+async def compare(visit: Visit) -> Response:
+    """What one branch or commit has that another has not, as `BASE...HEAD`."""
+    names = visit.request.path_params["rest"].partition("...")[::2]
+    base, head = [await visit.git(Bare.resolve, name) for name in names]
+    if base is None or head is None:
+        raise not_found()
+    return visit.repository_page(
+        "compare.html",
+        "code",
+        names=names,
+        head=head,
+        commits=await visit.git(reading.pull_commits, base, head),
+        changes=await visit.git(reading.pull_changes, base, head),
+        rows=rows,
+        limit=reading.DIFF_LINES,
+    )
+
+
 async def commit(visit: Visit) -> Response:
     """One commit with its difference."""
     sha = await visit.git(Bare.resolve, visit.request.path_params["sha"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from starlette.datastructures import FormData
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from bot.hub.access import at_least, role_of
 from bot.hub.actions import pulls, reviews
@@ -89,6 +89,12 @@ async def files(visit: Visit) -> Response:
         events=EVENTS,
         limit=reading.DIFF_LINES,
     )
+
+
+async def diff(visit: Visit) -> Response:
+    """The difference of a pull request as text."""
+    text = await visit.git(reading.pull_patch, visit.pull.base_sha, visit.pull.head_sha)
+    return PlainTextResponse(text, headers=HEADERS)
 
 
 def _page(visit: Visit, template: str, part: str, **context: object) -> Response:

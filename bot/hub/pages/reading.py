@@ -94,3 +94,8 @@ def pull_commits(bare: Bare, base: str, head: str) -> list[Commit]:
 def pull_changes(bare: Bare, base: str, head: str) -> list[FileChange]:
     """The difference that a pull request proposes."""
     return bare.changes(bare.merge_base(base, head) or base, head)
+
+
+def pull_patch(bare: Bare, base: str, head: str) -> str:
+    """The same as text."""
+    return bare.patch(bare.merge_base(base, head) or base, head)

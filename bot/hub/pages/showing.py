@@ -52,7 +52,7 @@ def helpers(hub: Hub) -> dict[str, Any]:
 
     def relation(repo: Repository, user: User) -> str:
         told = association(hub, repo, user)
-        return "" if told == "NONE" else told.capitalize()
+        return "" if told == "NONE" or user.kind == "Bot" else told.capitalize()
 
     def author_of(email: str) -> User | None:
         return hub.state.users.one(email=email)

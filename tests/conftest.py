@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.world import Repo, World, make_world
+
+
+@pytest.fixture(scope="session")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """One hub and one bot for the whole session."""
+    async with make_world(tmp_path_factory.mktemp("world")) as made:
+        yield made
+
+
+@pytest.fixture
+async def repo(world: World) -> AsyncIterator[Repo]:
+    """A repository of the test's own; whatever the hub was told to do wrong is forgotten after."""
+    yield await world.repository()
+    world.hub.faults.clear()
