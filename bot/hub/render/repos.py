@@ -166,6 +166,8 @@ def label(hub: Hub, record: Label) -> Json:
         "description": record.description or None,
         "color": record.color,
         "default": False,
+        "archived_at": None,
+        "archived_by": None,
     }
 
 

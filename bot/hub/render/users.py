@@ -105,13 +105,20 @@ def app_by_id(hub: Hub, record_id: int | None) -> Json | None:
     return None if found is None else app(hub, found)
 
 
+def _account(hub: Hub, record: User) -> Json:
+    """Where an App is installed: the description asks for a user and an enterprise in one."""
+    made = stamp(record.created_at)
+    more = {"name": record.name, "slug": record.login, "created_at": made, "updated_at": made}
+    return {**user(hub, record), **more}
+
+
 def installation(hub: Hub, record: Installation) -> Json:
     """An installation."""
     account = hub.state.users[record.account_id]
     url = f"{hub.api_url}/app/installations/{record.id}"
     return {
         "id": record.id,
-        "account": user(hub, account),
+        "account": _account(hub, account),
         "repository_selection": "all" if record.repository_ids is None else "selected",
         "access_tokens_url": f"{url}/access_tokens",
         "repositories_url": f"{hub.api_url}/installation/repositories",
