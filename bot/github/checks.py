@@ -96,7 +96,7 @@ def _check_run(run: Run, result: Result, actions: tuple[Action, ...]) -> CheckRu
         external_id=_external_id(run, result.get("attempt", run.attempt), name),
         head=run.head,
         conclusion=conclusion,
-        title=plain(summary, TITLE_LIMIT) or conclusion,
+        title=plain(first_line(summary), TITLE_LIMIT) or conclusion,
         summary=_summary(run, result, summary, len(notes)),
         text=fence(text, OUTPUT_LIMIT) if text.strip() else "",
         annotations=tuple(a for a in map(_annotation, notes[:ANNOTATIONS]) if a),
@@ -141,6 +141,11 @@ def _refused(run: Run) -> CheckRun:
         text=fence("\n".join(run.refused), OUTPUT_LIMIT),
         actions=() if run.state in TERMINAL else (RESUME,),
     )
+
+
+def first_line(summary: str) -> str:
+    """Return the sentence that a summary begins with; the details follow on lines of their own."""
+    return summary.strip().partition("\n")[0]
 
 
 def check_name(name: str) -> str:

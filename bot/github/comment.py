@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from bot.github.checks import check_name, is_pending
+from bot.github.checks import check_name, first_line, is_pending
 from bot.github.markup import cut_body, prose
 from bot.runs.model import Checkpoint, Run
 from bot.runs.transitions import TERMINAL, State
@@ -204,7 +204,11 @@ def _check(run: Run, result: Mapping[str, Any], links: Mapping[str, str]) -> str
     shown = code(name)
     link = links.get(check_name(name), "")
     label = f"[{shown}]({link})" if link else shown
-    told = "runs" if running else prose(str(result.get("summary") or result["conclusion"]), 200)
+    told = (
+        "runs"
+        if running
+        else prose(first_line(str(result.get("summary") or result["conclusion"])), 200)
+    )
     return f"- {mark(None if running else result['conclusion'])} {label}: {told}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bot.github.checks import is_pending
+from bot.github.checks import first_line, is_pending
 from bot.github.comment import checkpoint_list, commit, mark, marker
 from bot.github.markup import cut_body, plain, prose, quote
 from bot.github.shown import PullRequest
@@ -85,7 +85,7 @@ def _evidence(run: Run, results: Sequence[Mapping[str, Any]]) -> str:
 
 def _result(result: Mapping[str, Any]) -> str:
     conclusion = str(result["conclusion"])
-    summary = prose(str(result.get("summary") or ""), 300)
+    summary = prose(first_line(str(result.get("summary") or "")), 300)
     told = f"**{prose(conclusion, 40)}**{f': {summary}' if summary else ''}"
     return f"- {mark(conclusion)} {code(str(result['name']))} {told}"
 

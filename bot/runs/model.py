@@ -538,6 +538,7 @@ _APPLY: dict[str, Callable[[Run, Event], dict[str, Any]]] = {
 
 def _title(request: str) -> str:
     line = request.strip().splitlines()[0] if request.strip() else "Untitled"
+    line = line[0].upper() + line[1:]
     return line if len(line) <= 72 else line[:71].rstrip() + "…"
 
 
