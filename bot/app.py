@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -57,6 +58,13 @@ log = structlog.get_logger()
 
 Output = Callable[[str, str], None]
 """Takes (run, line): what agents and checks print."""
+
+
+DELIVERIES_KEPT = timedelta(days=4)
+"""How long obeyed deliveries are known: a day longer than GitHub can be asked for them again."""
+
+PRUNE_SECONDS = 6 * 3600.0
+"""How often older ones are looked for."""
 
 
 def now() -> datetime:
@@ -159,6 +167,7 @@ class Server:
         self.watch = Watch(self.router, every=every)
         self.clock = ScheduleClock(bot.store, lambda *at: fire(desk, *at))
         self.maintenance = Maintenance(desk)
+        self._pruner: asyncio.Task[None] | None = None
         self.ready = False
 
     async def start(self) -> None:
@@ -166,15 +175,24 @@ class Server:
         await self.bot.start()
         for part in (self.dispatcher, self.recovery, self.watch, self.maintenance, self.clock):
             await part.start()
+        self._pruner = asyncio.create_task(self._prune())
         self.ready = True
 
     async def stop(self) -> None:
         """Stop in the opposite order."""
         self.ready = False
+        if self._pruner:
+            self._pruner.cancel()
         for part in (self.clock, self.maintenance, self.watch, self.recovery, self.dispatcher):
             await part.stop()
         await self.bot.stop()
         await self.github.close()
+
+    async def _prune(self) -> None:
+        """Forget deliveries that GitHub itself no longer remembers."""
+        while True:
+            await self.inbox.prune(now() - DELIVERIES_KEPT)
+            await asyncio.sleep(PRUNE_SECONDS)
 
     async def obey(self, delivery: Delivery) -> None:
         """Bring a stored delivery to its handler."""

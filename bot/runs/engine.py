@@ -13,10 +13,13 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 
 from bot.runs.segments import Segments
 from bot.runs.store import Store
+
+log = structlog.get_logger()
 
 QUEUE = "runs"
 
@@ -26,6 +29,12 @@ Raised only together with a patch for the segments that an older version began."
 
 POLL_SECONDS = 0.1
 """How long a queued segment waits at the most before a worker sees it."""
+
+SWEEP_SECONDS = 30.0
+"""How often runs are looked for whose workflow ended while they were not over."""
+
+UNDER_WAY = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
+"""The engine's own states of a workflow that is not over."""
 
 STEPS_MAX = 10_000
 """Steps of one segment: far above what turn limits allow, so only a bug reaches it."""
@@ -64,7 +73,7 @@ class Engine:
         self._path = path
         self._workers = workers
         self._wanted: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
-        self._feeder: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._end_listening: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
@@ -89,15 +98,15 @@ class Engine:
         self._end_listening = self._store.listen(
             lambda run: self._wanted.put_nowait((run.id, run.segment)) if run.active else None
         )
-        for run in await self._store.active():
-            await self._enqueue(run.id, run.segment)
-        self._feeder = asyncio.create_task(self._feed())
+        await self._revive()
+        self._tasks = [asyncio.create_task(self._feed()), asyncio.create_task(self._sweep())]
 
     async def stop(self) -> None:
         """Stop taking work; what is under way goes on at the next start."""
         self._end_listening()
-        if self._feeder:
-            self._feeder.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)
         _current.remove(self._segments)
 
@@ -108,6 +117,21 @@ class Engine:
             if last.get(run) != number:
                 last[run] = number
                 await self._enqueue(run, number)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            await self._revive()
+
+    async def _revive(self) -> None:
+        """Go on with every segment that is not over, also where its workflow ended in an error."""
+        for run in await self._store.active():
+            name = f"{run.id}-{run.segment}"
+            status = await DBOS.get_workflow_status_async(name)
+            if status is not None and status.status not in UNDER_WAY:
+                log.warning("segment begun again", segment=name, ended=status.status)
+                await DBOS.delete_workflow_async(name)
+            await self._enqueue(run.id, run.segment)
 
     async def _enqueue(self, run: str, number: int) -> None:
         with SetWorkflowID(f"{run}-{number}"):

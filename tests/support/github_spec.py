@@ -1,7 +1,7 @@
 """Every exchange held against GitHub's own REST description.
 
-The description is a gzipped JSON file, named by the environment: `version`, `components`, and `ops`,
-each with `id`, `method`, `path`, `params`, `body` and `responses` as JSON Schema 2020-12.
+The description is a gzipped JSON file, named by the environment: `version`, `components`, and
+`ops`, each with `id`, `method`, `path`, `params`, `body` and `responses` as JSON Schema 2020-12.
 """
 
 from __future__ import annotations

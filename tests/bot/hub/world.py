@@ -136,7 +136,9 @@ class World:
         assert made.status_code in (200, 201), made.text
         return str(made.json()["commit"]["sha"])
 
-    async def pull(self, branch: str = "topic", *, who: str = "bot", **extra: Any) -> dict[str, Any]:
+    async def pull(
+        self, branch: str = "topic", *, who: str = "bot", **extra: Any
+    ) -> dict[str, Any]:
         """A pull request from a new branch, opened by the App."""
         await self.branch(branch)
         body = {"title": "Add a file", "head": branch, "base": "main", **extra}
