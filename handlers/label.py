@@ -1,7 +1,8 @@
 """The label `orchestrate` on an issue starts a run of what the issue says, as the command does.
 
 Another name for the label is `label:` in the configuration. Whoever sets the label must be allowed
-to start runs, and so must the issue's author, whose words become the request.
+to start runs, and so must the issue's author, whose words become the request. The label is taken
+off again, so that setting it once more asks once more.
 """
 
 from __future__ import annotations
@@ -45,5 +46,6 @@ async def start(desk: Desk, order: Order) -> str | None:
             "comment `/orchestrate REQUEST` in your own words."
         )
     source = Source(kind="label", key=spoken.cause, url=spoken.url)
-    await start_run(desk, spoken, order.config, source, {"request": here.title})
+    data = {"request": here.title, "label": order.config.label}
+    await start_run(desk, spoken, order.config, source, data)
     return None

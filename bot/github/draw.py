@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import structlog
 
@@ -18,7 +19,15 @@ from bot.github.answers import Refusal, id_of, number_of, text_of
 from bot.github.client import Params, Session
 from bot.github.comment import page
 from bot.github.once import Once, Place, repo_path
-from bot.github.shown import Attention, CheckRun, PullRequest, StatusComment, View, digest
+from bot.github.shown import (
+    Attention,
+    CheckRun,
+    PullRequest,
+    SpentLabel,
+    StatusComment,
+    View,
+    digest,
+)
 from bot.github.view import view
 from bot.runs.model import Run
 
@@ -75,6 +84,7 @@ class Drawing:
         shown = self._view(results, self._links(shown.checks))
         await self._part("comment", lambda: self._draw_comment(shown.comment))
         await self._part("answers", lambda: self._draw_answers(shown))
+        await self._part("label", lambda: self._take_off(shown.label))
         await self._part("attention", lambda: self._call(shown.attention))
         return self._run.pull_request
 
@@ -308,6 +318,17 @@ class Drawing:
                 answer.text,
             )
             await self._keep(key, id, DONE)
+
+    async def _take_off(self, label: SpentLabel | None) -> None:
+        if label is None or "label" in self._known:
+            return
+        path = f"{self._path}/issues/{label.number}/labels/{quote(label.name, safe='')}"
+        try:
+            await self._session.delete(path)
+        except Refused as error:
+            if error.status not in GONE:
+                raise
+        await self._keep("label", label.number, DONE)
 
     async def _call(self, wanted: Attention | None) -> None:
         if wanted is None or wanted.key in self._known:

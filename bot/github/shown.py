@@ -114,6 +114,14 @@ class ThreadAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class SpentLabel:
+    """The label that started the run, taken off its issue so that it can be set again."""
+
+    number: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """All that should stand on GitHub for a run."""
 
@@ -122,6 +130,7 @@ class View:
     checks: tuple[CheckRun, ...] = ()
     attention: Attention | None = None
     answers: tuple[ThreadAnswer, ...] = ()
+    label: SpentLabel | None = None
 
 
 def digest(value: object) -> str:

@@ -12,7 +12,7 @@ from bot.github.checks import check_runs
 from bot.github.comment import commit, headline, marker, status_comment
 from bot.github.markup import cut_body
 from bot.github.pull_text import pull_request
-from bot.github.shown import Attention, StatusComment, ThreadAnswer, View
+from bot.github.shown import Attention, SpentLabel, StatusComment, ThreadAnswer, View
 from bot.runs.model import Answer, Run
 from bot.runs.transitions import State
 
@@ -45,6 +45,7 @@ def view(
         checks=check_runs(run, results),
         attention=_attention(run, number),
         answers=_answers(run),
+        label=SpentLabel(run.issue, run.label) if run.label and run.issue else None,
     )
 
 

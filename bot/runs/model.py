@@ -155,6 +155,7 @@ class Run(_Value):
     base: str = ""
     wants_plan: bool = False
     minutes: int | None = None
+    label: str = ""
     own_agent: str = ""
     own_checks: tuple[str, ...] = ()
     created_at: datetime
@@ -240,6 +241,7 @@ def new_run(event: Event, repository: Repository) -> Run:
         base=data.get("base") or "",
         wants_plan=bool(data.get("plan")),
         minutes=data.get("minutes"),
+        label=data.get("label") or "",
         own_agent=data.get("agent_command") or "",
         own_checks=tuple(data.get("checks") or ()),
         created_at=event.at,
