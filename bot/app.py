@@ -261,7 +261,8 @@ async def build(
         once = Once()
         forge, threads = GitHubForge(github, store, once), GitHubThreads(github, once)
         login = await github.login()
-        workbench = Workbench(settings.data_dir, _address(forge), _identity(github, login))
+        identity = Identity(login, await github.email())
+        workbench = Workbench(settings.data_dir, _address(forge), identity)
         bot = await compose(
             settings, store, database, workbench, forge, on_output=on_output, wait_max=wait_max
         )
@@ -279,9 +280,3 @@ def _address(forge: GitHubForge) -> Callable[[Repository], Awaitable[Remote]]:
         return Remote(url, token)
 
     return address
-
-
-def _identity(github: GitHubApp, login: str) -> Identity:
-    # GitHub links commits to the App's bot user by this address; see its noreply addresses.
-    host = github.web_url.partition("://")[2]
-    return Identity(login, f"{login}@users.noreply.{host}")

@@ -28,7 +28,7 @@ from bot.hub.seed import new_key
 from tests.support.killable import OPENED, Life, Nursery, Order, nursery
 from tests.support.world import yaml_of
 
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 15.0
 """How long a run may take, killed once: many times what it takes on a loaded machine."""
 
 DEATH_SECONDS = 2.0
@@ -319,9 +319,8 @@ def left_over(data: Path) -> list[Path]:
     """Workspaces and half-made things in a bot's folder, after all runs have ended."""
     kept = {"home", "logs"}
     inside = [each for run in data.glob("runs/*") for each in run.iterdir()]
-    half = [*data.rglob("*.making"), *data.rglob("*.removing"), *data.glob("mirrors/**/*.lock")]
-    locks = [each for each in half if not (each.suffix == ".lock" and each.name.startswith("."))]
-    return [*locks, *(each for each in inside if each.name not in kept)]
+    half = [*data.rglob("*.making"), *data.rglob("*.removing"), *data.glob("mirrors/*.git/**/*.lock")]
+    return [*half, *(each for each in inside if each.name not in kept)]
 
 
 def processes_with(words: str) -> list[str]:

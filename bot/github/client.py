@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import httpx
 from githubkit import AppAuthStrategy, GitHub, Response, UnauthAuthStrategy
@@ -23,7 +24,7 @@ from githubkit.exception import GitHubException, RequestError
 from jwt import PyJWTError
 
 from bot.errors import OperatorError, Refused, TransientError
-from bot.github.answers import Answer, Refusal, answer_of, moment, ours, text_of
+from bot.github.answers import Answer, Refusal, answer_of, id_of, moment, ours, text_of
 from bot.github.pacing import SPACING_SECONDS, Pace
 from bot.runs.model import Repository
 
@@ -131,6 +132,20 @@ class GitHubApp:
             answer = await self.as_app("GET", "/app")
             self._slug = text_of(answer.map(), "slug")
         return f"{self._slug}[bot]"
+
+    async def email(self) -> str:
+        """Return the address by which GitHub knows commits as the App's bot user's.
+
+        It holds the user's number; where GitHub shows users to nobody, it is left out.
+        """
+        login = await self.login()
+        host = urlsplit(self.web_url).hostname or "github.com"
+        try:
+            path = f"/users/{quote(login)}"
+            user = (await self._send(self._plain, "GET", path, None, None, {}, None)).map()
+        except (Refused, TransientError):
+            return f"{login}@users.noreply.{host}"
+        return f"{id_of(user, 'id')}+{login}@users.noreply.{host}"
 
     def session(self, repository: Repository) -> Session:
         """Act on one repository, with a token that is good for no other."""

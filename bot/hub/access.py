@@ -12,7 +12,7 @@ from bot.hub.refusals import Refusal, forbidden, not_accessible, not_found
 
 Level = Literal["read", "write"]
 
-# What each role may at most do with an App's scope of that name, for reading.
+# How GitHub names an author's relation to a repository.
 ASSOCIATION = Literal["OWNER", "MEMBER", "COLLABORATOR", "CONTRIBUTOR", "NONE"]
 
 
@@ -146,6 +146,8 @@ def association(hub: Hub, repo: Repository, user: User) -> ASSOCIATION:
         return "MEMBER"
     if repo.roles.get(user.id, "none") != "none":
         return "COLLABORATOR"
+    if user.kind == "Bot":
+        return "NONE"
     merged = (
         p
         for i in hub.state.issues.where(author=user.id)

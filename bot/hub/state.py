@@ -21,7 +21,7 @@ from bot.hub import records as r
 FIRST_ID = 1001
 
 # GitHub keeps deliveries for three days; the hub keeps this many, so that its memory is bounded.
-DELIVERIES_KEPT = 5_000
+DELIVERIES_KEPT = 2_000
 
 
 class Record(Protocol):
@@ -154,6 +154,7 @@ class State:
             number=_issue_key,
             repo=lambda x: x.repo_id,
             author=lambda x: x.author_id,
+            state=lambda x: (x.repo_id, x.state),
         )
         self.comments = Table("comment", r.Comment, number=_issue_key, repo=lambda x: x.repo_id)
         self.reactions = Table("reaction", r.Reaction, subject=lambda x: (x.subject, x.subject_id))
@@ -163,6 +164,7 @@ class State:
             number=_issue_key,
             repo=lambda x: x.repo_id,
             head=lambda x: (x.repo_id, x.head_ref),
+            sha=lambda x: (x.repo_id, x.head_sha),
             base=lambda x: (x.repo_id, x.base_ref),
         )
         self.reviews = Table("review", r.Review, number=_issue_key)
@@ -206,7 +208,7 @@ class State:
 
     def next_number(self, repo_id: int) -> int:
         """The number of the repository's next issue or pull request."""
-        return max((i.number for i in self.issues.where(repo=repo_id)[-1:]), default=0) + 1
+        return self.issues.count(repo=repo_id) + 1  # none is ever taken away
 
     def commit(self) -> None:
         """Write every change since the last commit, in one transaction."""
@@ -225,7 +227,7 @@ class State:
 
     def _trim_deliveries(self) -> None:
         excess = len(self.deliveries) - DELIVERIES_KEPT
-        if excess > 0:
+        if excess > DELIVERIES_KEPT // 10:  # seldom, since looking for the old ones takes a while
             done = [d for d in self.deliveries if d.status != "pending"]
             for old in done[:excess]:
                 self.deliveries.drop(old.id)

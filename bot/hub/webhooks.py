@@ -150,6 +150,7 @@ class Webhooks:
         await self._send(delivery)
 
     async def _send(self, delivery: Delivery) -> None:
+        self._state.commit()  # nobody hears of what a crash could still undo
         app = self._state.apps[delivery.app_id]
         body = delivery.payload.encode()
         headers = signed_headers(app, delivery, body)

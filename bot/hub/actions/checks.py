@@ -61,8 +61,8 @@ def suite_for(
 
 
 def _branch_of(hub: Hub, repo: Repository, sha: str) -> str | None:
-    found = [p.head_ref for p in hub.state.pulls.where(repo=repo.id) if p.head_sha == sha]
-    return found[-1] if found else None
+    found = hub.state.pulls.one(sha=(repo.id, sha))
+    return found.head_ref if found else None
 
 
 def _app(actor: Actor, repo: Repository) -> Installed:

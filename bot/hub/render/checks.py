@@ -32,8 +32,7 @@ def pull_requests(hub: Hub, repo: Repository, sha: str) -> list[Json]:
     """The open pull requests whose head is `sha`, in short."""
     url = api_url(hub, repo)
     place = {"id": repo.id, "url": url, "name": repo.name}
-    found = [p for p in hub.state.pulls.where(repo=repo.id) if p.head_sha == sha]
-    opened = {i.number for i in hub.state.issues.where(repo=repo.id) if i.state == "open"}
+    found = hub.state.pulls.where(sha=(repo.id, sha))
     return [
         {
             "id": p.id,
@@ -43,7 +42,7 @@ def pull_requests(hub: Hub, repo: Repository, sha: str) -> list[Json]:
             "base": {"ref": p.base_ref, "sha": p.base_sha, "repo": place},
         }
         for p in found
-        if p.number in opened
+        if (issue := hub.state.issues.one(number=(repo.id, p.number))) and issue.state == "open"
     ]
 
 

@@ -86,7 +86,7 @@ def minimal(hub: Hub, repo: Repository) -> Json:
 
 
 def _counts(hub: Hub, repo: Repository) -> Json:
-    opened = sum(i.state == "open" for i in hub.state.issues.where(repo=repo.id))
+    opened = hub.state.issues.count(state=(repo.id, "open"))
     return {
         "forks_count": 0,
         "stargazers_count": 0,

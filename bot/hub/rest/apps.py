@@ -61,6 +61,9 @@ async def get_repo_installation(call: Call) -> Reply:
 async def create_token(call: Call) -> Reply:
     """A new installation token."""
     installation = _installation(call)
+    for name, kind in (("repository_ids", list), ("repositories", list), ("permissions", dict)):
+        if not isinstance(call.body.get(name), (kind, type(None))):
+            raise call.wrong(name)
     minted = installations.mint(
         call.hub,
         installation,

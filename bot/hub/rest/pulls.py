@@ -245,7 +245,9 @@ async def create_review_comment(call: Call) -> Reply:
     """Comment on a line, or answer where `in_reply_to` is given."""
     pull = _pull(call)
     if call.body.get("in_reply_to") is not None:
-        to, body = int(call.body["in_reply_to"]), call.needed("body")
+        to, body = call.body["in_reply_to"], call.needed("body")
+        if not isinstance(to, int):
+            raise call.wrong("in_reply_to")
         made = await reviews.reply(call.hub, call.actor, pull, to, body)
     else:
         made = await reviews.comment(call.hub, call.actor, pull, call.body)

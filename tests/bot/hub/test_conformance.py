@@ -19,7 +19,8 @@ W = ("acme", "widgets")
 # Addresses that the description does not have.
 UNDESCRIBED = {("GET", "/repos/{owner}/{repo}/contents"), ("GET", "/repositories/{id:int}")}
 
-Client = Callable[[Any], GitHub[Any]]
+# githubkit tells its versions apart by types that a checker cannot follow through a variable.
+Client = Callable[[Any], Any]
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ async def checked(world: World) -> AsyncIterator[CheckedTransport]:
 
 @pytest.fixture
 def client(world: World, checked: CheckedTransport) -> Client:
-    def make(auth: Any) -> GitHub[Any]:
+    def make(auth: Any) -> Any:
         if isinstance(auth, str):
             auth = TokenAuthStrategy(world.token() if auth == "bot" else f"user:{auth}")
         return GitHub(
@@ -100,14 +101,14 @@ async def test_collaborators_branches_and_contents_parse(client: Client) -> None
     assert [b.name for b in (await bot.rest.repos.async_list_branches(*W)).parsed_data] == ["main"]
     assert (await bot.rest.repos.async_get_branch(*W, "main")).parsed_data.name == "main"
     file = (await bot.rest.repos.async_get_content(*W, "README.md")).parsed_data
-    assert base64.b64decode(file.content) == b"# Widgets\n"  # type: ignore[union-attr]
-    assert len((await bot.rest.repos.async_get_content(*W, "widgets")).parsed_data) == 1  # type: ignore[arg-type]
+    assert base64.b64decode(file.content) == b"# Widgets\n"
+    assert len((await bot.rest.repos.async_get_content(*W, "widgets")).parsed_data) == 1
     put = await bot.rest.repos.async_create_or_update_file_contents(
         *W, "new.txt", message="New", content=base64.b64encode(b"new").decode()
     )
     assert put.status_code == 201
-    sha = put.parsed_data.content.sha  # type: ignore[union-attr]
-    await bot.rest.repos.async_delete_file(*W, "new.txt", message="Gone", sha=sha)  # type: ignore[arg-type]
+    sha = put.parsed_data.content.sha
+    await bot.rest.repos.async_delete_file(*W, "new.txt", message="Gone", sha=sha)
 
 
 async def test_issues_comments_reactions_and_labels_parse(client: Client) -> None:
@@ -168,9 +169,9 @@ async def test_pull_requests_parse(world: World, client: Client) -> None:
     await bot.rest.pulls.async_check_if_merged(*W, number)
 
 
-async def _reviews(maintainer: GitHub[Any], bot: GitHub[Any], number: int) -> None:
+async def _reviews(maintainer: Any, bot: Any, number: int) -> None:
     line = {"path": "new.txt", "line": 1, "body": "Why?"}
-    pending = await maintainer.rest.pulls.async_create_review(*W, number, comments=[line])  # type: ignore[list-item]
+    pending = await maintainer.rest.pulls.async_create_review(*W, number, comments=[line])
     review = pending.parsed_data.id
     await maintainer.rest.pulls.async_submit_review(
         *W, number, review, event="REQUEST_CHANGES", body="No"
@@ -214,7 +215,7 @@ async def test_git_data_and_commits_parse(client: Client) -> None:
     await rest.async_update_ref(*W, "heads/api", sha=sha)
     assert len((await rest.async_list_matching_refs(*W, "heads/a")).parsed_data) == 1
     repos_ = bot.rest.repos
-    assert (await repos_.async_get_commit(*W, "api")).parsed_data.files[0].filename == "a/b.txt"  # type: ignore[index]
+    assert (await repos_.async_get_commit(*W, "api")).parsed_data.files[0].filename == "a/b.txt"
     assert len((await repos_.async_list_commits(*W, sha="api", per_page=1)).parsed_data) == 1
     compared = (await repos_.async_compare_commits(*W, "main...api")).parsed_data
     assert (compared.status, compared.ahead_by) == ("ahead", 1)
