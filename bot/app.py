@@ -196,7 +196,7 @@ class Server:
 
     async def obey(self, delivery: Delivery) -> None:
         """Bring a stored delivery to its handler."""
-        arrival = parse(delivery.event, delivery.body)
+        arrival = parse(delivery.event, delivery.body, delivery.guid)
         if arrival is not None:
             with structlog.contextvars.bound_contextvars(delivery=delivery.guid):
                 await self.router.take(arrival)

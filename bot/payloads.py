@@ -91,10 +91,15 @@ class Where(_Read):
 
 
 class Arrival(_Read):
-    """Something that happened on GitHub; `sender` is the login of who did it."""
+    """Something that happened on GitHub; `sender` is the login of who did it.
+
+    `delivery` is the GUID of the webhook that told it; empty for what was found by looking, whose
+    webhook may have come as well.
+    """
 
     sender: Login = _at_or(GHOST, "sender", "login")
     sender_is_bot: IsBot = _at_or(False, "sender", "type")
+    delivery: str = ""
 
 
 class RepositoryArrival(Arrival):
@@ -234,6 +239,13 @@ class CheckRerun(RepositoryArrival):
     head_sha: str = _at("check_run", "head_sha")
 
 
+class SuiteRerun(RepositoryArrival):
+    """Somebody asked for all of our check runs on a commit to be run again."""
+
+    suite: int = _at("check_suite", "id")
+    head_sha: str = _at("check_suite", "head_sha")
+
+
 class RepositoryChanged(RepositoryArrival):
     """A repository has a new name or owner: `where` has the new ones.
 
@@ -279,6 +291,7 @@ _ARRIVALS: Mapping[tuple[str, str], type[Arrival]] = {
     ("push", ""): Pushed,
     ("check_run", "requested_action"): ButtonPressed,
     ("check_run", "rerequested"): CheckRerun,
+    ("check_suite", "rerequested"): SuiteRerun,
     ("repository", "renamed"): RepositoryChanged,
     ("repository", "transferred"): RepositoryChanged,
     ("installation", "created"): InstallationChanged,
@@ -311,8 +324,8 @@ def is_wanted(event: str, payload: Payload) -> bool:
     return _kind(event, payload) is not None
 
 
-def parse(event: str, body: bytes) -> Arrival | None:
-    """Read what happened; None when it is nothing that we act on.
+def parse(event: str, body: bytes, delivery: str = "") -> Arrival | None:
+    """Read what happened; None when it is nothing that we act on. `delivery` is the GUID.
 
     An event that lacks what we need is ignored too, and logged: asking for it again would not
     mend it.
@@ -323,7 +336,7 @@ def parse(event: str, body: bytes) -> Arrival | None:
         log.warning("webhook ignored", event_name=event, reason="not a JSON object")
         return None
     kind = _kind(event, payload)
-    return _read(kind, event, payload) if kind else None
+    return _read(kind, event, {**payload, "delivery": delivery}) if kind else None
 
 
 def thread_of(payload: Payload) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bot.errors import UserError
+from bot.errors import ConfigError, UserError
 from bot.events import Event, Type
 from bot.router import Desk, Order, Spoken
 from bot.runs.model import Repository, Run, Source, run_id
@@ -22,11 +22,11 @@ async def start_run(
     the issue has as many runs as it may have.
     """
     repository, issue = spoken.repository, spoken.conversation.number
-    # Looked at now, so that a wrong name is answered at once and not by a blocked run.
-    agent = desk.choose_agent(data.get("agent") or "", config)
-    going_on = await desk.store.going_on(repository.id, issue)
-    if any(run.id == run_id(repository.id, source) for run in going_on):
+    known = await desk.store.of_thread(repository.id, issue)
+    if any(run.id == run_id(repository.id, source) for run in known):
         return
+    agent = await _agent(desk, repository, config, data.get("agent") or "")
+    going_on = await desk.store.going_on(repository.id, issue)
     if len(going_on) >= config.limits.runs_per_issue:
         raise UserError(_busy(going_on[0]))
     data = {
@@ -37,9 +37,24 @@ async def start_run(
         "context": await _context(desk, spoken, config),
     }
     event = Event(
-        id=spoken.cause, at=desk.clock(), actor=spoken.login, type=Type.REQUESTED, data=data
+        id=source.key, at=desk.clock(), actor=spoken.login, type=Type.REQUESTED, data=data
     )
     await desk.store.create(repository, event)
+
+
+async def _agent(desk: Desk, repository: Repository, config: Config, named: str) -> str:
+    """Choose the agent now, so that a wrong name is answered at once and not by a blocked run.
+
+    A configuration that cannot be read names no agents: then the run says which line is wrong.
+    """
+    try:
+        return desk.choose_agent(named, config)
+    except UserError:
+        try:
+            await desk.repositories.policy(repository)
+        except ConfigError:
+            return named
+        raise
 
 
 async def ask_for_changes(desk: Desk, order: Order, run: Run, text: str) -> None:

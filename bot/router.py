@@ -7,7 +7,7 @@ command line) becomes an `Order` and passes the same rule, which fails closed.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -49,7 +49,7 @@ class Spoken:
 
     `cause` names it for ever; `seen` is the commit that the person had in front of them, and
     `place` the file and line, where GitHub says so; `comment` and `review_comment` are what is
-    reacted to.
+    reacted to. `found` says that no webhook told it: it may have been answered long ago.
     """
 
     cause: str
@@ -63,6 +63,7 @@ class Spoken:
     place: str = ""
     comment: int | None = None
     review_comment: int | None = None
+    found: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +162,9 @@ class Router:
         if handler is not None:
             await handler(self, arrival)
 
-    async def hear(self, spoken: Spoken, text: str) -> None:
-        """Obey the commands in what a person said."""
-        found = parse(text, self.desk.usages)
+    async def hear(self, spoken: Spoken, text: str, *, besides: Collection[str] = ()) -> None:
+        """Obey the commands in what a person said, but for those of the verbs `besides`."""
+        found = [each for each in parse(text, self.desk.usages) if each.verb not in besides]
         if not found:
             return
         run = await self.run_of(spoken)
@@ -219,7 +220,7 @@ class Router:
         handle: Handle | None = None,
     ) -> None:
         cause = f"{spoken.cause}:{found.line}"
-        if run is not None and await self.desk.store.has(run.id, cause):
+        if await self._is_answered(spoken, cause):
             return
         try:
             if isinstance(found, Misuse):
@@ -230,9 +231,19 @@ class Router:
             said = f"@{spoken.login}: {refusal}"
         if said:
             await self.desk.threads.reply(
-                spoken.repository, spoken.conversation.number, f"reply:{cause}", said,
+                spoken.repository, spoken.conversation.number, _reply(cause), said,
                 since=spoken.at,
             )  # fmt: skip
+
+    async def _is_answered(self, spoken: Spoken, cause: str) -> bool:
+        """Say whether a command was obeyed, by whichever run, or answered in words."""
+        here, store = spoken.conversation.number, self.desk.store
+        for run in await store.of_thread(spoken.repository.id, here):
+            if await store.has(run.id, cause):
+                return True
+        return spoken.found and await self.desk.threads.replied(
+            spoken.repository, here, _reply(cause), since=spoken.at
+        )
 
     async def obey(
         self,
@@ -262,6 +273,11 @@ class Router:
             return True
         least = config.commands.least_role("approve") or Role.MAINTAIN
         return await self.desk.people.others_with(spoken.repository, least, {run.requester})
+
+
+def _reply(cause: str) -> str:
+    """Name the marker of what is answered to a command."""
+    return f"reply:{cause}"
 
 
 def repository_of(where: Where) -> Repository:

@@ -8,6 +8,7 @@ run. Each clock reads the schedules from the store, where a push to the configur
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +26,7 @@ from policies.cron import parse_cron
 log = structlog.get_logger()
 
 SYNC_SECONDS = 15.0
-"""How long a changed schedule may take to reach a clock."""
+"""How long a schedule that another process changed may take to reach a clock."""
 
 GRACE_SECONDS = 3600
 """How late a job may still fire: a server that was busy or asleep for an hour catches up."""
@@ -42,6 +43,8 @@ class ScheduleClock:
         self._jobs: dict[str, tuple[Repository, Schedule]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._syncer: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._end_listening: Callable[[], None] = lambda: None
         self._scheduler = AsyncIOScheduler(
             timezone=UTC,
             job_defaults={
@@ -56,12 +59,14 @@ class ScheduleClock:
         """Begin firing."""
         # The submission names the times for which a job was meant; the job itself runs at "now".
         self._scheduler.add_listener(self._submitted, EVENT_JOB_SUBMITTED)
+        self._end_listening = self._store.listen_schedules(lambda _: self._changed.set())
         await self.sync()
         self._scheduler.start()
         self._syncer = asyncio.create_task(self._keep_in_step())
 
     async def stop(self) -> None:
         """Stop firing."""
+        self._end_listening()
         if self._syncer:
             self._syncer.cancel()
         if self._scheduler.running:
@@ -90,7 +95,10 @@ class ScheduleClock:
 
     async def _keep_in_step(self) -> None:
         while True:
-            await asyncio.sleep(SYNC_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SYNC_SECONDS):
+                    await self._changed.wait()
+            self._changed.clear()
             await self.sync()
 
     def _submitted(self, event: JobSubmissionEvent) -> None:

@@ -74,6 +74,20 @@ class ReviewComment:
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """A submitted review; `state` in GitHub's words: approved, changes_requested, commented …"""
+
+    id: int
+    state: str
+    body: str
+    commit_sha: str
+    author: str
+    author_is_bot: bool
+    submitted_at: datetime
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DeliverySummary:
     """One try of GitHub to deliver a webhook; a redelivery has the same `guid`."""
 
@@ -143,6 +157,11 @@ class Threads(People, Protocol):
     ) -> None:
         """Comment once for each `marker`; `since` bounds where an earlier one is looked for."""
 
+    async def replied(
+        self, repository: Repository, number: int, marker: str, *, since: datetime
+    ) -> bool:
+        """Say whether `reply` was called for `marker` there."""
+
     async def answer(
         self, repository: Repository, pull: int, review_comment: int, marker: str, text: str
     ) -> None:
@@ -156,6 +175,9 @@ class Threads(People, Protocol):
 
     async def comment(self, repository: Repository, id: int) -> Comment | None:
         """Read a comment as it is now; None when it was deleted."""
+
+    async def reviews(self, repository: Repository, pull: int) -> list[Review]:
+        """Read the reviews of a pull request, the oldest first."""
 
     async def review_comments(
         self, repository: Repository, pull: int, review: int

@@ -12,13 +12,17 @@ from datetime import UTC, datetime
 import structlog
 
 from bot.errors import OrchestrateError
-from bot.payloads import GHOST, CommentCreated, PullChanged, Pushed, Where
+from bot.payloads import GHOST, CommentCreated, PullChanged, Pushed, ReviewSubmitted, Where
 from bot.router import Router
 from bot.runs.model import Repository, Run
 from bot.runs.transitions import TERMINAL
-from bot.threads import Changes, Comment, Pull
+from bot.threads import Changes, Comment, Pull, Review
 
 log = structlog.get_logger()
+
+
+REVIEWS = frozenset({"approved", "changes_requested", "commented"})
+"""The reviews that say something now; a dismissed one does not."""
 
 
 class Watch:
@@ -63,12 +67,14 @@ class Watch:
         since = datetime.fromisoformat(seen["at"]) if seen.get("at") else _oldest(runs)
         changes = await threads.changed_since(repository, seen.get("etag"), since)
         if changes.changed:
-            await self._take(repository, runs, changes)
+            await self._take(repository, runs, changes, since)
         await self._router.desk.store.keep_seen(
             repository.id, {"etag": changes.etag, "at": changes.seen.isoformat()}
         )
 
-    async def _take(self, repository: Repository, runs: list[Run], changes: Changes) -> None:
+    async def _take(
+        self, repository: Repository, runs: list[Run], changes: Changes, since: datetime
+    ) -> None:
         for comment in changes.comments:
             # An edited comment may say what nobody commanded when it was written.
             if comment.created_at == comment.updated_at:
@@ -76,6 +82,7 @@ class Watch:
         for run in runs:
             if run.pull_request in changes.threads and run.pull_request is not None:
                 pull = await self._router.desk.threads.pull(repository, run.pull_request)
+                await self._reviews(repository, pull, since)
                 await self._pull(repository, run, pull)
 
     async def _comment(self, repository: Repository, comment: Comment) -> CommentCreated:
@@ -95,6 +102,11 @@ class Watch:
             created_at=comment.created_at,
             url=comment.url,
         )
+
+    async def _reviews(self, repository: Repository, pull: Pull, since: datetime) -> None:
+        for review in await self._router.desk.threads.reviews(repository, pull.number):
+            if review.submitted_at >= since and review.state in REVIEWS:
+                await self._router.take(_review(repository, pull, review))
 
     async def _pull(self, repository: Repository, run: Run, pull: Pull) -> None:
         where = _where(repository)
@@ -120,6 +132,26 @@ class Watch:
                 after=pull.head_sha,
             )
             await self._router.take(pushed)
+
+
+def _review(repository: Repository, pull: Pull, review: Review) -> ReviewSubmitted:
+    return ReviewSubmitted.model_validate(
+        {
+            "where": _where(repository),
+            "sender": review.author,
+            "number": pull.number,
+            "head_sha": pull.head_sha,
+            "head_ref": pull.head_ref,
+            "review": review.id,
+            "state": review.state,
+            "body": review.body,
+            "commit_sha": review.commit_sha,
+            "author": review.author,
+            "author_is_bot": review.author_is_bot,
+            "submitted_at": review.submitted_at,
+            "url": review.url,
+        }
+    )
 
 
 def _where(repository: Repository) -> Where:

@@ -54,6 +54,7 @@ EVENTS: Mapping[type[payloads.Arrival], Any] = {
     payloads.Labeled: label.on_label,
     payloads.ButtonPressed: buttons.on_button,
     payloads.CheckRerun: buttons.on_rerun,
+    payloads.SuiteRerun: buttons.on_suite,
     payloads.Pushed: push.on_push,
     payloads.PullChanged: push.on_pull,
     payloads.InstallationChanged: installation.on_installation,

@@ -29,6 +29,7 @@ async def on_comment(router: Router, arrival: CommentCreated) -> None:
         conversation=conversation,
         url=arrival.url,
         comment=arrival.comment,
+        found=not arrival.delivery,
     )
     await router.hear(spoken, arrival.body)
 

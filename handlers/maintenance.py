@@ -68,18 +68,22 @@ class Maintenance:
         self._dirty: asyncio.Queue[int] = asyncio.Queue()
         self._shown: dict[int, str] = {}
         self._task: asyncio.Task[None] | None = None
-        self._end_listening: Callable[[], None] = lambda: None
+        self._end_listening: list[Callable[[], None]] = []
 
     async def start(self) -> None:
-        """Begin: with every repository, then with each whose scheduled runs change."""
-        self._end_listening = self._desk.store.listen(
-            lambda run: self.touch(run.repository.id) if run.source.kind == "schedule" else None
-        )
+        """Begin: with every repository, then with each whose schedules or their runs change."""
+        self._end_listening = [
+            self._desk.store.listen(
+                lambda run: self.touch(run.repository.id) if run.source.kind == "schedule" else None
+            ),
+            self._desk.store.listen_schedules(self.touch),
+        ]
         self._task = asyncio.create_task(self._show_all())
 
     async def stop(self) -> None:
         """Stop."""
-        self._end_listening()
+        for end in self._end_listening:
+            end()
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

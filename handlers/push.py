@@ -11,9 +11,10 @@ from typing import Any
 
 from bot.errors import UserError
 from bot.events import Event, Type
-from bot.payloads import PullChanged, Pushed
+from bot.payloads import GHOST, PullChanged, Pushed
 from bot.router import Desk, Router, repository_of
 from bot.runs.model import Run
+from bot.runs.transitions import State
 from policies.config import PATH
 
 NOTHING = "0" * 40
@@ -30,7 +31,7 @@ async def on_push(router: Router, arrival: Pushed) -> None:
         return
     run = await desk.store.of_branch(repository.id, arrival.branch)
     if run is not None:
-        await pushed(desk, run, arrival.after, f"@{arrival.sender}")
+        await pushed(desk, run, arrival.after, arrival.sender)
 
 
 async def on_pull(router: Router, arrival: PullChanged) -> None:
@@ -52,8 +53,8 @@ async def pushed(desk: Desk, run: Run, after: str, who: str) -> None:
     """Record that somebody pushed `after` to a run's branch."""
     if after in {run.base_sha, run.foreign, *(each.sha for each in run.checkpoints)}:
         return
-    data: dict[str, Any] = {"before": run.head, "after": after, "who": who}
-    await _record(desk, run, f"push:{after}", who.removeprefix("@"), Type.HUMAN_PUSHED, data)
+    data: dict[str, Any] = {"before": run.head, "after": after, "who": _name(who)}
+    await _record(desk, run, f"push:{after}", who, Type.HUMAN_PUSHED, data)
 
 
 async def closed(desk: Desk, run: Run, state: str, merge_sha: str, who: str) -> None:
@@ -63,17 +64,27 @@ async def closed(desk: Desk, run: Run, state: str, merge_sha: str, who: str) -> 
         await _record(desk, run, cause, who, Type.MERGED, {"sha": merge_sha, "by_hand": True})
     elif state == "closed":
         data = {
-            "reason": f"@{who} closed the pull request.",
+            "reason": f"{_name(who)} closed the pull request.",
             "next_step": "`/orchestrate REQUEST` on the issue starts a new run.",
         }
         await _record(desk, run, cause, who, Type.CANCELLED, data)
+
+
+def _name(login: str) -> str:
+    """Name who did it; what was found by looking, or came of a deleted account, has nobody."""
+    return "Somebody" if login == GHOST else f"@{login}"
 
 
 async def _record(
     desk: Desk, run: Run, cause: str, who: str, kind: Type, data: dict[str, Any]
 ) -> None:
     event = Event(id=cause, at=desk.clock(), actor=who, type=kind, data=data)
+
+    def decide(now: Run) -> list[Event]:
+        # What is being merged finds out for itself that it is merged.
+        return [] if kind is Type.MERGED and now.state is State.MERGING else [event]
+
     try:
-        await desk.store.append(run.id, lambda _: [event])
+        await desk.store.append(run.id, decide)
     except UserError:
         return  # The run has ended: what happens to its branch is no longer its matter.

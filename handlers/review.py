@@ -12,6 +12,9 @@ from bot.payloads import ReviewSubmitted
 from bot.router import Conversation, Router, Spoken, repository_of
 from bot.runs.transitions import TERMINAL
 
+DECIDES = {"approved": ("approve",), "changes_requested": ("orchestrate", "reject")}
+"""The commands that a review of this state stands for."""
+
 
 async def on_review(router: Router, arrival: ReviewSubmitted) -> None:
     """Take a review in."""
@@ -26,6 +29,7 @@ async def on_review(router: Router, arrival: ReviewSubmitted) -> None:
         conversation=Conversation(arrival.number, arrival.pull_title, is_pull=True),
         url=arrival.url,
         seen=arrival.commit_sha,
+        found=not arrival.delivery,
     )
     run = await router.run_of(spoken)
     ours = run is not None and run.pull_request == arrival.number and run.state not in TERMINAL
@@ -33,7 +37,8 @@ async def on_review(router: Router, arrival: ReviewSubmitted) -> None:
         await router.order(spoken, Command("approve", line=0))
     elif ours and arrival.state == "changes_requested":
         await router.order(spoken, await _changes(router, spoken, arrival))
-    await router.hear(spoken, arrival.body)
+    # What the review decides by itself is not decided again by the words in it.
+    await router.hear(spoken, arrival.body, besides=DECIDES.get(arrival.state, ()) if ours else ())
 
 
 async def _changes(router: Router, spoken: Spoken, arrival: ReviewSubmitted) -> Command:

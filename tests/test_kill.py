@@ -102,7 +102,7 @@ class Story:
         """Start the bot again whenever it was killed."""
         while True:
             assert self.life
-            await self.life.ended
+            await asyncio.shield(self.life.ended)
             await self.nothing_works()
             await self.begin_life()
 
@@ -317,7 +317,7 @@ def story_left_nothing(story: Story) -> None:
 
 def left_over(data: Path) -> list[Path]:
     """Workspaces and half-made things in a bot's folder, after all runs have ended."""
-    kept = {"home", "logs"}
+    kept = {"home", "check-home", "logs"}
     inside = [each for run in data.glob("runs/*") for each in run.iterdir()]
     half = [*data.rglob("*.making"), *data.rglob("*.removing"), *data.glob("mirrors/*.git/**/*.lock")]
     return [*half, *(each for each in inside if each.name not in kept)]

@@ -57,6 +57,12 @@ class Once:
                     return id_of(each, "id"), False
             return id_of((await session.post(path, {"body": body})).map(), "id"), True
 
+    async def stands(self, session: Session, place: Place, number: int) -> bool:
+        """Say whether our comment is there already."""
+        path = f"{repo_path(place.repository)}/issues/{number}/comments"
+        pages = session.pages(path, {"since": _since(place)})
+        return any([_is_ours(each, place) async for each in pages])
+
     async def answer(
         self, session: Session, place: Place, pull: int, review_comment: int, body: str
     ) -> int:

@@ -7,7 +7,15 @@ from typing import Any
 
 from bot.github.answers import id_of, moment, number_of, text_of
 from bot.runs.model import Repository
-from bot.threads import Comment, DeliverySummary, Installation, Issue, Pull, ReviewComment
+from bot.threads import (
+    Comment,
+    DeliverySummary,
+    Installation,
+    Issue,
+    Pull,
+    Review,
+    ReviewComment,
+)
 from policies.facts import Role
 
 ROLES = {role.value: role for role in Role}
@@ -102,6 +110,20 @@ def comment_of(data: Mapping[str, Any]) -> Comment:
         updated_at=moment(data.get("updated_at")),
         author_is_bot=is_bot(data.get("user") or {}),
         number=int(last) if last.isdecimal() else 0,
+        url=text_of(data, "html_url"),
+    )
+
+
+def review_of(data: Mapping[str, Any]) -> Review:
+    """Read a review; the REST writes its state in capitals, webhooks do not."""
+    return Review(
+        id=id_of(data, "id"),
+        state=text_of(data, "state").lower(),
+        body=text_of(data, "body"),
+        commit_sha=text_of(data, "commit_id"),
+        author=text_of(data, "user", "login"),
+        author_is_bot=is_bot(data.get("user") or {}),
+        submitted_at=moment(data.get("submitted_at")),
         url=text_of(data, "html_url"),
     )
 

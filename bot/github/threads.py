@@ -24,6 +24,7 @@ from bot.github.reads import (
     pull_of,
     repository_of,
     review_comment_of,
+    review_of,
     role_by_permissions,
     role_of,
 )
@@ -35,6 +36,7 @@ from bot.threads import (
     Installation,
     Issue,
     Pull,
+    Review,
     ReviewComment,
 )
 from policies.facts import Role
@@ -128,6 +130,13 @@ class GitHubThreads:
         body = cut_body(f"{place.marker}\n{text}")
         await self._once.comment(self._app.session(repository), place, number, body)
 
+    async def replied(
+        self, repository: Repository, number: int, marker: str, *, since: datetime
+    ) -> bool:
+        """Say whether `reply` was called for `marker` there."""
+        place = await self._place(repository, marker, since)
+        return await self._once.stands(self._app.session(repository), place, number)
+
     async def answer(
         self, repository: Repository, pull: int, review_comment: int, marker: str, text: str
     ) -> None:
@@ -146,6 +155,12 @@ class GitHubThreads:
         path = f"{repo_path(repository)}/issues/comments/{id}"
         data = await self._app.session(repository).find(path)
         return comment_of(data) if data else None
+
+    async def reviews(self, repository: Repository, pull: int) -> list[Review]:
+        """Read the reviews of a pull request, the oldest first; drafts of reviews are none."""
+        path = f"{repo_path(repository)}/pulls/{pull}/reviews"
+        pages = self._app.session(repository).pages(path)
+        return [review_of(each) async for each in pages if each.get("submitted_at")]
 
     async def review_comments(
         self, repository: Repository, pull: int, review: int

@@ -65,7 +65,7 @@ class Table(Generic[R]):
     def where(self, **keys: Hashable) -> list[R]:
         """The records whose one index has this key, oldest first."""
         ((name, key),) = keys.items()
-        return [self._rows[i] for i in self._indexes[name].get(key, ())]
+        return [self._rows[i] for i in sorted(self._indexes[name].get(key, ()))]
 
     def one(self, **keys: Hashable) -> R | None:
         """The newest record whose one index has this key, or None."""

@@ -21,6 +21,9 @@ from bot.runs.transitions import State, Trigger, Work, transition
 ID_LENGTH = 10
 """Characters of a run's id: 50 bits, so that a million runs collide with a chance of 1 in 2,000."""
 
+STOPPED = frozenset({State.BLOCKED, State.PAUSED, State.FAILED, State.CANCELLED})
+"""States that say why the run stands still, as far as there is something to say."""
+
 CheckpointKind = Literal["agent", "interrupted", "partial", "rollback", "undo", "human"]
 
 
@@ -103,6 +106,7 @@ class Checkpoint(_Value):
     added: int = 0
     deleted: int = 0
     author: str = ""
+    by: tuple[str, ...] = ()
     at: datetime | None = None
 
 
@@ -184,6 +188,7 @@ class Run(_Value):
     answers: tuple[Answer, ...] = ()
     restore: dict[str, Any] = Field(default_factory=dict)
     foreign: str = ""
+    pushers: tuple[str, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     checked: str = ""
@@ -278,8 +283,11 @@ def evolve(run: Run, event: Event) -> Run:
             "work": follows.work,
             "resume_to": follows.resume_to,
         }
-        if follows.state not in (State.BLOCKED, State.PAUSED, State.FAILED):
+        if follows.state not in STOPPED:
             update |= {"reason": "", "next_step": ""}
+        elif follows.state is run.state and trigger is not Trigger.HUMAN_PUSHED:
+            # Work in flight ended after the run was stopped: what stopped it is still why.
+            update |= {"reason": run.reason, "next_step": run.next_step}
     changed = run.model_copy(update=update)
     return _wake(changed)
 
@@ -401,7 +409,8 @@ def _candidate_refused(run: Run, event: Event) -> dict[str, Any]:
 
 
 def _checkpointed(run: Run, event: Event) -> dict[str, Any]:
-    made = Checkpoint.model_validate({**event.data, "at": event.at})
+    by = run.pushers if event.data["kind"] == "human" else ()
+    made = Checkpoint.model_validate({**event.data, "at": event.at, "by": by})
     if run.last is not None and made.number <= run.last.number:
         return {}
     return {
@@ -413,6 +422,7 @@ def _checkpointed(run: Run, event: Event) -> dict[str, Any]:
         "reason": run.candidate.get("reason", ""),
         "next_step": run.candidate.get("next_step", ""),
         "foreign": "" if made.kind == "human" else run.foreign,
+        "pushers": () if made.kind == "human" else run.pushers,
         **(_answered(run, made) if made.kind == "agent" else {}),
     }
 
@@ -490,6 +500,7 @@ def _human_pushed(run: Run, event: Event) -> dict[str, Any]:
     who, after = event.data["who"], event.data["after"]
     return {
         "foreign": after,
+        "pushers": tuple(dict.fromkeys((*run.pushers, event.actor))),
         "reason": f"{who} pushed {after[:7]} to the branch.",
         "next_step": "`/resume` takes these commits in as a checkpoint and goes on from them.",
     }

@@ -7,7 +7,7 @@ work looks before it leaps (`work.py`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -23,7 +23,7 @@ from bot.errors import ConfigError, OperatorError, OrchestrateError, TransientEr
 from bot.events import ORCHESTRATE, Event, Type
 from bot.runs.model import Run
 from bot.runs.recorder import Recorder
-from bot.runs.transitions import Work
+from bot.runs.transitions import State, Work
 from bot.runs.work import Made, Ports, Worker, stop
 
 log = structlog.get_logger()
@@ -86,7 +86,7 @@ class Segments:
             Event(id=f"{cause}:{n}", at=at, actor=actor, type=kind, data=data)
             for n, (kind, data, actor) in enumerate(made)
         ]
-        run = await self._ports.store.append(run.id, lambda _: events)
+        run = await self._ports.store.append(run.id, lambda now: _news(now, events))
         await self._tried(lambda: self._recorder.record(run))
         return run
 
@@ -125,6 +125,11 @@ class Segments:
         asked = error.retry_after if isinstance(error, TransientError) else None
         backoff: float = wait_random_exponential(multiplier=1, max=self._wait_max)(state)
         return max(asked or 0.0, backoff)
+
+
+def _news(now: Run, events: Sequence[Event]) -> Sequence[Event]:
+    """Leave out a merge that somebody else told of first."""
+    return [each for each in events if now.state is not State.DONE or each.type != Type.MERGED]
 
 
 def _failed(reason: str, next_step: str) -> tuple[str, dict[str, Any], str]:

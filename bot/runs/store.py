@@ -31,11 +31,17 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._listeners: list[Listener] = []
+        self._on_schedules: list[Callable[[int], None]] = []
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each changed run; the result ends that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def listen_schedules(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        """Call `listener` with each repository whose schedules changed; the result ends that."""
+        self._on_schedules.append(listener)
+        return lambda: self._on_schedules.remove(listener)
 
     async def create(self, repository: Repository, event: Event) -> tuple[Run, bool]:
         """Begin a run by its `requested` event; say whether it is new."""
@@ -192,6 +198,8 @@ class Store:
     async def keep_schedules(self, repository: int, schedules: list[dict[str, Any]]) -> None:
         """Keep the schedules that a repository's configuration names now."""
         await self._update_repository(repository, schedules=schedules)
+        for listener in tuple(self._on_schedules):
+            listener(repository)
 
     async def keep_seen(self, repository: int, seen: dict[str, Any]) -> None:
         """Keep what was last seen of a repository: ETags and times."""

@@ -219,6 +219,8 @@ def _late(state: State, trigger: Trigger, resume_to: State | None) -> Next | Non
     stopped = state in TERMINAL or state in (State.PAUSED, State.BLOCKED, State.FAILED)
     if not stopped or trigger not in OUTCOMES:
         return None
+    if state is State.DONE and trigger is Trigger.MERGED:
+        return None  # Whoever told it first, it is merged once.
     # What a stopped turn left behind is work done: it becomes a checkpoint before the run waits.
     left = trigger in (Trigger.TURN_ENDED, Trigger.TURN_INTERRUPTED)
     return Next(state, Work.JUDGE if left else None, resume_to)

@@ -40,6 +40,9 @@ from policies.rules import judge
 WATCH_SECONDS = 2.0
 """How often work in flight looks whether another process stopped the run."""
 
+MINUTE_SECONDS = 60.0
+"""The seconds of a configured minute."""
+
 OWN_AGENT = "command"
 """The name of an agent that was given as a command with the request."""
 
@@ -143,7 +146,7 @@ class Worker:
             agent=run.agent,
             prompt=texts.prompt(run, results, number),
             place=place,
-            seconds=(run.minutes or config.limits.minutes) * 60.0,
+            seconds=(run.minutes or config.limits.minutes) * MINUTE_SECONDS,
             log=place.logs / f"turn-{number}.log",
             config=config,
         )
@@ -281,7 +284,7 @@ class Worker:
     async def _checks(self, run: Run, config: Config) -> Sequence[Check]:
         if config.checks != "auto":
             return [
-                Check(name=c.name, run=c.run, report=c.report, seconds=c.minutes * 60.0)
+                Check(name=c.name, run=c.run, report=c.report, seconds=c.minutes * MINUTE_SECONDS)
                 for c in config.checks
             ]
         git = self._ports.git

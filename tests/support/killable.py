@@ -133,7 +133,7 @@ class Instants:
         """Say that an effect is over."""
         self._seen[name] += 1
         instant = f"{name} #{self._seen[name]}"
-        os.write(self._trace, f"{instant}\n".encode())
+        os.write(self._trace, f"{instant}\n".encode() if not os.environ.get("KT") else f"{__import__('time').time():.3f} {instant}\n".encode())
         if instant == self._kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -160,6 +160,12 @@ async def rerequest(hub: Hub, actor: Actor, run: CheckRun) -> None:
     _tell(hub, somebody(actor), run, "rerequested")
 
 
+async def rerequest_suite(hub: Hub, actor: Actor, suite: CheckSuite) -> None:
+    """Ask for all runs of a suite again; whoever may write may."""
+    require(actor, hub.state.repositories[suite.repo_id], "checks", "write", "write")
+    await tell_suite(hub, somebody(actor), suite, "rerequested")
+
+
 # -- what a request says --------------------------------------------------------------------
 
 

@@ -79,6 +79,13 @@ async def get_suite(call: Call) -> Reply:
     return Reply(await render.check_suite(call.hub, suite))
 
 
+async def rerequest_suite(call: Call) -> Reply:
+    """Ask for all runs of a suite again."""
+    suite = checks.find_suite(call.hub, call.reads(SCOPE), call.params["id"])
+    await checks.rerequest_suite(call.hub, call.actor, suite)
+    return Reply({}, 201)
+
+
 async def list_suites(call: Call) -> Reply:
     """The check suites of a commit."""
     repo = call.reads(SCOPE)
@@ -119,6 +126,7 @@ TABLE: Table = [
     ("POST", RUN + "/rerequest", rerequest_run),
     ("GET", SUITE, get_suite),
     ("GET", SUITE + "/check-runs", list_runs_of_suite),
+    ("POST", SUITE + "/rerequest", rerequest_suite),
     ("GET", R + "/commits/{ref:path}/check-runs", list_runs_of_commit),
     ("GET", R + "/commits/{ref:path}/check-suites", list_suites),
     ("GET", R + "/commits/{ref:path}/status", combined_status),

@@ -56,9 +56,6 @@ async def served(tmp_path: Path, private_key: str, inbox: Inbox) -> AsyncIterato
             yield World(hub, credentials, inbox, network)
 
 
-Git = Callable[..., "asyncio.Future[str]"]
-
-
 @pytest.fixture
 def git(tmp_path: Path) -> Callable[..., object]:
     """Run git in a folder; gives (exit code, output and errors)."""
