@@ -85,6 +85,7 @@ class Bot:
 
     async def start(self) -> None:
         """Begin to draw and to work, where the last process left off."""
+        await self.ports.git.unlock()
         await self.reconciler.start()
         await self.engine.start()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -48,6 +49,10 @@ def main() -> None:
     except OrchestrateError as error:
         sys.stderr.write(f"orchestrate: {error}\n")
         sys.exit(1)
+    except BrokenPipeError:
+        # Whoever read has seen enough, as with `| head`; what is left goes nowhere at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 @app.command()
@@ -80,25 +85,42 @@ def demo(
 
 @app.command()
 def run(
-    request: Annotated[str, typer.Argument(help="What is to be done, in words.")],
-    repo: Annotated[Path, typer.Option(help="The local repository.")] = Path(),
-    agent: Annotated[str | None, typer.Option(help="The agent, by its name.")] = None,
+    request: Annotated[
+        str, typer.Argument(metavar="REQUEST", help="What is to be done, in words.")
+    ],
+    repo: Annotated[
+        Path, typer.Option(metavar="DIR", help="The local repository, or a folder in it.")
+    ] = Path(),
+    agent: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A configured or installed agent.")
+    ] = None,
     agent_command: Annotated[
-        str | None, typer.Option(help="The agent, as a command; the prompt is its input.")
+        str | None,
+        typer.Option(metavar="CMD", help="Any command as the agent; it reads the request."),
     ] = None,
     check: Annotated[
-        list[str] | None, typer.Option(help="A command that must pass; may be given again.")
+        list[str] | None,
+        typer.Option(metavar="CMD", help="A command that must pass; may be given again."),
     ] = None,
-    base: Annotated[str | None, typer.Option(help="The branch to start from.")] = None,
-    minutes: Annotated[int | None, typer.Option(help="Minutes that a turn may take.")] = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="BRANCH", help="The branch to start from; else yours.")
+    ] = None,
+    minutes: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Minutes that a turn may take.")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Wait for approval of the plan.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Carry out a request on a local repository, on a branch of its own.
 
-    The work tree is not touched. The run ends when it waits for a decision: `approve` merges it.
+    Your work tree is not touched. Agent and checks run in a sandbox, without a network, on a
+    copy of what is committed. The run then waits for your decision: `orchestrate approve RUN`.
 
-    Example: `orchestrate run "Fix the lint" --agent-command "ruff check --fix" --check pytest`
+    Examples:
+
+    `orchestrate run "Fix the lint" --agent-command "ruff check --fix" --check pytest`
+
+    `orchestrate run "Use pathlib" --repo ~/src/tool --base main --agent codex --plan`
     """
     from bot.terminal import start_local
 
@@ -113,7 +135,7 @@ def run(
     summary = _run(start_local(_settings(), repo, request, options))
     if as_json:
         _print_json(summary)
-    if summary["state"] not in ("awaiting_review", "awaiting_approval", "done"):
+    if summary["state"] not in _WAITS:
         raise typer.Exit(1)
 
 
@@ -123,11 +145,13 @@ def _steer(verb: str, run_id: str, rest: str, as_json: bool, wanted: tuple[str, 
     summary = _run(steer_local(_settings(), run_id, verb, rest))
     if as_json:
         _print_json(summary)
-    if wanted and summary["state"] not in wanted:
+    if summary["state"] not in wanted:
         raise typer.Exit(1)
 
 
 _WAITS = ("awaiting_review", "awaiting_approval", "done")
+# The files are restored also where their checks are red.
+_RESTORED = (*_WAITS, "blocked")
 
 
 @app.command()
@@ -179,13 +203,13 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Restore the files of a checkpoint, as a new commit on top."""
-    _steer("rollback", run_id, to, as_json, ())
+    _steer("rollback", run_id, to, as_json, _RESTORED)
 
 
 @app.command()
 def undo(run_id: RunId, as_json: AsJson = False) -> None:
     """Take back the last checkpoint, as a new commit on top."""
-    _steer("undo", run_id, "", as_json, ())
+    _steer("undo", run_id, "", as_json, _RESTORED)
 
 
 @app.command()
@@ -250,7 +274,7 @@ def verify(run_id: RunId, as_json: AsJson = False) -> None:
 
     problems = _run(verify_run(_settings(), run_id, quiet=as_json))
     if as_json:
-        _print_json({"run": run_id, "problems": problems})
+        _print_json({"run": run_id, "ok": not problems, "problems": problems})
     if problems:
         raise typer.Exit(1)
 
@@ -343,7 +367,7 @@ def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
     try:
         return asyncio.run(coroutine)
     except KeyboardInterrupt:
-        sys.stderr.write("\nStopped. What was under way goes on at the next start.\n")
+        sys.stderr.write("\nStopped. What was under way goes on with the next command.\n")
         raise typer.Exit(130) from None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import sys
 from collections.abc import AsyncIterator, Collection
@@ -17,23 +18,43 @@ from typing import Any, cast
 
 from bot.app import Bot, Output, compose, desk_of, now, route
 from bot.commands import Misuse, read
-from bot.database import open_database
-from bot.errors import UserError
+from bot.database import Database, open_database
+from bot.errors import OperatorError, UserError
 from bot.events import Event, Type
-from bot.git.local import LocalForge, open_repository, person
+from bot.git.checkpoint import Identity
+from bot.git.local import LocalForge, base_of, open_repository, person
 from bot.git.remote import Remote
 from bot.git.workbench import Workbench
 from bot.library import Library
 from bot.router import Conversation, Desk, Router, Spoken
 from bot.runs.model import Repository, Run, Source
 from bot.runs.store import Store
+from bot.runs.texts import listed
+from bot.runs.transitions import LIVE
 from bot.runs.work import OWN_AGENT, own
 from bot.settings import Settings
 from bot.threads import Threads
+from policies.config import Config
 from policies.facts import Role
 
 LOCAL = "local"
 DATABASE = "orchestrate.db"
+
+REACHING = frozenset({"pause", "cancel"})
+"""Commands that reach a run while another process works on it; the others wait for that one."""
+
+ALL = 2**31
+"""More runs than a store holds."""
+
+IDS_NAMED = 3
+"""Runs named where a beginning means several."""
+
+POLL_SECONDS = 0.3
+"""How often it is looked whether that process is done."""
+
+SETTLE_SECONDS = 20.0
+"""How long the record's last lines are waited for: they are written in a moment, or the repository
+is not there to take them, and then the next command tries again."""
 
 
 class _Alone:
@@ -52,48 +73,76 @@ class _Alone:
 
 @dataclass(slots=True)
 class Local:
-    """A bot at work on one local repository."""
+    """A bot for one local repository; `working` says that it does the work of its runs."""
 
     bot: Bot
     router: Router
-    workbench: Workbench
+    forge: LocalForge
     repository: Repository
-    login: str
-    email: str
+    person: Identity
+    working: bool
 
     async def start_run(self, request: str, options: dict[str, Any]) -> Run:
         """Start a run; `options` are those of `orchestrate run`."""
-        desk = self.router.desk
-        config = own(
-            _shell(self.repository, options), await desk.repositories.policy(self.repository)
-        )
-        named = OWN_AGENT if options.get("agent_command") else options.get("agent") or ""
+        if not request.strip():
+            raise UserError("Say what is to be done: the request is empty.")
+        base = await base_of(self.repository, options.get("base") or "")
         data = {
             **options,
+            "base": base,
             "request": request,
-            "email": self.email,
+            "email": self.person.email,
             "source": Source(kind="cli", key=os.urandom(8).hex()).model_dump(),
-            "agent": desk.choose_agent(named, config),
+            "agent": await self._agent(options),
         }
-        event = Event(id="cli:request", at=now(), actor=self.login, type=Type.REQUESTED, data=data)
+        event = Event(
+            id="cli:request", at=now(), actor=self.person.name, type=Type.REQUESTED, data=data
+        )
         run, _ = await self.bot.store.create(self.repository, event)
         return run
 
+    async def _agent(self, options: dict[str, Any]) -> str:
+        desk = self.router.desk
+        config = await desk.repositories.policy(self.repository)
+        named = OWN_AGENT if options.get("agent_command") else options.get("agent") or ""
+        try:
+            return desk.choose_agent(named, own(_shell(self.repository, options), config))
+        except UserError as error:
+            raise UserError(f"{str(error).rstrip('.')}, or give `--agent-command CMD`.") from error
+
     async def order(self, run: Run, verb: str, rest: str) -> str | None:
-        """Give a command to a run, as a comment would; return what it answers."""
+        """Give a command to a run, as a comment would; return what it answers.
+
+        `run` is as the person saw it: what is decided about a head holds for no other.
+        """
+        if self.working and verb not in REACHING and await self._notice_merge(run):
+            return None
         command = read(verb, rest, self.router.desk.usages)
         if isinstance(command, Misuse):
             raise UserError(command.sentence)
         spoken = Spoken(
             cause=f"cli:{os.urandom(8).hex()}",
-            login=self.login,
+            login=self.person.name,
             at=now(),
             how="cli",
             repository=self.repository,
             conversation=Conversation(0),
         )
-        config = (await self.router.policy(self.repository)).model_copy()
+        # The mirror is left to the process at work; what stops a run is not configured there.
+        config = await self.router.policy(self.repository) if self.working else Config()
         return await self.router.obey(spoken, command, run, own(run, config))
+
+    async def _notice_merge(self, run: Run) -> bool:
+        """Let a run be done whose head the person merged by hand; no webhook tells of that."""
+        if run.state not in LIVE or run.active or run.last is None:
+            return False
+        sha = await self.forge.landed(run)
+        if sha is None:
+            return False
+        who = self.person.name
+        event = Event(id=f"cli:{sha}", at=now(), actor=who, type=Type.MERGED, data={"sha": sha})
+        await self.bot.store.append(run.id, lambda _: [event])
+        return True
 
     async def rested(self, run_id: str) -> Run:
         """Wait until a run waits for a decision or has ended, and its record is written."""
@@ -105,38 +154,92 @@ class Local:
                 changed.clear()
         finally:
             end()
-        await self.bot.reconciler.settled()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self.bot.reconciler.settled()
         return run
+
+    async def rested_elsewhere(self, run_id: str, home: Path) -> bool:
+        """Wait for the process at work on a run; False when it ended before the run rested."""
+        while (await self.bot.store.load(run_id)).active:
+            if not is_held(home):
+                return False
+            await asyncio.sleep(POLL_SECONDS)
+        return True
 
 
 @contextlib.asynccontextmanager
 async def open_local(
-    settings: Settings, folder: Path, *, on_output: Output | None = None
+    settings: Settings, folder: Path, *, working: bool = True, on_output: Output | None = None
 ) -> AsyncIterator[Local]:
-    """Put a bot to work on the repository that `folder` lies in, waiting for one that is there."""
+    """Open the repository that `folder` lies in.
+
+    With `working` its runs are worked on, once no other process does so any more; without, they
+    can be given commands that another process obeys.
+    """
     repository = await open_repository(folder)
     identity = await person(folder)
     home = home_of(settings, repository)
     url = f"sqlite:///{home / DATABASE}"
     settings = settings.model_copy(update={"database_url": url, "tools": _tools(settings)})
-    database = await open_database(url, wait=True)
-    store = Store(database)
+    database = await _open(home, url, working=working)
+    try:
+        bot, forge, desk = await _compose(settings, home, database, identity, on_output)
+        if working:
+            await bot.start()
+    except BaseException:
+        await database.close()
+        raise
+    try:
+        yield Local(bot, route(desk), forge, repository, identity, working)
+    finally:
+        await (bot.stop() if working else database.close())
 
-    async def address(_: Repository) -> Remote:
+
+async def _open(home: Path, url: str, *, working: bool) -> Database:
+    try:
+        return await open_database(url, wait=True, lock=working)
+    except OSError as error:
+        raise OperatorError(
+            f"{home} cannot be written ({error.strerror}); set ORCHESTRATE_DATA_DIR to a folder "
+            "of your own."
+        ) from error
+
+
+async def _compose(
+    settings: Settings,
+    home: Path,
+    database: Database,
+    identity: Identity,
+    on_output: Output | None,
+) -> tuple[Bot, LocalForge, Desk]:
+    async def address(repository: Repository) -> Remote:
         return Remote(repository.url)
 
+    store = Store(database)
     workbench = Workbench(home, address, identity)
     forge = LocalForge(home, identity)
     bot = await compose(settings, store, database, workbench, forge, on_output=on_output)
     library = Library(store, workbench.read_default, workbench.compare)
     people = _Alone()
     # No handler that the command line reaches asks GitHub for anything but people.
-    desk: Desk = desk_of(bot, people, cast(Threads, people), library, login="orchestrate")
-    await bot.start()
+    desk = desk_of(bot, people, cast(Threads, people), library, login="orchestrate")
+    return bot, forge, desk
+
+
+def is_held(home: Path) -> bool:
+    """Say whether another process works on the runs kept in `home`."""
     try:
-        yield Local(bot, route(desk), workbench, repository, identity.name, identity.email)
+        handle = os.open(home / f"{DATABASE}.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     finally:
-        await bot.stop()
+        os.close(handle)
+    return False
 
 
 def home_of(settings: Settings, repository: Repository) -> Path:
@@ -146,21 +249,26 @@ def home_of(settings: Settings, repository: Repository) -> Path:
 
 async def find_run(settings: Settings, run_id: str) -> tuple[Run, Path]:
     """Find a run by its id, or by the beginning of one, in every store of the data folder."""
-    found = [(run, home) for run, home in await list_runs(settings) if run.id.startswith(run_id)]
-    if len(found) != 1:
-        several = f"{len(found)} runs begin with" if found else "There is no run"
-        raise UserError(f"{several} `{run_id}`; `orchestrate runs` lists those there are.")
-    return found[0]
+    wanted = run_id.lower()
+    found = [
+        (run, home) for run, home in await list_runs(settings, ALL) if run.id.startswith(wanted)
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = listed([f"`{run.id}`" for run, _ in found[:IDS_NAMED]])
+        raise UserError(f"{len(found)} runs begin with `{run_id}`, for example {ids}; say which.")
+    raise UserError(f"There is no run `{run_id}`; `orchestrate runs` lists those there are.")
 
 
-async def list_runs(settings: Settings) -> list[tuple[Run, Path]]:
-    """Return every run in the data folder, the newest first, with the folder of its store."""
+async def list_runs(settings: Settings, limit: int = 100) -> list[tuple[Run, Path]]:
+    """Return the newest runs of each store in the data folder, each with the store's folder."""
     homes = [settings.data_dir, *sorted((settings.data_dir / LOCAL).glob("*"))]
     found: list[tuple[Run, Path]] = []
     for home in homes:
         if (home / DATABASE).exists():
             async with reading(home) as store:
-                found += [(run, home) for run in await store.all()]
+                found += [(run, home) for run in await store.all(limit)]
     return sorted(found, key=lambda pair: pair[0].created_at, reverse=True)
 
 

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import structlog
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from bot.errors import UserError
 from bot.git import ledger
 from bot.git.checkpoint import Identity
+from bot.git.local import known_as, open_repository
 from bot.git.mirror import Mirror
 from bot.git.remote import Remote
 from bot.git.workbench import Workbench
-from bot.local import Local, find_run, list_runs, open_local, reading
-from bot.runs.model import Run
+from bot.local import (
+    REACHING,
+    Local,
+    find_run,
+    home_of,
+    is_held,
+    list_runs,
+    open_local,
+    reading,
+)
+from bot.runs.model import Checkpoint, Run
 from bot.runs.points import ends
 from bot.runs.store import Store
 from bot.runs.transitions import State
@@ -26,6 +39,12 @@ from bot.settings import Settings
 
 FOLLOW_SECONDS = 0.3
 """How often `logs -f` looks for more."""
+
+LOG = "orchestrate.log"
+"""The program's own log, in the folder of a repository's runs."""
+
+PATCH_BYTES = 100_000_000
+"""Bytes of a patch that is printed: more than anybody reads, less than what fills the memory."""
 
 COLOURS = {
     State.DONE: "green",
@@ -43,34 +62,69 @@ class Progress:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
-        self._told: dict[str, tuple[Any, ...]] = {}
+        self._told: dict[str, Run] = {}
+
+    def say(self, text: str | Text) -> None:
+        """Print a line as it is, however long."""
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def output(self, _run: str, line: str) -> None:
         """Show a line that an agent or a check printed."""
-        self.console.print(Text(f"    {line}", style="dim"), soft_wrap=True)
+        self.say(Text(f"    {line}", style="dim"))
+
+    def known(self, run: Run) -> None:
+        """Take a run as told, so that only what is new about it is shown."""
+        self._told[run.id] = run
 
     def run(self, run: Run) -> None:
         """Show what is new about a run."""
-        now = (run.state, run.head, run.turns, run.work)
         before = self._told.get(run.id)
-        self._told[run.id] = now
-        if before == now:
-            return
-        if before is None or before[1] != run.head:
-            self._checkpoint(run)
-        if before is None or before[0] != run.state:
-            style = COLOURS.get(run.state, "cyan")
-            words = run.state.value.replace("_", " ")
-            self.console.print(Text(f"● {run.id} ", style="bold").append(words, style=style))
-            if run.reason:
-                self.console.print(Text(f"  {plain(run.reason)} {plain(run.next_step)}"))
+        self._told[run.id] = run
+        if run.last is not None and (before is None or before.head != run.head):
+            self.say(f"  checkpoint {point(run.last)}")
+        if run.checked and (before is None or before.outcomes != run.outcomes):
+            for each in run.outcomes:
+                self.say(_mark(each.conclusion).append(f" {each.name} ({each.seconds:.1f} s)"))
+        if before is None or before.state != run.state:
+            self._state(run, new=before is None)
 
-    def _checkpoint(self, run: Run) -> None:
-        last = run.last
-        if last is not None:
-            size = f"{last.files} files, +{last.added} −{last.deleted}"
-            line = f"  checkpoint {last.number} {last.sha[:7]} {last.title} ({size})"
-            self.console.print(Text(line))
+    def _state(self, run: Run, *, new: bool) -> None:
+        text = Text(f"● {run.id} ", style="bold").append_text(state_text(run))
+        self.say(text.append(f": {run.title}", style="not bold") if new else text)
+        if run.reason:
+            self.say(f"  {spoken(run.reason, run)}")
+        if run.next_step:
+            self.say(f"  {spoken(run.next_step, run)}")
+
+
+def state_text(run: Run) -> Text:
+    """Write a run's state in words and its colour."""
+    style = COLOURS.get(run.state, "cyan")
+    return Text(run.state.value.replace("_", " "), style=f"not bold {style}")
+
+
+def point(checkpoint: Checkpoint) -> str:
+    """Write a checkpoint in a line."""
+    files = "1 file" if checkpoint.files == 1 else f"{checkpoint.files} files"
+    size = f"{files}, +{checkpoint.added} −{checkpoint.deleted}"
+    return f"{checkpoint.number} {checkpoint.sha[:7]} {checkpoint.title} ({size})"
+
+
+def _mark(conclusion: str) -> Text:
+    passed = conclusion == "success"
+    return Text("  ✓" if passed else "  ✗", style="green" if passed else "red")
+
+
+def spoken(text: str, run: Run) -> str:
+    """Write slash commands as they are typed in a terminal about a local run."""
+    if not run.is_local:
+        return text
+
+    def typed(found: re.Match[str]) -> str:
+        verb, rest = found.groups()
+        return f"`orchestrate {'run' if verb == 'orchestrate' else f'{verb} {run.id}'}{rest}`"
+
+    return re.sub(r"`/([a-z]+)([^`]*)`", typed, text)
 
 
 async def start_local(
@@ -79,12 +133,10 @@ async def start_local(
     """Start a run on a local repository, follow it to its next wait, and sum it up."""
     began = time.monotonic()
     progress = Progress()
-    async with open_local(settings, folder, on_output=progress.output) as local:
-        local.bot.store.listen(progress.run)
+    home = home_of(settings, await open_repository(folder))
+    async with _at_work(settings, folder, home, progress) as local:
         run = await local.start_run(request, options)
-        progress.run(run)
-        run = await local.rested(run.id)
-        _say_next(progress.console, run)
+        run = await _followed(local, run, progress)
         return await summary(local.bot.store, run, time.monotonic() - began)
 
 
@@ -92,38 +144,87 @@ async def steer_local(settings: Settings, run_id: str, verb: str, rest: str) -> 
     """Give a command to a local run, follow it to its next wait, and sum it up."""
     began = time.monotonic()
     progress = Progress()
-    async with _at_work(settings, run_id, progress) as (local, run):
-        answer = await local.order(run, verb, rest)
-        if answer:
-            progress.console.print(answer)
-        run = await local.rested(run.id)
-        _say_next(progress.console, run)
+    run, home = await find_run(settings, run_id)
+    if not run.is_local:
+        raise UserError(
+            f"Run `{run.id}` belongs to {run.repository.full_name} on GitHub; "
+            "give the command there, in a comment."
+        )
+    progress.known(run)
+    folder = Path(run.repository.url)
+    reached = verb in REACHING and is_held(home)
+    if reached:
+        async with open_local(settings, folder, working=False) as local:
+            await _order(local, run, verb, rest, progress)
+            progress.run(await local.bot.store.load(run.id))
+            if await local.rested_elsewhere(run.id, home):
+                run = await local.bot.store.load(run.id)
+                return await summary(local.bot.store, run, time.monotonic() - began)
+    async with _at_work(settings, folder, home, progress) as local:
+        if not reached:
+            await _go_on_and_order(local, run, verb, rest, progress)
+        run = await _followed(local, await local.bot.store.load(run.id), progress)
         return await summary(local.bot.store, run, time.monotonic() - began)
 
 
-class _at_work:
-    """Opens the bot of the repository that a run belongs to."""
+async def _go_on_and_order(
+    local: Local, seen: Run, verb: str, rest: str, progress: Progress
+) -> None:
+    """Give a command, after what a stopped process left under way."""
+    store = local.bot.store
+    if verb not in REACHING and (await store.load(seen.id)).active:
+        progress.say(f"Run {seen.id} was stopped on its way, and goes on.")
+        await local.rested(seen.id)
+        if verb == "resume":
+            return
+    await _order(local, seen, verb, rest, progress)
 
-    def __init__(self, settings: Settings, run_id: str, progress: Progress) -> None:
-        self._settings = settings
-        self._run_id = run_id
-        self._progress = progress
 
-    async def __aenter__(self) -> tuple[Local, Run]:
-        run, _ = await find_run(self._settings, self._run_id)
-        if not run.is_local:
-            raise UserError(
-                f"Run `{run.id}` belongs to {run.repository.full_name} on GitHub; "
-                "give the command there, in a comment."
-            )
-        folder = Path(run.repository.url)
-        self._open = open_local(self._settings, folder, on_output=self._progress.output)
-        local = await self._open.__aenter__()
-        local.bot.store.listen(self._progress.run)
-        return local, await local.bot.store.load(run.id)
+async def _order(local: Local, run: Run, verb: str, rest: str, progress: Progress) -> None:
+    try:
+        answer = await local.order(run, verb, rest)
+    except UserError as error:
+        raise UserError(spoken(str(error), run)) from error
+    if answer:
+        progress.say(spoken(answer, run))
 
-    async def __aexit__(self, *error: Any) -> bool | None:
-        return await self._open.__aexit__(*error)
+
+async def _followed(local: Local, run: Run, progress: Progress) -> Run:
+    """Follow a run to its next wait, with the others that go on beside it."""
+    run = await local.rested(run.id)
+    for other in await local.bot.store.active():
+        progress.say(f"Run {other.id} was stopped on its way, and goes on.")
+        await local.rested(other.id)
+    _say_next(progress, run)
+    return run
+
+
+@contextlib.asynccontextmanager
+async def _at_work(
+    settings: Settings, folder: Path, home: Path, progress: Progress
+) -> AsyncIterator[Local]:
+    """Open a repository to work on its runs, and say when another process does so already."""
+    if is_held(home):
+        progress.say("Another orchestrate command works on this repository; waiting for its end.")
+    with contextlib.suppress(OSError):  # A folder that cannot be written is told of below.
+        _log_to(home)
+    async with open_local(settings, folder, on_output=progress.output) as local:
+        local.bot.store.listen(progress.run)
+        yield local
+
+
+def _log_to(home: Path) -> None:
+    """Keep the program's own log in a file: the terminal is for what people look for."""
+    home.mkdir(parents=True, exist_ok=True)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory((home / LOG).open("a")),
+    )
 
 
 async def summary(store: Store, run: Run, seconds: float) -> dict[str, Any]:
@@ -132,13 +233,15 @@ async def summary(store: Store, run: Run, seconds: float) -> dict[str, Any]:
     return {
         "run": run.id,
         "state": run.state.value,
-        "reason": plain(run.reason),
+        "reason": spoken(run.reason, run),
+        "next_step": spoken(run.next_step, run),
         "branch": run.branch,
         "head": run.head,
-        "repository_dir": run.repository.url,
+        "repository_dir": str(known_as(run.repository)) if run.is_local else "",
         "merged": run.state is State.DONE and bool(run.merge_sha),
         "checkpoints": [
-            {"number": c.number, "sha": c.sha, "tree": c.tree} for c in run.checkpoints
+            {"number": c.number, "sha": c.sha, "tree": c.tree, "kind": c.kind}
+            for c in run.checkpoints
         ],
         "check_runs": [
             {"name": r["name"], "sha": run.head, "conclusion": r["conclusion"]} for r in results
@@ -151,13 +254,7 @@ async def show_runs(settings: Settings, *, quiet: bool) -> list[dict[str, Any]]:
     """List runs, as a table unless `quiet`."""
     found = [run for run, _ in await list_runs(settings)]
     if not quiet:
-        table = Table("run", "state", "repository", "request", "checkpoints", box=None)
-        for run in found:
-            state = Text(run.state.value.replace("_", " "), style=COLOURS.get(run.state, "cyan"))
-            where = run.repository.full_name + (f"#{run.issue}" if run.issue else "")
-            count = str(len(run.checkpoints))
-            table.add_row(run.id, state, where, Text(run.title), count)
-        Console().print(table if found else "There is no run yet; `orchestrate run` starts one.")
+        _print_runs(found)
     return [
         {
             "run": run.id,
@@ -174,6 +271,32 @@ async def show_runs(settings: Settings, *, quiet: bool) -> list[dict[str, Any]]:
     ]
 
 
+def _print_runs(found: list[Run]) -> None:
+    if not found:
+        _out("There is no run yet; `orchestrate run` starts one.")
+        return
+    rows = [("run", "state", "checkpoints", "repository", "request")]
+    for run in found:
+        state = run.state.value.replace("_", " ")
+        where = run.repository.full_name + (f"#{run.issue}" if run.issue else "")
+        where = str(known_as(run.repository)) if run.is_local else where
+        rows.append((run.id, state, str(len(run.checkpoints)), where, run.title))
+    _print_rows(rows)
+
+
+def _print_rows(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print columns, each as wide as its longest cell; no line is broken."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        _out("  ".join(cells).rstrip())
+
+
+def _out(text: str | Text) -> None:
+    """Print a result as it is, however long its lines."""
+    Console(highlight=False).print(text, markup=False, soft_wrap=True)
+
+
 async def show_run(settings: Settings, run_id: str, *, quiet: bool) -> dict[str, Any]:
     """Show one run, as text unless `quiet`."""
     run, home = await find_run(settings, run_id)
@@ -181,25 +304,29 @@ async def show_run(settings: Settings, run_id: str, *, quiet: bool) -> dict[str,
         events = await store.events(run.id)
         sums = await summary(store, run, (run.updated_at - run.created_at).total_seconds())
     if not quiet:
-        _print_run(Console(highlight=False), run, sums)
-        table = Table("at", "who", "what", box=None)
-        for event in events:
-            table.add_row(f"{event.at:%Y-%m-%d %H:%M:%S}", event.actor, event.type)
-        Console().print(table)
+        _print_run(run, sums)
+        rows = [("at", "who", "what")]
+        for each in events:
+            what = each.type.replace("_", " ")
+            rows.append((f"{each.at:%Y-%m-%d %H:%M:%S}", each.actor, what))
+        _out("")
+        _print_rows(rows)
     return {**sums, "events": [event.model_dump(mode="json") for event in events]}
 
 
-def _print_run(console: Console, run: Run, sums: dict[str, Any]) -> None:
-    state = run.state.value.replace("_", " ")
-    console.print(Text(f"{run.id} {state}: ", style="bold").append(run.title))
-    if run.reason:
-        console.print(Text(f"{plain(run.reason)} {plain(run.next_step)}"))
-    console.print(Text(f"branch {run.branch}, from {run.base} {run.base_sha[:7]}"))
+def _print_run(run: Run, sums: dict[str, Any]) -> None:
+    _out(Text(f"{run.id} ", style="bold").append_text(state_text(run)).append(f": {run.title}"))
+    for line in (sums["reason"], sums["next_step"]):
+        if line:
+            _out(line)
+    if run.branch:
+        _out(f"branch {run.branch}, from {run.base} {run.base_sha[:7]}")
+    if run.merge_sha:
+        _out(f"merged into {run.base} as {run.merge_sha[:7]}")
     for each in run.checkpoints:
-        size = f"{each.files} files, +{each.added} −{each.deleted}"
-        console.print(Text(f"  {each.number}  {each.sha[:7]}  {each.title}  ({size})"))
+        _out(f"  checkpoint {point(each)}")
     for check in sums["check_runs"]:
-        console.print(Text(f"  {check['conclusion']:<10} {check['name']}"))
+        _out(_mark(check["conclusion"]).append(f" {check['name']}: {check['conclusion']}"))
 
 
 async def print_logs(settings: Settings, run_id: str, *, follow: bool) -> None:
@@ -242,7 +369,7 @@ async def print_diff(
         return Remote(run.repository.url)
 
     bench = Workbench(home, address, Identity("orchestrate", "orchestrate@localhost"))
-    found = await bench.compare(run, old, new, limit=100_000_000)
+    found = await bench.compare(run, old, new, limit=PATCH_BYTES)
     if not quiet:
         Console(highlight=False, markup=False).out(found.patch, end="")
     files = [
@@ -258,19 +385,14 @@ async def verify_run(settings: Settings, run_id: str, *, quiet: bool) -> list[st
     mirror = Mirror(home / "mirrors" / f"{run.repository.id}.git")
     problems = await asyncio.to_thread(ledger.verify, mirror, run.id)
     if not quiet:
-        lines = problems or [f"The record of run {run.id} is whole."]
-        Console(highlight=False).print("\n".join(lines))
+        for line in problems or [f"The record of run {run.id} is whole."]:
+            _out(line)
     return problems
 
 
-def _say_next(console: Console, run: Run) -> None:
+def _say_next(progress: Progress, run: Run) -> None:
     if run.state is State.AWAITING_REVIEW:
-        console.print(f"  Look at it: orchestrate diff {run.id}   (branch {run.branch})")
-        console.print(f"  Decide:     orchestrate approve {run.id}   or rollback, undo, reject")
+        progress.say(f"  Look at it: orchestrate diff {run.id}   (branch {run.branch})")
+        progress.say(f"  Decide:     orchestrate approve {run.id}   or rollback, undo, reject")
     elif run.state is State.AWAITING_APPROVAL:
-        console.print(f"  Decide:     orchestrate approve {run.id}   or reject {run.id} WHY")
-
-
-def plain(text: str) -> str:
-    """Take the code marks out of a text for the terminal."""
-    return text.replace("`", "")
+        progress.say(f"  Decide:     orchestrate approve {run.id}   or reject {run.id} WHY")

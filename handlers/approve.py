@@ -56,8 +56,9 @@ def _allowed(order: Order, run: Run) -> str:
 def _not_before_the_head(order: Order, run: Run) -> None:
     """Refuse a bare approval that was written before the head was there to be seen."""
     made = run.last.at if run.last else None
-    # GitHub's times are whole seconds, so ours are rounded down before they are compared.
-    if made is not None and order.spoken.at < made.replace(microsecond=0):
+    # GitHub's times are whole seconds, rounded down: within the second nobody can say which came
+    # first, and nobody has looked at anything.
+    if made is not None and order.spoken.at < made:
         raise UserError(
             f"The head became `{run.head[:7]}` after you wrote that; look at it, then "
             "`/approve` again."

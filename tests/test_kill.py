@@ -37,7 +37,13 @@ DEATH_SECONDS = 2.0
 RECOVERY_MINUTES = 0.01
 """How often the bot looks for deliveries that failed while it was dead."""
 
-LANES = 2
+NEVER_MINUTES = 60.0
+"""The same in a bot's first life, which has lost none: so its instants are the run's own."""
+
+LOOK_SECONDS = 0.1
+"""How often people look at the hub."""
+
+LANES = 3
 """Runs at a time."""
 
 SLICES = 4
@@ -59,7 +65,7 @@ class Story:
     kill_at: str = ""
     lives: int = 0
     life: Life | None = None
-    people: dict[str, httpx.AsyncClient] = field(default_factory=dict)
+    people: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(verify=False))
 
     @property
     def marker(self) -> str:
@@ -86,7 +92,7 @@ class Story:
             "private_key": self.credentials.private_key,
             "webhook_secret": self.credentials.webhook_secret,
             "write_spacing_seconds": 0.0,
-            "reconcile_minutes": RECOVERY_MINUTES,
+            "reconcile_minutes": RECOVERY_MINUTES if self.lives > 1 else NEVER_MINUTES,
         }
         order = Order(
             settings,
@@ -115,25 +121,22 @@ class Story:
     async def ready(self) -> None:
         """Wait until the bot takes webhooks, or is dead."""
         assert self.life
-        async with asyncio.timeout(PATIENCE_SECONDS), httpx.AsyncClient() as client:
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not self.life.ended.done():
                 with contextlib.suppress(httpx.HTTPError):
-                    answer = await client.get(f"http://127.0.0.1:{self.port}/readyz")
+                    answer = await self.people.get(f"http://127.0.0.1:{self.port}/readyz")
                     if answer.status_code == 200:
                         return
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(LOOK_SECONDS / 4)
 
     # -- people
 
     async def ask(self, login: str, method: str, path: str, json: Any = None) -> Any:
         """Ask the hub as somebody."""
-        if login not in self.people:
-            self.people[login] = httpx.AsyncClient(
-                base_url=f"{self.hub.api_url}/repos/{REPO}",
-                headers={"Authorization": f"Bearer user:{login}"},
-                timeout=30,
-            )
-        answer = await self.people[login].request(method, path, json=json)
+        url, headers = f"{self.hub.api_url}/repos/{REPO}", {"Authorization": f"Bearer user:{login}"}
+        answer = await self.people.request(
+            method, f"{url}{path}", json=json, headers=headers, timeout=30
+        )
         answer.raise_for_status()
         return answer.json()
 
@@ -151,7 +154,7 @@ class Story:
         while True:
             if any(words in body for body in await self.comments(issue)):
                 return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(LOOK_SECONDS)
 
     # -- what there is
 
@@ -192,6 +195,8 @@ async def told(
     credentials = await seed(
         hub, webhook_url=f"http://127.0.0.1:{port}/webhook", private_key=key, files=files
     )
+    for each in tuple(hub.state.deliveries):  # the App was installed long ago
+        hub.state.deliveries.drop(each.id)
     async with serve(hub):
         story = Story(folder, hub, credentials, bots, port, kill_at)
         await story.begin_life()
@@ -201,8 +206,7 @@ async def told(
         finally:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
-            for client in story.people.values():
-                await client.aclose()
+            await story.people.aclose()
             assert story.life
             story.life.kill()
             await story.life.ended
@@ -211,7 +215,7 @@ async def told(
 def config(marker: str, pause: str) -> str:
     """One agent that says when it is at work, and one check."""
     agent = f"cat > /dev/null; echo begun; {pause}echo {marker} >> notes.txt; echo written"
-    check = {"name": "notes", "run": f"test -s notes.txt && echo {marker} looked at"}
+    check = {"name": "notes", "run": f": {marker}; echo looking; test -s notes.txt"}
     return yaml_of({"agents": {"writer": {"command": agent}}, "checks": [check]})
 
 
@@ -227,7 +231,7 @@ async def carry_out(story: Story) -> None:
         await story.ask("maintainer", "POST", f"/issues/{issue}/comments", said)
         await story.until_shown(issue, "**Done")
         while not story.is_over():
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(LOOK_SECONDS)
     await nothing_lost_nothing_doubled(story, issue)
 
 
@@ -237,9 +241,6 @@ async def nothing_lost_nothing_doubled(story: Story, issue: int) -> None:
     assert pull["merged_at"]
     await conversation_is_whole(story, issue, pull["number"])
     events = record_is_whole(story)
-    branch = pull["head"]["ref"]
-    commits = story.git("rev-list", "--reverse", f"main@{{0}}..{branch}") if False else ""
-    assert not commits
     await checkpoints_are_whole(story, events, pull)
     story_left_nothing(story)
 
@@ -395,4 +396,5 @@ async def test_a_kill_at_any_instant_of_a_run_loses_and_doubles_nothing(
         shutil.rmtree(folder)
 
     mine = [each for each in instants if zlib.crc32(each.encode()) % SLICES == part]
-    assert await in_lanes(tell, mine) == []
+    wrong = await in_lanes(tell, mine)
+    assert not wrong, "\n\n".join(wrong)

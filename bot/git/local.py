@@ -22,6 +22,15 @@ from bot.git.remote import Remote
 from bot.runs.model import Approval, Repository, Run
 from bot.runs.ports import Merged, NotMerged
 
+OURS = "orchestrate/"
+"""What the branches of runs begin with."""
+
+BRANCHES_NAMED = 10
+"""Branches named in a sentence."""
+
+DETACHED = "HEAD"
+"""What stands for the current branch where none is checked out: no branch can be called that."""
+
 
 async def open_repository(folder: Path) -> Repository:
     """Describe the repository that `folder` lies in; `UserError` when there is none."""
@@ -29,7 +38,10 @@ async def open_repository(folder: Path) -> Repository:
     try:
         out = await git("-C", str(folder), "rev-parse", "--absolute-git-dir")
     except Refused as error:
-        raise UserError(f"{folder} is no git repository.") from error
+        raise UserError(
+            f"{folder} is no git repository; name one with `--repo DIR`, or make it one with "
+            "`git init`."
+        ) from error
     path = Path(out.decode().strip())
     common = await git("-C", str(folder), "rev-parse", "--path-format=absolute", "--git-common-dir")
     home = Path(common.decode().strip())
@@ -39,6 +51,35 @@ async def open_repository(folder: Path) -> Repository:
     return Repository(
         id=number, owner="local", name=name, installation=0, default_branch=branch, url=str(home)
     )
+
+
+def known_as(repository: Repository) -> Path:
+    """Return a local repository's folder as people know it: its work tree, or the bare one."""
+    path = Path(repository.url)
+    return path.parent if path.name == ".git" else path
+
+
+async def base_of(repository: Repository, named: str) -> str:
+    """Return the branch to start from: the one named, or else the one that is checked out.
+
+    Raises `UserError` when there is no such branch.
+    """
+    path, branch = Path(repository.url), named or repository.default_branch
+    if branch == DETACHED:
+        raise UserError("No branch is checked out there: name the one to start from with `--base`.")
+    if await _exists(path, f"refs/heads/{branch}"):
+        return branch
+    if not named:
+        raise UserError(f"`{branch}` has no commit yet: make the first one, then start the run.")
+    out = await git("for-each-ref", "--format=%(refname:short)", "refs/heads", git_dir=path)
+    known = [name for name in out.decode().split() if not name.startswith(OURS)]
+    there = ", ".join(f"`{name}`" for name in known[:BRANCHES_NAMED]) or "none"
+    raise UserError(f"There is no branch `{branch}`; the branches are: {there}.")
+
+
+async def _exists(path: Path, ref: str) -> bool:
+    out = await git("for-each-ref", "--format=%(refname)", ref, git_dir=path)
+    return ref in out.decode().splitlines()
 
 
 async def person(folder: Path) -> Identity:
@@ -75,10 +116,8 @@ class LocalForge:
 
     async def merge(self, run: Run, approval: Approval, method: str) -> Merged | NotMerged:
         """Merge the approved head into the base branch, unless that is checked out somewhere."""
-        held = Mirror(self._mirrors / f"{run.repository.id}.git")
-        remote = Remote(run.repository.url)
-        await mirror.fetch(held, remote)
-        base = await asyncio.to_thread(refs.tip, held, f"refs/remotes/origin/{run.base}")
+        held, remote = self._mirror(run), Remote(run.repository.url)
+        base = await self._base(run)
         if base is None:
             return NotMerged(f"There is no branch `{run.base}` any more.", "`/retry` looks again.")
         if await asyncio.to_thread(objects.is_ancestor, held, approval.sha, base):
@@ -86,9 +125,24 @@ class LocalForge:
         if run.base in await _checked_out(Path(run.repository.url)):
             return NotMerged(
                 f"`{run.base}` is checked out, and no work tree is touched.",
-                f"Merge it there: `git merge {run.branch}`, then `/retry`.",
+                f"Merge it there with `git merge {run.branch}`; then `/approve` records that.",
             )
         return await self._land(held, remote, run, approval, base)
+
+    async def landed(self, run: Run) -> str | None:
+        """Return the base branch's tip where the run's head is merged into it, by whomever."""
+        base = await self._base(run)
+        if base and await asyncio.to_thread(objects.is_ancestor, self._mirror(run), run.head, base):
+            return base
+        return None
+
+    def _mirror(self, run: Run) -> Mirror:
+        return Mirror(self._mirrors / f"{run.repository.id}.git")
+
+    async def _base(self, run: Run) -> str | None:
+        held = self._mirror(run)
+        await mirror.fetch(held, Remote(run.repository.url))
+        return await asyncio.to_thread(refs.tip, held, f"refs/remotes/origin/{run.base}")
 
     async def _land(
         self, held: Mirror, remote: Remote, run: Run, approval: Approval, base: str
@@ -110,7 +164,7 @@ class LocalForge:
                 paths = ", ".join(f"`{path}`" for path in conflict.paths[:5])
                 return NotMerged(
                     f"`{run.base}` has moved and conflicts in {paths}.",
-                    f"Merge `{run.base}` into `{run.branch}` by hand, then `/retry`.",
+                    f"Merge `{run.base}` into `{run.branch}` by hand; `/resume` takes that in.",
                 )
         try:
             await push(held, remote, [Update(f"refs/heads/{run.base}", new, base)])
@@ -120,13 +174,8 @@ class LocalForge:
 
 
 async def _current_branch(path: Path) -> str:
-    try:
-        out = await git("symbolic-ref", "--short", "HEAD", git_dir=path)
-    except Refused as error:
-        raise UserError(
-            "No branch is checked out there; check one out, or name it with --base."
-        ) from error
-    return out.decode().strip()
+    out = await git("symbolic-ref", "--quiet", "--short", "HEAD", git_dir=path, accept=(0, 1))
+    return out.decode().strip() or DETACHED
 
 
 async def _checked_out(path: Path) -> set[str]:

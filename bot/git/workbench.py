@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bot.errors import Refused, UserError
+import structlog
+
+from bot.errors import Refused, TransientError, UserError
 from bot.git import candidate, checkpoint, diff, ledger, mirror, objects, refs, workspace
 from bot.git.checkpoint import Identity
 from bot.git.diff import Comparison
@@ -24,8 +26,16 @@ from bot.runs.ports import Base, Candidate, HumanWork, Place
 from policies.config import PATH
 from policies.facts import Change
 
+log = structlog.get_logger()
+
 READ_LIMIT = 1024 * 1024
 """Bytes of a file that the host reads for itself: configurations and manifests are far smaller."""
+
+PUBLISH_TRIES = 3
+"""Pushes of a record: whoever else pushes it pushes the same chain, and has soon done so."""
+
+OWN_REFS = ("refs/heads/orchestrate", "refs/orchestrate")
+"""The refs that only this process moves, and no git program."""
 
 Address = Callable[[Repository], Awaitable[Remote]]
 """Says where a repository is fetched from and pushed to, with the token that this takes."""
@@ -39,6 +49,11 @@ class Workbench:
         self._address = address
         self._identity = identity
         self._record_locks: dict[str, asyncio.Lock] = {}
+        self._publish_locks: dict[str, asyncio.Lock] = {}
+
+    async def unlock(self) -> None:
+        """Free the refs that a killed process held; for who has the folder to itself."""
+        await asyncio.to_thread(_unlock, self._folder / "mirrors")
 
     # -- the repository
 
@@ -213,14 +228,24 @@ class Workbench:
 
     async def publish(self, run: Run) -> None:
         """Push the ledger's ref, apart from the branch."""
-        ref = ledger.ref_of(run.id)
-        new = await asyncio.to_thread(ledger.tip, self._mirror(run), run.id)
-        if new is None:
-            return
-        remote = await self._address(run.repository)
-        there = (await mirror.remote_refs(remote, ref)).get(ref)
-        if there != new:
-            await self._push(run, ref, new, there)
+        async with self._publish_locks.setdefault(run.id, asyncio.Lock()):
+            await self._publish(run, ledger.ref_of(run.id))
+
+    async def _publish(self, run: Run, ref: str) -> None:
+        held, remote = self._mirror(run), await self._address(run.repository)
+        for _ in range(PUBLISH_TRIES):
+            new = await asyncio.to_thread(ledger.tip, held, run.id)
+            there = (await mirror.remote_refs(remote, ref)).get(ref) if new else None
+            if new is None or there == new:
+                return
+            try:
+                await push(held, remote, [Update(ref, new, there)])
+            except PushRejected as rejected:
+                # A push that outlived its killed server may come in between.
+                log.info("record moved meanwhile", run=run.id, now=rejected.now.get(ref))
+            else:
+                return
+        raise TransientError(f"The record of run {run.id} is being pushed by many at once.")
 
     async def _push(self, run: Run, ref: str, new: str, expected: str | None) -> None:
         remote = await self._address(run.repository)
@@ -234,3 +259,10 @@ class Workbench:
 
     def _index(self, run: Run) -> Path:
         return self._folder / "runs" / run.id / "index"
+
+
+def _unlock(mirrors: Path) -> None:
+    for held in mirrors.glob("*.git"):
+        for name in OWN_REFS:
+            for lock in (held / name).rglob("*.lock"):
+                lock.unlink(missing_ok=True)

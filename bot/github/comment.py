@@ -18,6 +18,9 @@ from policies.verdict import code, counted
 CHECKPOINTS = 20
 """Checkpoints listed; the branch has them all."""
 
+TASKS = 50
+"""Tasks listed; a plan of more is read in the record."""
+
 VIOLATIONS = 10
 """Refusals listed: enough to see what kind they are."""
 
@@ -67,6 +70,7 @@ def status_comment(run: Run, results: Sequence[Mapping[str, Any]], links: Mappin
     """Write the comment; `links` has the addresses of check runs by their names."""
     parts = [
         f"{marker(run)}\n{headline(run)}",
+        _plan(run),
         _refused(run),
         checkpoint_list(run),
         _checks(run, results, links),
@@ -172,6 +176,19 @@ def _end(run: Run) -> str:
         return "there was nothing to change"
     landed = f" as {commit(run, run.merge_sha)}" if run.merge_sha else ""
     return f"merged into {code(run.base)}{landed}{_approved(run)}"
+
+
+def _plan(run: Run) -> str:
+    """Show the plan while it waits for approval; afterwards the pull request has it."""
+    if run.state is not State.AWAITING_APPROVAL:
+        return ""
+    tasks = [
+        f"{number}. {prose(task.title, 300)}, by {code(task.agent or run.agent)}"
+        for number, task in enumerate(run.plan.tasks[:TASKS], 1)
+    ]
+    asked = [f"- {prose(each, 300)}" for each in run.instructions]
+    heard = ["", "With what was asked since:", "", *asked] if asked else []
+    return "\n".join(["The plan:", "", *tasks, *heard])
 
 
 def _refused(run: Run) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bot.github.checks import first_line, is_pending
-from bot.github.comment import checkpoint_list, commit, mark, marker
+from bot.github.comment import TASKS, checkpoint_list, commit, mark, marker
 from bot.github.markup import cut_body, plain, prose, quote
 from bot.github.shown import PullRequest
 from bot.runs.model import Run
@@ -15,9 +15,6 @@ from policies.verdict import code
 
 TITLE_LIMIT = 256
 """Characters of a pull request's title."""
-
-TASKS = 50
-"""Tasks listed; a plan of more is read in the record."""
 
 READY = frozenset({State.AWAITING_REVIEW, State.MERGING, State.DONE})
 """States in which the pull request is no draft."""

@@ -80,6 +80,9 @@ class Difference(Protocol):
 class Git(Protocol):
     """The work on a repository; every call may run twice."""
 
+    async def unlock(self) -> None:
+        """Free what a killed process held; called once, before the work begins."""
+
     async def base(self, run: Run, branch: str) -> Base:
         """Bring the mirror up to date; say what `branch`, or the default branch, is now."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -72,13 +71,13 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def real(
-    world: World, package: Path, tools: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Repo]:
+async def real(world: World, package: Path, tools: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
     """The package as a repository of the shared world, whose jobs are given its tools."""
-    agents, checks = world.server.bot.ports.agents, world.server.bot.ports.checks
-    for desk in (agents, checks):
-        monkeypatch.setattr(desk, "_tools", (tools, *desk._tools))  # type: ignore[attr-defined]
+    ports = world.server.bot.ports
+    desks: tuple[object, ...] = (ports.agents, ports.checks)
+    for desk in desks:
+        given: tuple[Path, ...] = getattr(desk, "_tools")  # noqa: B009
+        monkeypatch.setattr(desk, "_tools", (tools, *given))
     number = await add_repository(world.hub, "humanize", template=package)
     return Repo(world, "acme/humanize", number)
 

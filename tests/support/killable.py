@@ -25,6 +25,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 OPENED = "turn open"
 """In the name of an instant: the record says that a turn has begun and not ended."""
@@ -133,7 +134,7 @@ class Instants:
         """Say that an effect is over."""
         self._seen[name] += 1
         instant = f"{name} #{self._seen[name]}"
-        os.write(self._trace, f"{instant}\n".encode() if not os.environ.get("KT") else f"{__import__('time').time():.3f} {instant}\n".encode())
+        os.write(self._trace, f"{instant}\n".encode())
         if instant == self._kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -224,7 +225,7 @@ def _named(name: str) -> Name:
 def _request(given: Mapping[str, Any], _result: Any) -> str | None:
     if given["method"] == "GET":
         return None
-    return f"{given['method']} {_NUMBERS.sub('/N', given['path'])}"
+    return f"{given['method']} {_NUMBERS.sub('/N', urlsplit(given['path']).path)}"
 
 
 async def _live(order: Order) -> None:

@@ -7,6 +7,7 @@ repository of its own, so that all of them share one world.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import json
@@ -152,8 +153,40 @@ class Repo:
 
     async def check_runs(self, sha: str) -> dict[str, str | None]:
         """The conclusions of the newest check runs of a commit, by name."""
-        answer = await self.person("reader").get(f"/commits/{sha}/check-runs?per_page=100")
-        return {each["name"]: each["conclusion"] for each in answer["check_runs"]}
+        return {each["name"]: each["conclusion"] for each in await self.checks(sha)}
+
+    async def checks(self, sha: str, which: str = "latest") -> list[dict[str, Any]]:
+        """The check runs of a commit: of each name the newest, or `all`."""
+        path = f"/commits/{sha}/check-runs?per_page=100&filter={which}"
+        found: list[dict[str, Any]] = (await self.person("reader").get(path))["check_runs"]
+        return found
+
+    async def button(self, sha: str, identifier: str) -> int:
+        """A check run of a commit that offers this button."""
+        hub = self.world.hub
+        for each in await self.checks(sha):
+            kept = hub.state.check_runs[each["id"]]
+            if identifier in [action["identifier"] for action in kept.actions]:
+                return int(each["id"])
+        raise AssertionError(f"no check run of {sha} offers {identifier}")
+
+    async def pull(self, number: int) -> dict[str, Any]:
+        """A pull request as GitHub shows it."""
+        found: dict[str, Any] = await self.person("reader").get(f"/pulls/{number}")
+        return found
+
+    async def pulls(self) -> list[dict[str, Any]]:
+        """All pull requests, open and closed."""
+        found: list[dict[str, Any]] = await self.person("reader").get("/pulls?state=all")
+        return found
+
+    def file(self, commit: str, path: str) -> str:
+        """A file of a commit."""
+        return self.git("show", f"{commit}:{path}")
+
+    def contains(self, path: str) -> bool:
+        """Whether any commit that any ref reaches ever touched `path`."""
+        return bool(self.git("log", "--all", "--format=%H", "--", path))
 
 
 @dataclass(slots=True)
@@ -175,6 +208,18 @@ class Person:
     async def get(self, path: str) -> Any:
         """Read."""
         answer = await self.request("GET", path)
+        answer.raise_for_status()
+        return answer.json()
+
+    async def patch(self, path: str, json: Any) -> Any:
+        """Change."""
+        answer = await self.request("PATCH", path, json)
+        answer.raise_for_status()
+        return answer.json()
+
+    async def put(self, path: str, json: Any) -> Any:
+        """Set, merge, or write a file."""
+        answer = await self.request("PUT", path, json)
         answer.raise_for_status()
         return answer.json()
 
@@ -204,6 +249,39 @@ class Person:
         """The comments of a conversation."""
         found: list[dict[str, Any]] = await self.get(f"/issues/{number}/comments?per_page=100")
         return found
+
+    async def label(self, number: int, name: str) -> None:
+        """Put a label on an issue."""
+        await self.post(f"/issues/{number}/labels", {"labels": [name]})
+
+    async def write(self, path: str, text: str, *, branch: str, message: str = "By hand") -> str:
+        """Commit a file on a branch through the REST, which is a push; the commit."""
+        found = await self.request("GET", f"/contents/{path}?ref={branch}")
+        content = base64.b64encode(text.encode()).decode()
+        body = {"message": message, "content": content, "branch": branch}
+        if found.status_code == 200:
+            body["sha"] = found.json()["sha"]
+        return str((await self.put(f"/contents/{path}", body))["commit"]["sha"])
+
+    async def merge(self, number: int) -> None:
+        """Merge a pull request by hand."""
+        await self.put(f"/pulls/{number}/merge", {})
+
+    async def close(self, number: int) -> None:
+        """Close an issue or a pull request."""
+        await self.patch(f"/issues/{number}", {"state": "closed"})
+
+    async def press(self, check_run: int, identifier: str) -> None:
+        """Press a check run's button."""
+        await self.door(f"check-runs/{check_run}/press", {"identifier": identifier})
+
+    async def door(self, path: str, json: Any) -> None:
+        """Do what on GitHub is a click."""
+        hub = self.repo.world.hub
+        headers = {"Authorization": f"Bearer user:{self.login}"}
+        async with httpx.AsyncClient(headers=headers, timeout=30) as client:
+            url = f"{hub.url}/_hub/repos/{self.repo.name}/{path}"
+            (await client.post(url, json=json)).raise_for_status()
 
     async def review(self, number: int, event: str, body: str = "", **more: Any) -> None:
         """Review a pull request: APPROVE, REQUEST_CHANGES or COMMENT."""

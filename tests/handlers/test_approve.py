@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from bot.runs.model import Run
+from bot.runs.transitions import State
+from tests.support.world import Repo, World
+
+
+async def a_second_later(run: Run) -> None:
+    """GitHub's times are whole seconds: wait until the head is of an earlier one."""
+    assert run.last
+    assert run.last.at
+    while datetime.now(UTC).replace(microsecond=0) <= run.last.at:  # noqa: ASYNC110  only time helps
+        await asyncio.sleep(0.02)
+
+
+async def test_a_maintainer_merges_exactly_the_head_that_was_shown(repo: Repo) -> None:
+    issue, run = await repo.started()
+    assert run.pull_request
+    await a_second_later(run)
+    assert await repo.person("maintainer").says(run.pull_request, "/approve") == []
+    run = await repo.until(issue, State.DONE)
+    pull = await repo.pull(run.pull_request or 0)
+    assert pull["merged"] is True
+    assert pull["merge_commit_sha"] == run.merge_sha == repo.git("rev-parse", "main")
+    assert repo.git("rev-parse", "main^2") == run.checkpoints[-1].sha
+    (status,) = await repo.status_comments(issue)
+    assert "Done" in status
+    assert (await repo.person("reader").get(f"/issues/{issue}"))["state"] == "closed"
+    record = repo.git("log", "--format=%H", f"refs/orchestrate/{run.id}")
+    assert run.checkpoints[-1].sha in record
+
+
+@pytest.mark.parametrize(("login", "why"), [("reader", "maintain"), ("writer", "maintain")])
+async def test_who_does_not_maintain_cannot_approve(repo: Repo, login: str, why: str) -> None:
+    issue, run = await repo.started()
+    assert run.pull_request
+    (answer,) = await repo.person(login).says(run.pull_request, "/approve")
+    assert why in answer
+    assert (await repo.run(issue)).state is State.AWAITING_REVIEW
+
+
+async def test_whoever_asked_for_the_run_does_not_approve_it(repo: Repo) -> None:
+    maintainer = repo.person("maintainer")
+    issue = await maintainer.issue("Mine")
+    await maintainer.comment(issue, "/orchestrate add a note")
+    run = await repo.until(issue, State.AWAITING_REVIEW)
+    assert run.pull_request
+    (answer,) = await maintainer.says(run.pull_request, "/approve")
+    assert "asked for this change" in answer
+    assert await repo.person("admin").says(run.pull_request, f"/approve {run.head}") == []
+    await repo.until(issue, State.DONE)
+
+
+async def test_the_configuration_may_let_the_requester_approve(world: World) -> None:
+    config = {"approval": {"requester": "always"}, "commands": {"who": {"approve": "write"}}}
+    repo = await world.repository(config)
+    issue, run = await repo.started()
+    await repo.person("writer").comment(issue, f"/approve {run.head[:7]}")
+    await repo.until(issue, State.DONE)
+
+
+async def test_an_approval_of_another_commit_than_the_head_is_refused(repo: Repo) -> None:
+    issue, run = await repo.started()
+    assert run.pull_request
+    await repo.person("writer").comment(run.pull_request, "/orchestrate more")
+    run = await repo.until(issue, lambda run: len(run.checkpoints) == 2 and not run.active)
+    assert run.pull_request
+    maintainer = repo.person("maintainer")
+    old = run.checkpoints[0].sha
+    (answer,) = await maintainer.says(run.pull_request, f"/approve {old}")
+    assert f"`{old[:7]}` is not the head; it is `{run.head[:7]}` now" in answer
+    (answer,) = await maintainer.says(run.pull_request, "/approve abc")
+    assert "no commit's name" in answer
+    body = {"commit_id": old}
+    await maintainer.review(run.pull_request, "APPROVE", **body)
+    await repo.world.settled()
+    assert (await repo.run(issue)).state is State.AWAITING_REVIEW
+    assert (await repo.pull(run.pull_request))["merged"] is False
+
+
+async def test_an_approving_review_of_the_head_counts(repo: Repo) -> None:
+    issue, run = await repo.started()
+    assert run.pull_request
+    await repo.person("maintainer").review(run.pull_request, "APPROVE", "/approve")
+    run = await repo.until(issue, State.DONE)
+    assert [(each.by, each.how) for each in run.approvals] == [("maintainer", "review")]
+    assert await repo.replies(run.pull_request or 0) == []
+
+
+async def test_an_approval_that_was_written_before_the_head_is_refused(repo: Repo) -> None:
+    """The comment is of the past: its webhook comes late, after another head was made."""
+    issue, run = await repo.started()
+    assert run.pull_request
+    hub = repo.world.hub
+    hub.faults.webhooks("delay", "issue_comment", seconds=1.5)
+    await repo.person("maintainer").comment(run.pull_request, "/approve")
+    await repo.person("writer").comment(run.pull_request, "/orchestrate more")
+    run = await repo.until(issue, lambda run: len(run.checkpoints) == 2 and not run.active)
+    await repo.world.settled()
+    assert (await repo.run(issue)).state is State.AWAITING_REVIEW
+    (answer,) = await repo.replies(run.pull_request or 0)
+    assert "after you wrote that" in answer
+
+
+async def test_nothing_is_approved_before_it_is_ready(world: World) -> None:
+    repo = await world.repository({"checks": [{"name": "no", "run": "false"}]})
+    _, run = await repo.started()
+    assert run.pull_request
+    (answer,) = await repo.person("maintainer").says(run.pull_request, "/approve")
+    assert "not possible while" in answer
+    assert "blocked" in answer
+
+
+@pytest.mark.parametrize("method", ["squash", "rebase"])
+async def test_the_configured_method_merges(world: World, method: str) -> None:
+    repo = await world.repository({"merge": {"method": method}})
+    issue, run = await repo.started()
+    await repo.person("maintainer").comment(issue, f"/approve {run.head[:7]}")
+    run = await repo.until(issue, State.DONE)
+    assert repo.git("rev-list", "--count", "--merges", "main") == "0"
+    assert repo.git("rev-parse", "main^{tree}") == run.tree
+    kept = repo.git("merge-base", run.checkpoints[-1].sha, f"refs/orchestrate/{run.id}")
+    assert kept == run.checkpoints[-1].sha
+
+
+async def test_a_conflict_blocks_the_run_and_says_what_to_do(repo: Repo) -> None:
+    issue, run = await repo.started()
+    await repo.person("admin").write("notes.txt", "otherwise\n", branch="main")
+    await repo.person("maintainer").comment(issue, f"/approve {run.head[:7]}")
+    run = await repo.until(issue, State.BLOCKED)
+    assert "conflicts with `main`" in run.reason
+    assert (await repo.pull(run.pull_request or 0))["merged"] is False
