@@ -391,6 +391,8 @@ async def verify_run(settings: Settings, run_id: str, *, quiet: bool) -> list[st
 
 
 def _say_next(progress: Progress, run: Run) -> None:
+    if run.merge_sha:
+        progress.say(f"  Merged into {run.base} as {run.merge_sha[:7]}.")
     if run.state is State.AWAITING_REVIEW:
         progress.say(f"  Look at it: orchestrate diff {run.id}   (branch {run.branch})")
         progress.say(f"  Decide:     orchestrate approve {run.id}   or rollback, undo, reject")

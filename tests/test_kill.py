@@ -49,6 +49,14 @@ LANES = 3
 SLICES = 4
 """Parts of the whole, so that several workers share it."""
 
+RANDOM_KILLS = 20
+
+TURN_SECONDS = 0.5
+"""How long the agent works where the kills come at random."""
+
+RUN_SECONDS = 3.5
+"""How long that run takes from the bot's start: the kills fall within."""
+
 BOT = "orchestrate[bot]"
 REPO = "acme/widgets"
 
@@ -397,4 +405,22 @@ async def test_a_kill_at_any_instant_of_a_run_loses_and_doubles_nothing(
 
     mine = [each for each in instants if zlib.crc32(each.encode()) % SLICES == part]
     wrong = await in_lanes(tell, mine)
+    assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.slow
+async def test_kills_at_random_moments_of_a_slow_turn_lose_and_double_nothing(
+    bots: Nursery, key: str, tmp_path: Path
+) -> None:
+    chance = random.Random(20)
+    moments = {f"{number}": chance.uniform(0.0, RUN_SECONDS) for number in range(RANDOM_KILLS)}
+
+    async def tell(name: str) -> None:
+        async with told(tmp_path / name, bots, key, agent=f"sleep {TURN_SECONDS}; ") as story:
+            assert story.life
+            asyncio.get_running_loop().call_later(moments[name], story.life.kill)
+            await carry_out(story)
+        shutil.rmtree(tmp_path / name)
+
+    wrong = await in_lanes(tell, moments)
     assert not wrong, "\n\n".join(wrong)

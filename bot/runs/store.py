@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.database import Database, drawings, events, repositories, results, runs
 from bot.errors import UserError
 from bot.events import Event
-from bot.runs.model import Repository, Run, evolve, new_run, rest
+from bot.runs.fold import evolve, new_run, rest
+from bot.runs.model import Repository, Run
 from bot.runs.transitions import ACTIVE, TERMINAL, State
 
 Decide = Callable[[Run], Sequence[Event]]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from bot.runs.transitions import State
 from tests.support.world import Repo, World
 
@@ -19,13 +21,18 @@ async def test_a_button_approves_the_commit_that_it_belongs_to(repo: Repo) -> No
 
 async def test_a_button_of_an_older_commit_approves_nothing(repo: Repo) -> None:
     issue, run = await repo.started()
-    old = await repo.button(run.head, "approve")
+    old = run.head
+    button = await repo.button(old, "approve")
+    # The press is told late, when another head has been made.
+    repo.world.hub.faults.webhooks("delay", "check_run", seconds=1.5)
+    await repo.person("maintainer").press(button, "approve")
     await repo.person("writer").comment(run.pull_request or 0, "/orchestrate more")
     run = await repo.until(issue, lambda run: len(run.checkpoints) == 2 and not run.active)
-    await repo.person("maintainer").press(old, "approve")
     await repo.world.settled()
     (answer,) = await repo.replies(run.pull_request or 0)
     assert "is not the head" in answer
+    with pytest.raises(AssertionError, match="offers approve"):
+        await repo.button(old, "approve")
     assert (await repo.run(issue)).state is State.AWAITING_REVIEW
 
 

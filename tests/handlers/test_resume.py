@@ -35,7 +35,7 @@ async def test_a_turn_that_came_to_nothing_blocks_and_resume_gives_another(
     (status,) = await repo.status_comments(issue)
     assert "**Blocked.**" in status
     assert "/resume" in status
-    (call,) = await repo.replies(issue)
+    (call,) = await repo.calls(issue)
     assert "@writer" in call
     await repo.person("writer").comment(issue, "/resume")
     run = await repo.until(issue, State.AWAITING_REVIEW)

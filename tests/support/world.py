@@ -142,14 +142,16 @@ class Repo:
 
     async def status_comments(self, number: int) -> list[str]:
         """The status comments in a conversation."""
+        return [body for body in await self._of_runs(number) if not _is_call(body)]
+
+    async def calls(self, number: int) -> list[str]:
+        """The comments that mention somebody who must act."""
+        return [body for body in await self._of_runs(number) if _is_call(body)]
+
+    async def _of_runs(self, number: int) -> list[str]:
         comments = await self.person("reader").comments(number)
         ours = [c["body"] for c in comments if c["user"]["login"] == "orchestrate[bot]"]
-        return [
-            body
-            for body in ours
-            if body.startswith("<!-- orchestrate:run:")
-            and ":attention:" not in body.split("-->")[0]
-        ]
+        return [body for body in ours if body.startswith("<!-- orchestrate:run:")]
 
     async def check_runs(self, sha: str) -> dict[str, str | None]:
         """The conclusions of the newest check runs of a commit, by name."""
@@ -288,8 +290,8 @@ class Person:
         await self.post(f"/pulls/{number}/reviews", {"event": event, "body": body, **more})
 
 
-def _holds(run: Run, wanted: State | Callable[[Run], bool]) -> bool:
-    return run.state is wanted if isinstance(wanted, State) else wanted(run)
+def _is_call(body: str) -> bool:
+    return ":attention:" in body.split("-->")[0]
 
 
 def yaml_of(config: Mapping[str, Any]) -> str:

@@ -10,7 +10,8 @@ import pytest
 from bot.database import Database, open_database
 from bot.errors import OperatorError, UserError
 from bot.events import Event, Type
-from bot.runs.model import Repository, Run, Source, fold
+from bot.runs.fold import fold
+from bot.runs.model import Repository, Run, Source
 from bot.runs.store import Store
 from bot.runs.transitions import State, Work
 

@@ -1,0 +1,300 @@
+"""How an event changes a run.
+
+A run is the fold of its events: `evolve(run, event)` is pure, so the same record gives the same
+run on any server. The states themselves are decided in `transitions.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from bot.errors import UserError
+from bot.events import Event, Type
+from bot.runs.model import (
+    Answer,
+    Approval,
+    Checkpoint,
+    Outcome,
+    Plan,
+    Repository,
+    Run,
+    Source,
+    Task,
+    run_id,
+)
+from bot.runs.transitions import State, Trigger, transition
+from bot.runs.triggers import trigger_of
+
+STOPPED = frozenset({State.BLOCKED, State.PAUSED, State.FAILED, State.CANCELLED})
+"""States that say why the run stands still, as far as there is something to say."""
+
+
+def new_run(event: Event, repository: Repository) -> Run:
+    """Make the run that a `requested` event begins."""
+    data = event.data
+    source = Source.model_validate(data["source"])
+    return Run(
+        id=run_id(repository.id, source),
+        repository=repository,
+        source=source,
+        requester=event.actor,
+        email=data.get("email") or f"{event.actor}@users.noreply.github.com",
+        request=data["request"],
+        context=data.get("context", ""),
+        title=data.get("title") or _title(data["request"]),
+        issue=data.get("issue"),
+        agent=data.get("agent") or "",
+        base=data.get("base") or "",
+        wants_plan=bool(data.get("plan")),
+        minutes=data.get("minutes"),
+        label=data.get("label") or "",
+        own_agent=data.get("agent_command") or "",
+        own_checks=tuple(data.get("checks") or ()),
+        created_at=event.at,
+        updated_at=event.at,
+    )
+
+
+def fold(events: Iterable[Event], repository: Repository) -> Run:
+    """Make a run from its whole record, the `requested` event first."""
+    record = iter(events)
+    first = next(record)
+    run = evolve(new_run(first, repository), first)
+    for event in record:
+        run = evolve(run, event)
+    return run
+
+
+def evolve(run: Run, event: Event) -> Run:
+    """Return `run` as `event` leaves it.
+
+    Raises `UserError` when the event cannot happen in the run's state.
+    """
+    update: dict[str, Any] = {"seq": event.seq or run.seq + 1, "updated_at": event.at}
+    apply = _APPLY.get(event.type)
+    if apply is not None:
+        update |= apply(run, event)
+    trigger = trigger_of(run, event)
+    if trigger is not None:
+        follows = transition(run.state, trigger, run.resume_to)
+        if follows is None:
+            raise UserError(_cannot(run, trigger))
+        update |= {
+            "state": follows.state,
+            "work": follows.work,
+            "resume_to": follows.resume_to,
+        }
+        if follows.state not in STOPPED:
+            update |= {"reason": "", "next_step": ""}
+        elif follows.state is run.state and trigger is not Trigger.HUMAN_PUSHED:
+            # Work in flight ended after the run was stopped: what stopped it is still why.
+            update |= {"reason": run.reason, "next_step": run.next_step}
+    changed = run.model_copy(update=update)
+    return _wake(changed)
+
+
+def _wake(run: Run) -> Run:
+    """Begin a segment where there is work and none is under way."""
+    if run.work is None or run.active:
+        return run
+    return run.model_copy(update={"segment": run.segment + 1, "active": True})
+
+
+def rest(run: Run) -> Run | None:
+    """Return the run with its segment closed, or None when there is work for it after all."""
+    return run.model_copy(update={"active": False}) if run.work is None else None
+
+
+def _started(run: Run, event: Event) -> dict[str, Any]:
+    data = event.data
+    return {
+        "base": data["base"],
+        "base_sha": data["base_sha"],
+        "base_tree": data["base_tree"],
+        "head": run.head or data["base_sha"],
+        "branch": data["branch"],
+        "config": data.get("config", ""),
+        "agent": data["agent"],
+        "minutes": data["minutes"],
+        "turn_limit": run.turns + data["turns"],
+        "plan": Plan(tasks=(Task(id="1", title=run.title, agent=data["agent"]),)),
+    }
+
+
+def _planned(run: Run, event: Event) -> dict[str, Any]:
+    return {"plan": Plan.model_validate(event.data["plan"])}
+
+
+def _turn_started(run: Run, event: Event) -> dict[str, Any]:
+    return {"turns": event.data["turn"], "turn_open": True, "agent": event.data["agent"]}
+
+
+def _turn_ended(run: Run, event: Event) -> dict[str, Any]:
+    return {"turn_open": False, "candidate": dict(event.data), **_stop(event)}
+
+
+def _candidate_refused(run: Run, event: Event) -> dict[str, Any]:
+    return {"candidate": {}, "refused": tuple(event.data["violations"]), **_stop(event)}
+
+
+def _checkpointed(run: Run, event: Event) -> dict[str, Any]:
+    by = run.pushers if event.data["kind"] == "human" else ()
+    made = Checkpoint.model_validate({**event.data, "at": event.at, "by": by})
+    if run.last is not None and made.number <= run.last.number:
+        return {}
+    return {
+        "checkpoints": (*run.checkpoints, made),
+        "head": made.sha,
+        "candidate": {},
+        "refused": (),
+        "restore": {},
+        "reason": run.candidate.get("reason", ""),
+        "next_step": run.candidate.get("next_step", ""),
+        "foreign": "" if made.kind == "human" else run.foreign,
+        "pushers": () if made.kind == "human" else run.pushers,
+        **(_answered(run, made) if made.kind == "agent" else {}),
+    }
+
+
+def _answered(run: Run, made: Checkpoint) -> dict[str, Any]:
+    """What was asked is done with an agent's whole turn; a turn cut short leaves it open."""
+    answers = tuple(
+        each if each.sha else Answer(comment=each.comment, sha=made.sha) for each in run.answers
+    )
+    return {"instructions": (), "answers": answers}
+
+
+def _checked(run: Run, event: Event) -> dict[str, Any]:
+    data = event.data
+    outcomes = tuple(Outcome.model_validate(each) for each in data["checks"])
+    update: dict[str, Any] = {"outcomes": outcomes, "checked": data["sha"]}
+    if data["green"]:
+        task = run.next_task()
+        return update | ({"plan": run.plan.finish(task.id)} if task else {})
+    return update | _stop(event)
+
+
+def _changes_asked(run: Run, event: Event) -> dict[str, Any]:
+    return {
+        "instructions": (*run.instructions, event.data["text"]),
+        "answers": (
+            *run.answers,
+            *(Answer(comment=each) for each in event.data.get("threads", ())),
+        ),
+        "agent": event.data.get("agent") or run.agent,
+        "turn_limit": run.turns + event.data["turns"],
+        "plan": run.plan if run.next_task() else _one_more(run),
+    }
+
+
+def _one_more(run: Run) -> Plan:
+    """What people ask of a finished plan is one more task of it."""
+    number = str(len(run.plan.tasks) + 1)
+    return Plan(tasks=(*run.plan.tasks, Task(id=number, title="Changes asked for")))
+
+
+def _approved(run: Run, event: Event) -> dict[str, Any]:
+    given = Approval(by=event.actor, at=event.at, **event.data)
+    return {"approvals": (*run.approvals, given)}
+
+
+def _rejected(run: Run, event: Event) -> dict[str, Any]:
+    why = event.data.get("why", "")
+    return {"instructions": (*run.instructions, why)} if why else {}
+
+
+def _resumed(run: Run, event: Event) -> dict[str, Any]:
+    data = event.data
+    return {
+        "agent": data.get("agent") or run.agent,
+        "turn_limit": run.turns + data["turns"],
+        "attempt": run.attempt + 1,
+        "retry": "",
+        "candidate": {},
+        "outcomes": (),
+        "checked": "",
+    }
+
+
+def _retried(run: Run, event: Event) -> dict[str, Any]:
+    check = event.data.get("check", "")
+    return {"attempt": run.attempt + 1, "retry": check, "outcomes": (), "checked": ""}
+
+
+def _rollback_asked(run: Run, event: Event) -> dict[str, Any]:
+    return {"restore": dict(event.data)}
+
+
+def _human_pushed(run: Run, event: Event) -> dict[str, Any]:
+    who, after = event.data["who"], event.data["after"]
+    return {
+        "foreign": after,
+        "pushers": tuple(dict.fromkeys((*run.pushers, event.actor))),
+        "reason": f"{who} pushed {after[:7]} to the branch.",
+        "next_step": "`/resume` takes these commits in as a checkpoint and goes on from them.",
+    }
+
+
+def _pull_request_opened(run: Run, event: Event) -> dict[str, Any]:
+    return {"pull_request": event.data["number"]}
+
+
+def _merged(run: Run, event: Event) -> dict[str, Any]:
+    return {"merge_sha": event.data.get("sha", "")}
+
+
+def _stop(event: Event) -> dict[str, Any]:
+    return {
+        "reason": event.data.get("reason", ""),
+        "next_step": event.data.get("next_step", ""),
+    }
+
+
+def _stopped(run: Run, event: Event) -> dict[str, Any]:
+    return _stop(event)
+
+
+_APPLY: dict[str, Callable[[Run, Event], dict[str, Any]]] = {
+    Type.STARTED: _started,
+    Type.PLANNED: _planned,
+    Type.TURN_STARTED: _turn_started,
+    Type.TURN_ENDED: _turn_ended,
+    Type.CANDIDATE_REFUSED: _candidate_refused,
+    Type.CHECKPOINTED: _checkpointed,
+    Type.CHECKED: _checked,
+    Type.CHANGES_ASKED: _changes_asked,
+    Type.APPROVED: _approved,
+    Type.REJECTED: _rejected,
+    Type.PAUSED: _stopped,
+    Type.RESUMED: _resumed,
+    Type.RETRIED: _retried,
+    Type.ROLLBACK_ASKED: _rollback_asked,
+    Type.HUMAN_PUSHED: _human_pushed,
+    Type.PULL_REQUEST_OPENED: _pull_request_opened,
+    Type.MERGED: _merged,
+    Type.BLOCKED: _stopped,
+    Type.CANCELLED: _stopped,
+    Type.FAILED: _stopped,
+}
+
+
+def _title(request: str) -> str:
+    line = request.strip().splitlines()[0] if request.strip() else "Untitled"
+    line = line[0].upper() + line[1:]
+    return line if len(line) <= 72 else line[:71].rstrip() + "…"
+
+
+def _cannot(run: Run, trigger: Trigger) -> str:
+    name = run.state.value.replace("_", " ")
+    if run.state in (State.DONE, State.CANCELLED):
+        return f"Run `{run.id}` is {name}; `/orchestrate …` starts a new one."
+    ways = {
+        State.PAUSED: "`/resume` goes on, `/cancel` ends it",
+        State.BLOCKED: "`/resume`, `/retry` or `/rollback` goes on, `/cancel` ends it",
+        State.FAILED: "`/resume` tries again, `/cancel` ends it",
+        State.AWAITING_REVIEW: "`/approve` merges it, `/rollback` and `/orchestrate …` change it",
+        State.AWAITING_APPROVAL: "`/approve` starts the work, `/reject WHY` asks for another plan",
+    }
+    way = ways.get(run.state, "`/pause` stops it, `/cancel` ends it")
+    return f"That is not possible while run `{run.id}` is {name}: {way}."

@@ -1,0 +1,388 @@
+"""Runs without GitHub: the command line, on real repositories, with real sandboxes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.errors import OperatorError, UserError
+from bot.git.local import open_repository
+from bot.local import Local, find_run, open_local
+from bot.runs.model import Run
+from bot.runs.transitions import State
+from bot.settings import Settings
+from bot.terminal import spoken
+
+ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
+ADD_X = "echo x >> a.txt"
+HAS_X = "grep -q x a.txt"
+PATIENCE = 30.0
+"""Seconds until something that should happen at once counts as not happening."""
+
+
+@dataclass
+class Place:
+    """A repository of a person, whose work tree is dirty, and a data folder."""
+
+    folder: Path
+    settings: Settings
+
+    def git(self, *args: str) -> str:
+        """Run the person's git there."""
+        done = subprocess.run(
+            ["git", "-C", str(self.folder), *args], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def state(self) -> dict[str, bytes]:
+        """Read all that belongs to the person: the work tree, the index, and what is checked out."""
+        files = {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in self.folder.rglob("*")
+            if path.is_file() and ".git" not in path.relative_to(self.folder).parts
+        }
+        inside = {name: (self.folder / ".git" / name).read_bytes() for name in ("HEAD", "index")}
+        return {**files, **inside, "current": self.git("rev-parse", "HEAD").encode()}
+
+    def begin(self, *args: str) -> subprocess.Popen[str]:
+        """Start the command as somebody in a terminal of their own."""
+        return subprocess.Popen(
+            [ORCHESTRATE, *args],
+            cwd=self.folder,
+            env={**os.environ, "ORCHESTRATE_DATA_DIR": str(self.settings.data_dir)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def orchestrate(self, *args: str) -> tuple[int, str, str]:
+        """Run the command to its end; return its exit code and what it printed."""
+        process = self.begin(*args)
+        out, err = process.communicate(timeout=PATIENCE)
+        return process.returncode, out, err
+
+    def json(self, *args: str) -> tuple[int, Any]:
+        """Run the command with `--json`; return its exit code and the object on its output."""
+        code, out, err = self.orchestrate(*args, "--json")
+        assert len(out.splitlines()) == 1, (out, err)
+        return code, json.loads(out)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A repository on branch `topic`, begun from `main`, with dirty and untracked files."""
+    made = Place(tmp_path / "tool", Settings(data_dir=tmp_path / "data"))
+    made.folder.mkdir()
+    made.git("init", "--quiet", "--initial-branch=main")
+    made.git("config", "user.name", "Ada")
+    made.git("config", "user.email", "ada@example.com")
+    (made.folder / "a.txt").write_text("one\n")
+    made.git("add", ".")
+    made.git("commit", "--quiet", "--message=first")
+    made.git("checkout", "--quiet", "-b", "topic")
+    (made.folder / "a.txt").write_text("dirty\n")
+    (made.folder / "untracked").write_text("mine\n")
+    return made
+
+
+def options(agent: str = ADD_X, *checks: str, base: str = "main") -> dict[str, Any]:
+    """Give what `orchestrate run` is called with."""
+    return {"agent_command": agent, "checks": list(checks) or [HAS_X], "base": base}
+
+
+async def started(local: Local, **given: Any) -> Run:
+    """Start a run and follow it to its first wait."""
+    run = await local.start_run("Add x to a", given or options())
+    return await local.rested(run.id)
+
+
+async def ordered(local: Local, run: Run, verb: str, rest: str = "") -> Run:
+    """Give a command about the run as it is, and follow it to its next wait."""
+    await local.order(await local.bot.store.load(run.id), verb, rest)
+    return await local.rested(run.id)
+
+
+async def test_a_run_is_steered_and_merged_and_the_work_tree_is_never_touched(
+    place: Place,
+) -> None:
+    before = place.state()
+    async with open_local(place.settings, place.folder) as local:
+        run = await started(local)
+        assert (run.state, run.base) == (State.AWAITING_REVIEW, "main")
+        assert place.git("show", f"{run.branch}:a.txt") == "one\nx"
+
+        rolled = await ordered(local, run, "rollback", "base")
+        assert rolled.state is State.BLOCKED
+        assert place.git("rev-parse", f"{run.branch}^{{tree}}") == run.base_tree
+
+        undone = await ordered(local, run, "undo")
+        assert undone.state is State.AWAITING_REVIEW
+        assert place.git("rev-parse", f"{run.branch}^{{tree}}") == run.tree
+
+        changed = await ordered(local, run, "reject", "-- one more")
+        assert place.git("show", f"{run.branch}:a.txt") == "one\nx\nx"
+        assert [each.kind for each in changed.checkpoints] == ["agent", "rollback", "undo", "agent"]
+
+        done = await ordered(local, run, "approve")
+        assert done.state is State.DONE
+        assert place.git("rev-parse", "main") == changed.head
+    assert place.state() == before
+
+
+async def test_a_base_that_is_checked_out_is_merged_by_the_person(place: Place) -> None:
+    place.git("checkout", "--quiet", "--force", "main")
+    async with open_local(place.settings, place.folder) as local:
+        run = await started(local)
+        blocked = await ordered(local, run, "approve")
+        assert blocked.state is State.BLOCKED
+        assert f"git merge {run.branch}" in blocked.next_step
+        place.git("merge", "--quiet", run.branch)
+        done = await ordered(local, run, "approve")
+        assert (done.state, done.merge_sha) == (State.DONE, run.head)
+
+
+async def test_a_base_that_moved_gets_a_merge_commit_where_nothing_conflicts(
+    place: Place,
+) -> None:
+    async with open_local(place.settings, place.folder) as local:
+        clean = await started(local)
+        conflicting = await started(local, **options("echo other >> a.txt", "true"))
+        await ordered(local, clean, "approve")
+        moved = place.git("commit-tree", "-p", "main", "-m", "theirs", "main^{tree}")
+        place.git("update-ref", "refs/heads/main", moved)
+        second = await started(local, **options("touch b.txt", "true", base="topic"))
+
+        blocked = await ordered(local, conflicting, "approve")
+        assert blocked.state is State.BLOCKED
+        assert "conflicts in `a.txt`" in blocked.reason
+        assert place.git("rev-parse", "main") == moved
+        assert second.state is State.AWAITING_REVIEW
+
+
+@pytest.mark.parametrize(
+    ("agent", "check", "reason", "next_step"),
+    [
+        ("true", HAS_X, "changed nothing", "`/resume`"),
+        ("exit 3", HAS_X, "exit code 3", "`/resume`"),
+        ("no-such-program", HAS_X, "no-such-program was not found", "`/resume`"),
+        ("mkdir -p .github/workflows && touch .github/workflows/x.yml", "true", "x.yml", "paths"),
+        (ADD_X, "false", "`false` fails", "`/retry`"),
+        (ADD_X, "no-such-check", "`no-such-check` fails", "`/retry`"),
+        (ADD_X, "'unterminated", "fails", "`/retry`"),
+    ],
+)
+async def test_a_run_that_cannot_go_on_says_why_and_what_to_do(
+    place: Place, agent: str, check: str, reason: str, next_step: str
+) -> None:
+    before = place.state()
+    async with open_local(place.settings, place.folder) as local:
+        run = await started(local, **options(agent, check))
+    assert run.state is State.BLOCKED
+    assert reason in run.reason
+    assert next_step in run.next_step
+    assert place.state() == before
+
+
+@pytest.mark.parametrize(
+    ("request_", "given", "sentence"),
+    [
+        (" ", options(), "request is empty"),
+        ("Do", options(base="nope"), "no branch `nope`; the branches are: `main`, `topic`"),
+        ("Do", {"agent": "nope"}, "`--agent-command CMD`"),
+        ("Do", {}, "`--agent-command CMD`"),
+    ],
+)
+async def test_a_wrong_request_starts_nothing(
+    place: Place, request_: str, given: dict[str, Any], sentence: str
+) -> None:
+    async with open_local(place.settings, place.folder) as local:
+        with pytest.raises(UserError, match=sentence):
+            await local.start_run(request_, given)
+        assert await local.bot.store.all() == []
+
+
+async def test_a_repository_without_a_commit_or_branch_is_refused(
+    place: Place, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="no git repository"):
+        await open_repository(tmp_path / "nowhere")
+    place.git("checkout", "--quiet", "--detach")
+    async with open_local(place.settings, place.folder) as local:
+        with pytest.raises(UserError, match="`--base`"):
+            await local.start_run("Do", {**options(), "base": None})
+        assert (await started(local)).state is State.AWAITING_REVIEW
+    empty = tmp_path / "empty"
+    subprocess.run(["git", "init", "--quiet", "-b", "main", empty], check=True)
+    async with open_local(place.settings, empty) as local:
+        with pytest.raises(UserError, match="no commit yet"):
+            await local.start_run("Do", {**options(), "base": None})
+
+
+async def test_a_data_folder_that_cannot_be_written_is_named(place: Place) -> None:
+    place.settings.data_dir.write_text("a file")
+    with pytest.raises(OperatorError, match="ORCHESTRATE_DATA_DIR"):
+        async with open_local(place.settings, place.folder):
+            pass
+
+
+async def test_a_run_is_found_by_the_beginning_of_its_id(place: Place) -> None:
+    async with open_local(place.settings, place.folder) as local:
+        ids = [(await local.start_run("Do", options("true"))).id for _ in range(33)]
+        # 33 runs have 32 first characters at the most, so two share theirs.
+        shared = next(i[0] for i in ids if sum(other[0] == i[0] for other in ids) > 1)
+        for run_id in ids:
+            await local.order(await local.bot.store.load(run_id), "cancel", "")
+            await local.rested(run_id)
+    assert (await find_run(place.settings, ids[0][:9].upper()))[0].id == ids[0]
+    with pytest.raises(UserError, match="runs begin with"):
+        await find_run(place.settings, shared)
+    with pytest.raises(UserError, match="There is no run `zz`|runs begin"):
+        await find_run(place.settings, "zz")
+
+
+async def test_slash_commands_are_spoken_as_they_are_typed_in_a_terminal(place: Place) -> None:
+    async with open_local(place.settings, place.folder) as local:
+        run = await local.start_run("Do", options("true"))
+        await local.rested(run.id)
+    text = "`/resume --agent NAME`, `/orchestrate …` or `a/b`"
+    typed = f"`orchestrate resume {run.id} --agent NAME`, `orchestrate run …` or `a/b`"
+    assert spoken(text, run) == typed
+    on_github = run.repository.model_copy(update={"installation": 1})
+    assert spoken(text, run.model_copy(update={"repository": on_github})) == text
+
+
+def test_the_command_line_tells_of_a_run(place: Place) -> None:
+    given = ("--base", "main", "--agent-command", f"{ADD_X}; echo hello", "--check", HAS_X)
+    code, run = place.json("run", "Add x to a", *given)
+    assert (code, run["state"], run["merged"]) == (0, "awaiting_review", False)
+    assert run["repository_dir"] == str(place.folder)
+    made = run["checkpoints"][0]
+    assert made["tree"] == place.git("rev-parse", f"{run['branch']}^{{tree}}")
+    assert {(each["name"], each["conclusion"]) for each in run["check_runs"]} == {
+        ("grep", "success"),
+        ("rules", "success"),
+    }
+    assert place.json("runs")[1]["runs"][0]["run"] == run["run"]
+    assert place.json("show", run["run"])[1]["events"][0]["type"] == "requested"
+    assert "hello\n" in place.orchestrate("logs", run["run"])[1]
+    assert "\n+x\n" in place.orchestrate("diff", run["run"])[1]
+    assert place.json("verify", run["run"]) == (
+        0,
+        {"run": run["run"], "ok": True, "problems": []},
+    )
+
+
+def test_what_goes_wrong_is_one_sentence_and_exit_code_1(place: Place) -> None:
+    code, out, err = place.orchestrate("show", "zzzzzz")
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    code, run = place.json("run", "Do", "--base=main", "--agent-command=true")
+    assert (code, run["state"]) == (1, "blocked")
+    assert f"`orchestrate resume {run['run']}`" in run["next_step"]
+    code, out, err = place.orchestrate("undo", run["run"])
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+
+
+def until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
+    """Wait for a condition while a process works on it; return what it came to."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    raise AssertionError("it did not happen")
+
+
+def logged(place: Place, line: str) -> str:
+    """Return the id of the run whose agent or check printed `line`; empty while none did."""
+    for log in place.settings.data_dir.glob("local/*/runs/*/logs/*.log"):
+        if line in log.read_text():
+            return log.parent.parent.name
+    return ""
+
+
+@contextmanager
+def sleeping(place: Place, agent: str, check: str = HAS_X) -> Iterator[tuple[Any, str]]:
+    """Start a run whose agent or check says `asleep` and sleeps; give the process and the id."""
+    given = ("--base", "main", "--agent-command", agent, "--check", check, "--json")
+    process = place.begin("run", "Add x to a", *given)
+    try:
+        yield process, until(lambda: logged(place, "asleep"), process)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+SLEEPS = f"{ADD_X}; echo asleep; sleep 300"
+SLEEPS_ONCE = f"{ADD_X}; echo asleep; [ -e $HOME/been ] || {{ touch $HOME/been; sleep 300; }}"
+
+
+@pytest.mark.slow
+def test_a_run_is_paused_and_cancelled_from_another_terminal(place: Place) -> None:
+    before = place.state()
+    with sleeping(place, SLEEPS) as (process, run):
+        code, paused = place.json("pause", run)
+        assert (code, paused["state"]) == (0, "paused")
+        out, err = process.communicate(timeout=PATIENCE)
+        assert json.loads(out)["state"] == "paused", err
+        assert process.returncode == 1
+        # What the agent did until then is kept.
+        assert [each["kind"] for each in paused["checkpoints"]] == ["interrupted"]
+    code, cancelled = place.json("cancel", run)
+    assert (code, cancelled["state"]) == (0, "cancelled")
+    assert place.json("verify", run)[0] == 0
+    assert place.state() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("agent", "check", "kinds"),
+    [
+        (SLEEPS_ONCE, HAS_X, ["interrupted", "agent"]),
+        (ADD_X, "echo asleep; [ -e $HOME/been ] || { touch $HOME/been; sleep 300; }", ["agent"]),
+    ],
+    ids=["in the agent's turn", "in a check"],
+)
+def test_a_killed_run_goes_on_with_the_next_command(
+    place: Place, agent: str, check: str, kinds: list[str]
+) -> None:
+    before = place.state()
+    with sleeping(place, agent, check) as (process, run):
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        code, resumed = place.json("resume", run)
+    assert (code, resumed["state"]) == (0, "awaiting_review")
+    assert [each["kind"] for each in resumed["checkpoints"]] == kinds
+    assert place.json("verify", run)[0] == 0
+    assert place.state() == before
+
+
+@pytest.mark.slow
+def test_a_second_run_of_the_repository_waits_for_the_first(place: Place) -> None:
+    with sleeping(place, f"{ADD_X}; echo asleep; sleep 2") as (process, _):
+        code, _, err = place.orchestrate(
+            "run", "Touch b", "--base=main", "--agent-command=touch b", "--check=test -e b"
+        )
+        assert code == 0
+        assert "waiting for its end" in err
+        assert process.wait(PATIENCE) == 0
+
+
+def test_help_answers_without_loading_the_program() -> None:
+    loaded = "import sys, bot.cli; print(*sorted(m for m in sys.modules if '.' not in m))"
+    out = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    heavy = {"dbos", "githubkit", "pydantic", "pygit2", "sqlalchemy", "starlette", "structlog"}
+    assert heavy.isdisjoint(out.stdout.split())
