@@ -140,18 +140,27 @@ def run(
 
 
 def _steer(verb: str, run_id: str, rest: str, as_json: bool, wanted: tuple[str, ...]) -> None:
+    if _steered(verb, run_id, rest, as_json)["state"] not in wanted:
+        raise typer.Exit(1)
+
+
+def _restore(verb: str, run_id: str, rest: str, as_json: bool) -> None:
+    summary = _steered(verb, run_id, rest, as_json)
+    # The files are restored also where the checks on them are red.
+    if not summary["checked"]:
+        raise typer.Exit(1)
+
+
+def _steered(verb: str, run_id: str, rest: str, as_json: bool) -> dict[str, Any]:
     from bot.terminal import steer_local
 
     summary = _run(steer_local(_settings(), run_id, verb, rest))
     if as_json:
         _print_json(summary)
-    if summary["state"] not in wanted:
-        raise typer.Exit(1)
+    return summary
 
 
 _WAITS = ("awaiting_review", "awaiting_approval", "done")
-# The files are restored also where their checks are red.
-_RESTORED = (*_WAITS, "blocked")
 
 
 @app.command()
@@ -203,13 +212,13 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Restore the files of a checkpoint, as a new commit on top."""
-    _steer("rollback", run_id, to, as_json, _RESTORED)
+    _restore("rollback", run_id, to, as_json)
 
 
 @app.command()
 def undo(run_id: RunId, as_json: AsJson = False) -> None:
     """Take back the last checkpoint, as a new commit on top."""
-    _steer("undo", run_id, "", as_json, _RESTORED)
+    _restore("undo", run_id, "", as_json)
 
 
 @app.command()

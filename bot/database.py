@@ -29,6 +29,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     event,
+    inspect,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -144,6 +145,11 @@ class Database:
         # SQLite has one writer; queueing here costs less than its busy handler, which sleeps.
         async with self._writer, self._engine.begin() as connection:
             yield connection
+
+    async def has_tables(self) -> bool:
+        """Say whether the tables are made: a moment after its file, a database has none."""
+        async with self._engine.connect() as connection:
+            return await connection.run_sync(lambda it: inspect(it).has_table(deliveries.name))
 
     async def close(self) -> None:
         """Close every connection and give the lock back."""

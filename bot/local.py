@@ -268,7 +268,8 @@ async def list_runs(settings: Settings, limit: int = 100) -> list[tuple[Run, Pat
     for home in homes:
         if (home / DATABASE).exists():
             async with reading(home) as store:
-                found += [(run, home) for run in await store.all(limit)]
+                runs = await store.all(limit) if await store.is_made() else []
+            found += [(run, home) for run in runs]
     return sorted(found, key=lambda pair: pair[0].created_at, reverse=True)
 
 

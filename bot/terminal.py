@@ -238,6 +238,7 @@ async def summary(store: Store, run: Run, seconds: float) -> dict[str, Any]:
         "branch": run.branch,
         "head": run.head,
         "repository_dir": str(known_as(run.repository)) if run.is_local else "",
+        "checked": bool(run.head) and run.checked == run.head,
         "merged": run.state is State.DONE and bool(run.merge_sha),
         "checkpoints": [
             {"number": c.number, "sha": c.sha, "tree": c.tree, "kind": c.kind}

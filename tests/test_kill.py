@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 import shutil
 import socket
+import sqlite3
+import ssl
 import subprocess
 import zlib
 from collections import Counter
@@ -25,10 +28,10 @@ from bot.git import ledger
 from bot.git.repository import Mirror
 from bot.hub import Credentials, Hub, seed, serve
 from bot.hub.seed import new_key
-from tests.support.killable import OPENED, Life, Nursery, Order, nursery
+from tests.support.killable import Life, Nursery, Order, nursery
 from tests.support.world import yaml_of
 
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 40.0
 """How long a run may take, killed once: many times what it takes on a loaded machine."""
 
 DEATH_SECONDS = 2.0
@@ -43,7 +46,7 @@ NEVER_MINUTES = 60.0
 LOOK_SECONDS = 0.1
 """How often people look at the hub."""
 
-LANES = 3
+LANES = 2
 """Runs at a time."""
 
 SLICES = 4
@@ -56,6 +59,9 @@ TURN_SECONDS = 0.5
 
 RUN_SECONDS = 3.5
 """How long that run takes from the bot's start: the kills fall within."""
+
+TLS = ssl.create_default_context()
+"""Made once: it reads every certificate of the machine, which takes 20 ms."""
 
 BOT = "orchestrate[bot]"
 REPO = "acme/widgets"
@@ -72,8 +78,9 @@ class Story:
     port: int
     kill_at: str = ""
     lives: int = 0
+    cut_short: int = 0
     life: Life | None = None
-    people: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(verify=False))
+    people: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(verify=TLS))
 
     @property
     def marker(self) -> str:
@@ -118,12 +125,13 @@ class Story:
             assert self.life
             await asyncio.shield(self.life.ended)
             await self.nothing_works()
+            self.cut_short += turn_is_open(self.data)
             await self.begin_life()
 
     async def nothing_works(self) -> None:
         """Nothing that agents or checks had started outlives a killed bot."""
         async with asyncio.timeout(DEATH_SECONDS):
-            while processes_with(self.marker):
+            while processes_with(self.marker):  # noqa: ASYNC110  the kernel has no event
                 await asyncio.sleep(0.01)
 
     async def ready(self) -> None:
@@ -157,11 +165,12 @@ class Story:
         found = await self.read(f"/issues/{number}/comments?per_page=100")
         return [each["body"] for each in found if each["user"]["login"] == BOT]
 
-    async def until_shown(self, issue: int, words: str) -> None:
+    async def until_shown(self, issue: int, pattern: str) -> re.Match[str]:
         """Wait until the status comment says so."""
         while True:
-            if any(words in body for body in await self.comments(issue)):
-                return
+            for body in await self.comments(issue):
+                if found := re.search(pattern, body):
+                    return found
             await asyncio.sleep(LOOK_SECONDS)
 
     # -- what there is
@@ -195,7 +204,7 @@ async def told(
     folder: Path, bots: Nursery, key: str, kill_at: str = "", agent: str = ""
 ) -> AsyncIterator[Story]:
     """A fresh hub, and a bot that begins its first life."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True)  # noqa: ASYNC240  a test's own folder
     port = free_port()
     hub = Hub(folder / "hub", hourly_limit=1_000_000)
     marker = f"marker-{port}-{folder.name}"
@@ -234,11 +243,11 @@ async def carry_out(story: Story) -> None:
         issue = (await story.ask("writer", "POST", "/issues", {"title": "Notes"}))["number"]
         said = {"body": "/orchestrate add a note"}
         await story.ask("writer", "POST", f"/issues/{issue}/comments", said)
-        await story.until_shown(issue, "**Ready for review")
-        said = {"body": "/approve"}
+        shown = await story.until_shown(issue, r"\*\*Ready for review.* merges exactly \[?`(\w+)`")
+        said = {"body": f"/approve {shown[1]}"}
         await story.ask("maintainer", "POST", f"/issues/{issue}/comments", said)
-        await story.until_shown(issue, "**Done")
-        while not story.is_over():
+        await story.until_shown(issue, r"\*\*Done")
+        while not story.is_over():  # noqa: ASYNC110  another process is at it
             await asyncio.sleep(LOOK_SECONDS)
     await nothing_lost_nothing_doubled(story, issue)
 
@@ -305,8 +314,8 @@ async def checkpoints_are_whole(
     assert landed == [pull["merge_commit_sha"]]
     lines = story.git("show", "main:notes.txt").splitlines()
     assert lines == ["first", *[story.marker] * len(changed)]
-    assert [each["outcome"] for each in turns].count("ended") == 1
-    assert len(turns) <= (2 if story.lives > 1 else 1)
+    outcomes = Counter(each["outcome"] for each in turns)
+    assert outcomes == Counter(ended=1, interrupted=story.cut_short)
 
 
 async def checks_are_whole(story: Story, sha: str) -> dict[str, str]:
@@ -328,7 +337,11 @@ def left_over(data: Path) -> list[Path]:
     """Workspaces and half-made things in a bot's folder, after all runs have ended."""
     kept = {"home", "check-home", "logs"}
     inside = [each for run in data.glob("runs/*") for each in run.iterdir()]
-    half = [*data.rglob("*.making"), *data.rglob("*.removing"), *data.glob("mirrors/*.git/**/*.lock")]
+    half = [
+        *data.rglob("*.making"),
+        *data.rglob("*.removing"),
+        *data.glob("mirrors/*.git/**/*.lock"),
+    ]
     return [*half, *(each for each in inside if each.name not in kept)]
 
 
@@ -341,6 +354,17 @@ def processes_with(words: str) -> list[str]:
             if words in line:
                 found.append(line)
     return found
+
+
+def turn_is_open(data: Path) -> bool:
+    """Whether a dead bot's record says that a turn has begun and not ended."""
+    query = "SELECT json_extract(body, '$.type') FROM events"
+    with contextlib.closing(sqlite3.connect(data / "orchestrate.db")) as database:
+        try:
+            kinds = [kind for (kind,) in database.execute(query)]
+        except sqlite3.OperationalError:  # it died before it made its tables
+            return False
+    return kinds.count("turn_started") > kinds.count("turn_ended")
 
 
 def free_port() -> int:
@@ -395,12 +419,6 @@ async def test_a_kill_at_any_instant_of_a_run_loses_and_doubles_nothing(
         folder = tmp_path / f"{instants.index(instant)}"
         async with told(folder, bots, key, kill_at=instant) as story:
             await carry_out(story)
-            fell_into_turn = OPENED in next(
-                (each for each in reversed(story.trace) if each.startswith("Store.append")), ""
-            )
-            ends = [e["data"]["outcome"] for e in story.record() if e["type"] == "turn_ended"]
-            if story.lives > 1:
-                assert ("interrupted" in ends) == fell_into_turn, ends
         shutil.rmtree(folder)
 
     mine = [each for each in instants if zlib.crc32(each.encode()) % SLICES == part]

@@ -293,7 +293,7 @@ def _cannot(run: Run, trigger: Trigger) -> str:
         State.PAUSED: "`/resume` goes on, `/cancel` ends it",
         State.BLOCKED: "`/resume`, `/retry` or `/rollback` goes on, `/cancel` ends it",
         State.FAILED: "`/resume` tries again, `/cancel` ends it",
-        State.AWAITING_REVIEW: "`/approve` merges it, `/rollback` and `/orchestrate …` change it",
+        State.AWAITING_REVIEW: "`/approve` merges it, `/rollback` and `/reject WHY` change it",
         State.AWAITING_APPROVAL: "`/approve` starts the work, `/reject WHY` asks for another plan",
     }
     way = ways.get(run.state, "`/pause` stops it, `/cancel` ends it")

@@ -44,6 +44,10 @@ class Store:
         self._on_schedules.append(listener)
         return lambda: self._on_schedules.remove(listener)
 
+    async def is_made(self) -> bool:
+        """Say whether the store is there yet; it is made by the first process that writes."""
+        return await self._database.has_tables()
+
     async def create(self, repository: Repository, event: Event) -> tuple[Run, bool]:
         """Begin a run by its `requested` event; say whether it is new."""
         run = evolve(new_run(event, repository), event)

@@ -47,8 +47,8 @@ async def choose(kind: Kind) -> Sandbox:
     for program, package in (("bwrap", "bubblewrap"), ("prlimit", "util-linux")):
         if shutil.which(program) is None:
             raise OperatorError(
-                f"The program `{program}` is missing: install the package `{package}`, "
-                f"{_OTHERWISE}."
+                f"The program `{program}` is missing: install the package `{package}` "
+                f"(`apt-get install {package}`), {_OTHERWISE}."
             )
     problem = ""
     for sandbox in (Bubblewrap(), Bubblewrap(disable_userns=False)):

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.errors import OperatorError, UserError
-from bot.git.local import open_repository
+from bot.events import Event, Type
+from bot.git.local import base_of, open_repository
+from bot.git.program import git
 from bot.local import Local, find_run, open_local
-from bot.runs.model import Run
+from bot.runs.fold import new_run
+from bot.runs.model import Repository, Run
 from bot.runs.transitions import State
 from bot.settings import Settings
 from bot.terminal import spoken
@@ -27,6 +32,7 @@ from bot.terminal import spoken
 ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 ADD_X = "echo x >> a.txt"
 HAS_X = "grep -q x a.txt"
+ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
 """Seconds until something that should happen at once counts as not happening."""
 
@@ -46,7 +52,7 @@ class Place:
         return done.stdout.strip()
 
     def state(self) -> dict[str, bytes]:
-        """Read all that belongs to the person: the work tree, the index, and what is checked out."""
+        """Read all that is the person's: the work tree, the index, what is checked out."""
         files = {
             str(path.relative_to(self.folder)): path.read_bytes()
             for path in self.folder.rglob("*")
@@ -70,7 +76,10 @@ class Place:
     def orchestrate(self, *args: str) -> tuple[int, str, str]:
         """Run the command to its end; return its exit code and what it printed."""
         process = self.begin(*args)
-        out, err = process.communicate(timeout=PATIENCE)
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        finally:
+            end(process)
         return process.returncode, out, err
 
     def json(self, *args: str) -> tuple[int, Any]:
@@ -78,6 +87,43 @@ class Place:
         code, out, err = self.orchestrate(*args, "--json")
         assert len(out.splitlines()) == 1, (out, err)
         return code, json.loads(out)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a command that did not end by itself, with all that it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    for stream in (process.stdout, process.stderr):
+        assert stream is not None
+        stream.close()
+
+
+Scenario = Callable[[Place], Coroutine[Any, Any, None]]
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def alone(scenario: Scenario) -> Callable[[Place], None]:
+    """Run a test in a process of its own: the engine is one in each, and here the world has it."""
+    name = scenario.__name__
+    SCENARIOS[name] = scenario
+
+    def test(place: Place) -> None:
+        program = [
+            sys.executable,
+            "-m",
+            "tests.bot.test_local",
+            name,
+            str(place.folder),
+            str(place.settings.data_dir),
+        ]
+        done = subprocess.run(
+            program, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    test.__name__ = name
+    return test
 
 
 @pytest.fixture
@@ -114,6 +160,7 @@ async def ordered(local: Local, run: Run, verb: str, rest: str = "") -> Run:
     return await local.rested(run.id)
 
 
+@alone
 async def test_a_run_is_steered_and_merged_and_the_work_tree_is_never_touched(
     place: Place,
 ) -> None:
@@ -141,6 +188,7 @@ async def test_a_run_is_steered_and_merged_and_the_work_tree_is_never_touched(
     assert place.state() == before
 
 
+@alone
 async def test_a_base_that_is_checked_out_is_merged_by_the_person(place: Place) -> None:
     place.git("checkout", "--quiet", "--force", "main")
     async with open_local(place.settings, place.folder) as local:
@@ -153,81 +201,79 @@ async def test_a_base_that_is_checked_out_is_merged_by_the_person(place: Place) 
         assert (done.state, done.merge_sha) == (State.DONE, run.head)
 
 
-async def test_a_base_that_moved_gets_a_merge_commit_where_nothing_conflicts(
-    place: Place,
-) -> None:
+@alone
+async def test_a_base_that_moved_is_merged_where_nothing_conflicts(place: Place) -> None:
     async with open_local(place.settings, place.folder) as local:
-        clean = await started(local)
-        conflicting = await started(local, **options("echo other >> a.txt", "true"))
-        await ordered(local, clean, "approve")
-        moved = place.git("commit-tree", "-p", "main", "-m", "theirs", "main^{tree}")
-        place.git("update-ref", "refs/heads/main", moved)
-        second = await started(local, **options("touch b.txt", "true", base="topic"))
+        first = await started(local)
+        beside = await started(local, **options("echo b > b.txt", "true"))
+        against = await started(local, **options("echo other >> a.txt", "true"))
+        await ordered(local, first, "approve")
 
-        blocked = await ordered(local, conflicting, "approve")
+        merged = await ordered(local, beside, "approve")
+        assert place.git("rev-parse", "main^1", "main^2") == f"{first.head}\n{beside.head}"
+        assert place.git("show", "main:a.txt", "main:b.txt") == "one\nx\nb"
+
+        blocked = await ordered(local, against, "approve")
         assert blocked.state is State.BLOCKED
         assert "conflicts in `a.txt`" in blocked.reason
-        assert place.git("rev-parse", "main") == moved
-        assert second.state is State.AWAITING_REVIEW
+        assert place.git("rev-parse", "main") == merged.merge_sha
 
 
-@pytest.mark.parametrize(
-    ("agent", "check", "reason", "next_step"),
-    [
-        ("true", HAS_X, "changed nothing", "`/resume`"),
-        ("exit 3", HAS_X, "exit code 3", "`/resume`"),
-        ("no-such-program", HAS_X, "no-such-program was not found", "`/resume`"),
-        ("mkdir -p .github/workflows && touch .github/workflows/x.yml", "true", "x.yml", "paths"),
-        (ADD_X, "false", "`false` fails", "`/retry`"),
-        (ADD_X, "no-such-check", "`no-such-check` fails", "`/retry`"),
-        (ADD_X, "'unterminated", "fails", "`/retry`"),
-    ],
+BLOCKED = (
+    ("true", HAS_X, "changed nothing", "`/resume`"),
+    ("exit 3", HAS_X, "exit code 3", "`/resume`"),
+    ("no-such-program", HAS_X, "no-such-program was not found", "`/resume`"),
+    ("mkdir -p .github/workflows; touch .github/workflows/x.yml", "true", "x.yml", "`/resume`"),
+    (ADD_X, "false", "`false` fails", "`/retry`"),
+    (ADD_X, "no-such-check", "`no-such-check` fails", "`/retry`"),
+    (ADD_X, "'unterminated", "`unterminated` fails", "`/retry`"),
 )
-async def test_a_run_that_cannot_go_on_says_why_and_what_to_do(
-    place: Place, agent: str, check: str, reason: str, next_step: str
-) -> None:
+
+
+@alone
+async def test_a_run_that_cannot_go_on_says_why_and_what_to_do(place: Place) -> None:
     before = place.state()
     async with open_local(place.settings, place.folder) as local:
-        run = await started(local, **options(agent, check))
-    assert run.state is State.BLOCKED
-    assert reason in run.reason
-    assert next_step in run.next_step
+        # All at once: they do not disturb one another.
+        begun = [
+            (await local.start_run("Do", options(agent, check)), reason, next_step)
+            for agent, check, reason, next_step in BLOCKED
+        ]
+        for run, reason, next_step in begun:
+            ended = await local.rested(run.id)
+            assert ended.state is State.BLOCKED, ended
+            assert reason in ended.reason
+            assert next_step in ended.next_step
     assert place.state() == before
 
 
-@pytest.mark.parametrize(
-    ("request_", "given", "sentence"),
-    [
-        (" ", options(), "request is empty"),
-        ("Do", options(base="nope"), "no branch `nope`; the branches are: `main`, `topic`"),
-        ("Do", {"agent": "nope"}, "`--agent-command CMD`"),
-        ("Do", {}, "`--agent-command CMD`"),
-    ],
+WRONG: tuple[tuple[str, dict[str, Any], str], ...] = (
+    (" ", options(), "request is empty"),
+    ("Do", options(base="nope"), "no branch `nope`; the branches are: `main`, `topic`"),
+    ("Do", {"agent": "nope", "base": "main"}, "`--agent-command CMD`"),
+    ("Do", {"base": "main"}, "`--agent-command CMD`"),
+    ("Do", {**options(), "base": None}, "`--base`"),
 )
-async def test_a_wrong_request_starts_nothing(
-    place: Place, request_: str, given: dict[str, Any], sentence: str
-) -> None:
-    async with open_local(place.settings, place.folder) as local:
-        with pytest.raises(UserError, match=sentence):
-            await local.start_run(request_, given)
-        assert await local.bot.store.all() == []
 
 
-async def test_a_repository_without_a_commit_or_branch_is_refused(
-    place: Place, tmp_path: Path
-) -> None:
-    with pytest.raises(UserError, match="no git repository"):
-        await open_repository(tmp_path / "nowhere")
+@alone
+async def test_a_wrong_request_starts_nothing(place: Place) -> None:
     place.git("checkout", "--quiet", "--detach")
     async with open_local(place.settings, place.folder) as local:
-        with pytest.raises(UserError, match="`--base`"):
-            await local.start_run("Do", {**options(), "base": None})
+        for request, given, sentence in WRONG:
+            with pytest.raises(UserError, match=sentence):
+                await local.start_run(request, given)
+        assert await local.bot.store.all() == []
+        # With all that it needs it starts, also where no branch is checked out.
         assert (await started(local)).state is State.AWAITING_REVIEW
-    empty = tmp_path / "empty"
-    subprocess.run(["git", "init", "--quiet", "-b", "main", empty], check=True)
-    async with open_local(place.settings, empty) as local:
-        with pytest.raises(UserError, match="no commit yet"):
-            await local.start_run("Do", {**options(), "base": None})
+
+
+async def test_a_repository_without_a_commit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no git repository"):
+        await open_repository(tmp_path)
+    await git("init", "--quiet", "--initial-branch=main", str(tmp_path))
+    with pytest.raises(UserError, match="no commit yet"):
+        await base_of(await open_repository(tmp_path), "")
 
 
 async def test_a_data_folder_that_cannot_be_written_is_named(place: Place) -> None:
@@ -237,29 +283,27 @@ async def test_a_data_folder_that_cannot_be_written_is_named(place: Place) -> No
             pass
 
 
+@alone
 async def test_a_run_is_found_by_the_beginning_of_its_id(place: Place) -> None:
     async with open_local(place.settings, place.folder) as local:
-        ids = [(await local.start_run("Do", options("true"))).id for _ in range(33)]
-        # 33 runs have 32 first characters at the most, so two share theirs.
-        shared = next(i[0] for i in ids if sum(other[0] == i[0] for other in ids) > 1)
-        for run_id in ids:
-            await local.order(await local.bot.store.load(run_id), "cancel", "")
-            await local.rested(run_id)
-    assert (await find_run(place.settings, ids[0][:9].upper()))[0].id == ids[0]
-    with pytest.raises(UserError, match="runs begin with"):
-        await find_run(place.settings, shared)
-    with pytest.raises(UserError, match="There is no run `zz`|runs begin"):
-        await find_run(place.settings, "zz")
+        first, second = await started(local), await started(local)
+    assert (await find_run(place.settings, first.id[:9].upper()))[0].id == first.id
+    with pytest.raises(UserError, match="2 runs begin with ``") as refused:
+        await find_run(place.settings, "")
+    assert second.id in str(refused.value)
+    with pytest.raises(UserError, match="There is no run `-`"):
+        await find_run(place.settings, "-")
 
 
-async def test_slash_commands_are_spoken_as_they_are_typed_in_a_terminal(place: Place) -> None:
-    async with open_local(place.settings, place.folder) as local:
-        run = await local.start_run("Do", options("true"))
-        await local.rested(run.id)
+def test_slash_commands_are_spoken_as_they_are_typed_in_a_terminal() -> None:
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    local = Repository(id=1, owner="local", name="tool", installation=0)
+    data = {"source": {"kind": "cli", "key": "1"}, "request": "Do"}
+    run = new_run(Event(id="1", at=at, actor="Ada", type=Type.REQUESTED, data=data), local)
     text = "`/resume --agent NAME`, `/orchestrate …` or `a/b`"
     typed = f"`orchestrate resume {run.id} --agent NAME`, `orchestrate run …` or `a/b`"
     assert spoken(text, run) == typed
-    on_github = run.repository.model_copy(update={"installation": 1})
+    on_github = local.model_copy(update={"installation": 1})
     assert spoken(text, run.model_copy(update={"repository": on_github})) == text
 
 
@@ -321,9 +365,7 @@ def sleeping(place: Place, agent: str, check: str = HAS_X) -> Iterator[tuple[Any
     try:
         yield process, until(lambda: logged(place, "asleep"), process)
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        end(process)
 
 
 SLEEPS = f"{ADD_X}; echo asleep; sleep 300"
@@ -366,7 +408,8 @@ def test_a_killed_run_goes_on_with_the_next_command(
         code, resumed = place.json("resume", run)
     assert (code, resumed["state"]) == (0, "awaiting_review")
     assert [each["kind"] for each in resumed["checkpoints"]] == kinds
-    assert place.json("verify", run)[0] == 0
+    assert resumed["head"] == place.git("rev-parse", resumed["branch"])
+    assert place.git("rev-list", "--count", f"main..{resumed['branch']}") == str(len(kinds))
     assert place.state() == before
 
 
@@ -386,3 +429,12 @@ def test_help_answers_without_loading_the_program() -> None:
     out = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     heavy = {"dbos", "githubkit", "pydantic", "pygit2", "sqlalchemy", "starlette", "structlog"}
     assert heavy.isdisjoint(out.stdout.split())
+
+
+if __name__ == "__main__":
+    from tests.bot import test_local
+
+    scenario, folder, data_dir = sys.argv[1:]
+    asyncio.run(
+        test_local.SCENARIOS[scenario](Place(Path(folder), Settings(data_dir=Path(data_dir))))
+    )

@@ -136,22 +136,18 @@ async def test_comments_that_no_webhook_told_are_found_and_obeyed_once(
     assert await repo.replies(pull) == replies
 
 
-async def test_what_was_refused_then_is_not_obeyed_later(world: World, watch: Watch) -> None:
+async def test_what_was_refused_then_is_not_obeyed_later(repo: Repo, watch: Watch) -> None:
     """The comment is found again by looking, when what it asks for would be possible."""
-    repo = await world.repository({"checks": [{"name": "no", "run": "test -e mended.txt"}]})
     issue, run = await repo.started()
-    assert run.state is State.BLOCKED
-    pull = run.pull_request or 0
-    (refused,) = await repo.person("maintainer").says(pull, f"/reject{chr(10)}")
-    assert "/reject WHY" in refused
-    (refused,) = await repo.person("maintainer").says(pull, "/approve")
-    await repo.person("writer").write("mended.txt", "", branch=run.branch)
+    writer, pull = repo.person("writer"), run.pull_request or 0
+    (refused,) = await writer.says(pull, "/resume")
+    assert "not possible" in refused
+    await writer.comment(pull, "/pause")
     await repo.until(issue, State.PAUSED)
-    await repo.person("writer").comment(pull, "/resume")
-    await repo.until(issue, State.AWAITING_REVIEW)
     await watch.look()
-    await world.settled()
-    assert (await repo.run(issue)).state is State.AWAITING_REVIEW
+    await repo.world.settled()
+    assert (await repo.run(issue)).state is State.PAUSED
+    assert await repo.replies(pull) == [refused]
 
 
 async def test_reviews_pushes_and_closings_that_no_webhook_told_are_found(

@@ -27,9 +27,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-OPENED = "turn open"
-"""In the name of an instant: the record says that a turn has begun and not ended."""
-
 READS = {
     "Store": {
         *("load", "has", "events", "all", "of_thread", "of_repository", "scheduled", "of_branch"),
@@ -216,7 +213,7 @@ def _named(name: str) -> Name:
         if name == "Inbox.store":
             return f"{name} {given['event']}"
         if name == "Store.append":
-            return f"{name} {result.state}{f', {OPENED}' if result.turn_open else ''}"
+            return f"{name} {result.state}{', turn open' if result.turn_open else ''}"
         return name
 
     return named

@@ -1,0 +1,84 @@
+"""GitHub misbehaves: what stands there in the end is the same, and nothing stands there twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bot.github import pacing
+from bot.hub.faults import Faults
+from bot.runs.transitions import State
+from tests.support.world import Repo
+
+WRITES = [
+    ("POST", "/repos/*/issues/comments/*/reactions"),
+    ("POST", "/repos/*/issues/*/comments"),
+    ("PATCH", "/repos/*/issues/comments/*"),
+    ("POST", "/repos/*/pulls"),
+    ("PATCH", "/repos/*/pulls/*"),
+    ("POST", "/repos/*/pulls/*/requested_reviewers"),
+    ("POST", "/repos/*/check-runs"),
+    ("PATCH", "/repos/*/check-runs/*"),
+    ("PUT", "/repos/*/pulls/*/merge"),
+]
+"""Every write that a run makes on its way."""
+
+
+async def goes_well(repo: Repo, misbehave: Callable[[Faults], None]) -> None:
+    """Carry a run out, from the comment to the merge, and look at what stands there."""
+    faults, writer = repo.world.hub.faults, repo.person("writer")
+    issue = await writer.issue("Faults")
+    # The bot is to meet the faults, and not the person who comments.
+    faults.webhooks("delay", "issue_comment", seconds=0.1)
+    await writer.comment(issue, "/orchestrate add a note")
+    misbehave(faults)
+    run = await repo.until(issue, lambda run: not run.active)
+    assert run.state is State.AWAITING_REVIEW, run.reason
+    await repo.person("maintainer").comment(issue, f"/approve {run.head}")
+    run = await repo.until(issue, State.DONE)
+    assert len(await repo.status_comments(issue)) == 1
+    (pull,) = await repo.pulls()
+    assert pull["head"]["sha"] == run.checkpoints[-1].sha
+    assert repo.git("rev-list", "--count", "main") == "3"
+    checks = await repo.checks(run.checkpoints[-1].sha, "all")
+    assert sorted(each["name"] for each in checks) == ["orchestrate / notes", "orchestrate / rules"]
+    assert {each["conclusion"] for each in checks} == {"success"}
+    assert await repo.replies(issue) + await repo.calls(issue) == []
+    assert await repo.replies(pull["number"]) + await repo.calls(pull["number"]) == []
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_server_errors_before_or_after_the_effect(repo: Repo, after: bool) -> None:
+    def misbehave(faults: Faults) -> None:
+        for method, path in WRITES:
+            faults.fail(method, path, after=after)
+        faults.fail("POST", "*/git-receive-pack", after=after)
+
+    await goes_well(repo, misbehave)
+
+
+async def test_a_secondary_limit_that_says_how_long_to_wait(repo: Repo) -> None:
+    await goes_well(repo, lambda faults: faults.limit("POST", "/repos/*/check-runs", retry_after=1))
+
+
+async def test_a_secondary_limit_that_does_not_say_how_long_to_wait(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pacing, "SECONDARY_SECONDS", 0.1)
+
+    def misbehave(faults: Faults) -> None:
+        for method, path in WRITES:
+            faults.limit(method, path, retry_after=None)
+
+    await goes_well(repo, misbehave)
+
+
+async def test_a_comment_that_was_deleted_is_written_again(repo: Repo) -> None:
+    issue, run = await repo.started()
+    comments = await repo.person("admin").comments(issue)
+    status = next(each for each in comments if each["user"]["login"] == "orchestrate[bot]")
+    await repo.person("admin").request("DELETE", f"/issues/comments/{status['id']}")
+    await repo.person("writer").comment(run.pull_request or 0, "/undo")
+    await repo.until(issue, lambda run: len(run.checkpoints) == 2 and not run.active)
+    assert len(await repo.status_comments(issue)) == 1
