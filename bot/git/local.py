@@ -132,9 +132,11 @@ class LocalForge:
     async def landed(self, run: Run) -> str | None:
         """Return the base branch's tip where the run's head is merged into it, by whomever."""
         base = await self._base(run)
-        if base and await asyncio.to_thread(objects.is_ancestor, self._mirror(run), run.head, base):
-            return base
-        return None
+        if base is None:
+            return None
+        held = self._mirror(run)
+        is_in = await asyncio.to_thread(objects.is_ancestor, held, run.head, base)
+        return base if is_in else None
 
     def _mirror(self, run: Run) -> Mirror:
         return Mirror(self._mirrors / f"{run.repository.id}.git")
