@@ -121,7 +121,7 @@ async def compose(
     ports = Ports(store, git, agents, checks, forge, now)
     segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max)
     engine = Engine(store, segments, engine_file(settings.database), workers=settings.workers)
-    reconciler = Reconciler(store, git, forge, now)
+    reconciler = Reconciler(store, git, forge, now, gather=settings.gather_seconds)
     return Bot(store, database, engine, reconciler, agents, ports)
 
 

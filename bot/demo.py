@@ -104,6 +104,7 @@ class Demo:
             private_key=SecretStr(credentials.private_key),
             webhook_secret=SecretStr(credentials.webhook_secret),
             write_spacing_seconds=0.0,
+            gather_seconds=0.1,
         )
         if self._agent:
             find(self._agent, settings.agents, tools=settings.tools)

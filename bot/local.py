@@ -181,7 +181,9 @@ async def open_local(
     identity = await person(folder)
     home = home_of(settings, repository)
     url = f"sqlite:///{home / DATABASE}"
-    settings = settings.model_copy(update={"database_url": url, "tools": _tools(settings)})
+    # Nothing is drawn on GitHub here, so there is nothing to gather.
+    own = {"database_url": url, "tools": _tools(settings), "gather_seconds": 0.0}
+    settings = settings.model_copy(update=own)
     database = await _open(home, url, working=working)
     try:
         bot, forge, desk = await _compose(settings, home, database, identity, on_output)

@@ -87,6 +87,14 @@ class Settings(BaseSettings):
     reconcile_minutes: float = Field(
         default=5.0, gt=0, description="How often lost webhooks are looked for, in minutes."
     )
+    gather_seconds: float = Field(
+        default=0.5,
+        ge=0,
+        description=(
+            "How long changes of a run are gathered before GitHub is drawn anew: fewer edits, "
+            "and people do not read faster."
+        ),
+    )
     write_spacing_seconds: float = Field(
         default=1.0,
         ge=0,

@@ -46,6 +46,9 @@ NEVER_MINUTES = 60.0
 LOOK_SECONDS = 0.1
 """How often people look at the hub."""
 
+GATHER_SECONDS = 0.05
+"""How long changes are gathered before they are drawn: so little that every state is drawn."""
+
 LANES = 2
 """Runs at a time."""
 
@@ -107,6 +110,7 @@ class Story:
             "private_key": self.credentials.private_key,
             "webhook_secret": self.credentials.webhook_secret,
             "write_spacing_seconds": 0.0,
+            "gather_seconds": GATHER_SECONDS,
             "reconcile_minutes": RECOVERY_MINUTES if self.lives > 1 else NEVER_MINUTES,
         }
         order = Order(

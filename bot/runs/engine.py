@@ -30,6 +30,9 @@ Raised only together with a patch for the segments that an older version began."
 POLL_SECONDS = 0.1
 """How long a queued segment waits at the most before a worker sees it."""
 
+LISTENER_SECONDS = 0.2
+"""How often the engine looks for messages, which segments do not use: stopping waits for a look."""
+
 SWEEP_SECONDS = 30.0
 """How often runs are looked for whose workflow ended while they were not over."""
 
@@ -87,6 +90,7 @@ class Engine:
             "executor_id": "local",
             # The default is pickle, with which whoever writes the database runs code.
             "serializer": DBOSPortableJSONSerializer(),
+            "notification_listener_polling_interval_sec": LISTENER_SECONDS,
             "log_level": "ERROR",
         }
         DBOS(config=config)

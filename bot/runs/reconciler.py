@@ -22,9 +22,6 @@ from bot.runs.store import Store
 
 log = structlog.get_logger()
 
-COALESCE_SECONDS = 0.05
-"""How long a drawer waits for more changes before it draws."""
-
 SWEEP_SECONDS = 30.0
 """How often it looks for runs that were left dirty: by a refusal, or by another process."""
 
@@ -33,9 +30,15 @@ BACK_OFF_MAX_SECONDS = 600.0
 
 
 class Reconciler:
-    """Draws dirty runs. `start` begins, `settled` waits until nothing is left to draw."""
+    """Draws dirty runs. `start` begins, `settled` waits until nothing is left to draw.
 
-    def __init__(self, store: Store, git: Git, forge: Forge, clock: Clock) -> None:
+    `gather` is how many seconds a drawer waits for more changes before it draws.
+    """
+
+    def __init__(
+        self, store: Store, git: Git, forge: Forge, clock: Clock, *, gather: float
+    ) -> None:
+        self._gather = gather
         self._store = store
         self._git = git
         self._forge = forge
@@ -85,7 +88,7 @@ class Reconciler:
         dirty, wake = self._dirty[installation], self._wake[installation]
         while True:
             await wake.wait()
-            await asyncio.sleep(COALESCE_SECONDS)
+            await asyncio.sleep(self._gather)
             wake.clear()
             while dirty:
                 run_id = next(iter(dirty))

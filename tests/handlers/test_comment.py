@@ -170,9 +170,7 @@ async def test_reviews_pushes_and_closings_that_no_webhook_told_are_found(
     assert "Somebody closed the pull request" in status
 
 
-async def test_an_approving_review_that_no_webhook_told_is_found(
-    repo: Repo, watch: Watch
-) -> None:
+async def test_an_approving_review_that_no_webhook_told_is_found(repo: Repo, watch: Watch) -> None:
     issue, run = await repo.started()
     repo.world.hub.faults.webhooks("drop", "pull_request_review")
     await repo.person("maintainer").review(run.pull_request or 0, "APPROVE")

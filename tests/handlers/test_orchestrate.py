@@ -143,7 +143,7 @@ async def test_a_run_may_start_from_another_branch(repo: Repo) -> None:
     assert run.pull_request
     assert (await repo.pull(run.pull_request))["base"]["ref"] == "stable"
     assert repo.file(run.head, "stable.txt") == "stable"
-    issue, run = await repo.started(base="nowhere")
+    _, run = await repo.started(base="nowhere")
     assert run.state is State.BLOCKED
     assert "There is no branch `nowhere`" in run.reason
 

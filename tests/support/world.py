@@ -33,6 +33,9 @@ from bot.settings import Settings, load
 PATIENCE_SECONDS = 30.0
 """How long a test waits for what must happen: many times what it takes on a loaded machine."""
 
+MOMENT_SECONDS = 0.1
+"""How long a test waits before it looks again where nothing told it to."""
+
 AGENT = "cat > /dev/null; echo more >> notes.txt"
 """An agent that always has something to change."""
 
@@ -53,6 +56,7 @@ class World:
     credentials: Credentials
     server: Server
     folder: Path
+    client: httpx.AsyncClient
 
     async def repository(
         self, config: Mapping[str, Any] | None = None, files: Mapping[str, str] | None = None
@@ -78,7 +82,16 @@ class World:
                     await self.server.dispatcher.settled()
                     if not await store.active() and not await store.dirty():
                         return
-                await asyncio.sleep(0.02)
+                await self.moved()
+
+    async def moved(self) -> None:
+        """Wait until some run has changed, or for a moment where none does."""
+        changed = asyncio.Event()
+        end = self.server.bot.store.listen(lambda _: changed.set())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(MOMENT_SECONDS):
+                await changed.wait()
+        end()
 
 
 @dataclass(slots=True)
@@ -122,7 +135,7 @@ class Repo:
                     runs[0].state is holds if isinstance(holds, State) else holds(runs[0])
                 ):
                     break
-                await asyncio.sleep(0.02)
+                await self.world.moved()
         await self.world.settled()
         return await self.run(issue)
 
@@ -200,12 +213,11 @@ class Person:
 
     async def request(self, method: str, path: str, json: Any = None) -> httpx.Response:
         """Send one request about the repository."""
-        hub = self.repo.world.hub
-        headers = {"Authorization": f"Bearer user:{self.login}"}
-        async with httpx.AsyncClient(headers=headers, timeout=30) as client:
-            return await client.request(
-                method, f"{hub.api_url}/repos/{self.repo.name}{path}", json=json
-            )
+        return await self._send(method, f"/api/v3/repos/{self.repo.name}{path}", json)
+
+    async def _send(self, method: str, path: str, json: Any) -> httpx.Response:
+        world, headers = self.repo.world, {"Authorization": f"Bearer user:{self.login}"}
+        return await world.client.request(method, world.hub.url + path, json=json, headers=headers)
 
     async def get(self, path: str) -> Any:
         """Read."""
@@ -279,11 +291,8 @@ class Person:
 
     async def door(self, path: str, json: Any) -> None:
         """Do what on GitHub is a click."""
-        hub = self.repo.world.hub
-        headers = {"Authorization": f"Bearer user:{self.login}"}
-        async with httpx.AsyncClient(headers=headers, timeout=30) as client:
-            url = f"{hub.url}/_hub/repos/{self.repo.name}/{path}"
-            (await client.post(url, json=json)).raise_for_status()
+        answer = await self._send("POST", f"/_hub/repos/{self.repo.name}/{path}", json)
+        answer.raise_for_status()
 
     async def review(self, number: int, event: str, body: str = "", **more: Any) -> None:
         """Review a pull request: APPROVE, REQUEST_CHANGES or COMMENT."""
@@ -313,6 +322,7 @@ def settings_of(hub: Hub, credentials: Credentials, folder: Path, **more: Any) -
         private_key=SecretStr(credentials.private_key),
         webhook_secret=SecretStr(credentials.webhook_secret),
         write_spacing_seconds=0.0,
+        gather_seconds=0.02,
         reconcile_minutes=60.0,
         **more,
     )
@@ -348,5 +358,6 @@ async def make_world(folder: Path, **more: Any) -> AsyncIterator[World]:
     async with serve(hub):
         settings = settings_of(hub, credentials, folder / "bot", **more)
         server = await build(settings, wait_max=0.2)
-        async with served(server, listening):
-            yield World(hub, credentials, server, folder)
+        people = httpx.AsyncClient(timeout=30, trust_env=False)
+        async with served(server, listening), people as client:
+            yield World(hub, credentials, server, folder, client)
