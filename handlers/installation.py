@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from bot.errors import Refused
@@ -13,8 +15,11 @@ log = structlog.get_logger()
 
 async def on_installation(router: Router, arrival: InstallationChanged) -> None:
     """Learn the schedules of the repositories that came."""
-    if arrival.action in ("created", "added", "unsuspend"):
+    if arrival.action in ("created", "unsuspend"):
         await learn(router.desk, arrival.installation)
+    elif arrival.action == "added":
+        # Those that came and no others: an account may have thousands.
+        await learn(router.desk, arrival.installation, [each.id for each in arrival.repositories])
 
 
 async def on_repository(router: Router, arrival: RepositoryChanged) -> None:
@@ -22,10 +27,14 @@ async def on_repository(router: Router, arrival: RepositoryChanged) -> None:
     await router.desk.store.save_repository(repository_of(arrival.where))
 
 
-async def learn(desk: Desk, installation: int) -> None:
-    """Learn the repositories of an installation and their schedules."""
+async def learn(desk: Desk, installation: int, only: Sequence[int] | None = None) -> None:
+    """Learn the schedules of an installation's repositories; `only` some of them, by number."""
+    threads = desk.threads
     try:
-        repositories = await desk.threads.installation_repositories(installation)
+        if only is None:
+            repositories = await threads.installation_repositories(installation)
+        else:
+            repositories = [await threads.repository(each, installation) for each in only]
         for repository in repositories:
             await desk.repositories.learn_schedules(repository)
     except Refused as refusal:

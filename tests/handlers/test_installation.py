@@ -3,7 +3,7 @@ from __future__ import annotations
 import httpx
 
 from bot.runs.transitions import State
-from tests.support.world import Repo
+from tests.support.world import Repo, World
 
 
 async def installation(repo: Repo, action: str) -> None:
@@ -28,3 +28,11 @@ async def test_nothing_breaks_while_the_app_is_suspended_and_nothing_is_lost(rep
     await watch.look()
     run = await repo.until(issue, lambda run: len(run.checkpoints) == 2 and not run.active)
     assert run.state is State.AWAITING_REVIEW
+
+
+async def test_the_schedules_of_a_repository_that_came_are_learned(world: World) -> None:
+    night = {"name": "tidy", "cron": "0 3 * * *", "request": "Tidy up."}
+    repo = await world.repository({"schedule": [night]})
+    await world.settled()
+    known = {each.id: listed for each, listed, _ in await world.server.bot.store.repositories()}
+    assert [each["name"] for each in known[repo.id]] == ["tidy"]
