@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 from bot.errors import TransientError
 from bot.github.answers import Refusal, text_of
@@ -29,6 +31,7 @@ class GitHubForge:
         self._app = app
         self._memory = memory
         self._once = once or Once()
+        self._drawing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._fresh: dict[int, tuple[float, Repository]] = {}
 
     async def refresh(self, run: Run) -> Run:
@@ -45,7 +48,10 @@ class GitHubForge:
         """Draw what should stand there now; return the pull request's number, if there is one."""
         session = self._app.session(run.repository)
         login = await self._app.login()
-        return await Drawing(session, self._memory, self._once, login, run).draw(results)
+        drawing = Drawing(session, self._memory, self._once, login, run)
+        # A merge may draw as well as the drawer: one after the other, each finds what stands.
+        async with self._drawing.setdefault(run.id, asyncio.Lock()):
+            return await drawing.draw(results)
 
     async def remote(self, repository: Repository) -> tuple[str, str]:
         """Return the address for git, and a token that may read and write contents there."""

@@ -334,6 +334,10 @@ class Worker:
             return [_blocked(reason, "Look at the new head, then `/approve`.")]
         config = await self._config(run)
         await Recorder(self._ports.store, self._ports.git).publish(run)
+        if run.pull_request is None:
+            # Approved on the issue before the drawing was told of, or over.
+            number = await self._ports.forge.show(run, await self._results(run))
+            run = run.model_copy(update={"pull_request": number})
         landed = await self._ports.forge.merge(run, approval, config.merge.method)
         if isinstance(landed, Merged):
             return [(Type.MERGED, {"sha": landed.sha}, ORCHESTRATE)]

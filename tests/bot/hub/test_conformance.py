@@ -244,6 +244,7 @@ async def test_check_runs_and_suites_parse(world: World, client: Client) -> None
     assert suites.check_suites[0].conclusion == "success"
     await rest.async_get_suite(*W, suites.check_suites[0].id)
     await rest.async_list_for_suite(*W, suites.check_suites[0].id)
+    await rest.async_rerequest_suite(*W, suites.check_suites[0].id)
     await rest.async_rerequest_run(*W, run)
 
 
