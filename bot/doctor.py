@@ -35,8 +35,9 @@ async def examine() -> list[dict[str, Any]]:
         settings = load()
     except OperatorError as error:
         return [asdict(each) for each in (*found, Finding("settings", False, True, str(error)))]
+    contains = settings.sandbox != "none"
     found += [
-        Finding(f"sandbox: {each.name}", each.ok, each.name == settings.sandbox, each.sentence)
+        Finding(each.name, each.ok, contains and each.name == "sandbox", each.sentence)
         for each in await sandbox_findings(settings.sandbox)
     ]
     found += [_data_dir(settings), *_tools(settings), *_variables(settings)]

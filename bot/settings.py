@@ -51,9 +51,6 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="The address that the server listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="The port it listens on.")
-    public_url: str = Field(
-        default="", description="Where people reach this server, for links from GitHub."
-    )
     sandbox: Literal["bubblewrap", "none"] = Field(
         default="bubblewrap",
         description=(
