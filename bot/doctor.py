@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from dataclasses import asdict, dataclass
@@ -30,7 +31,7 @@ class Finding:
 
 async def examine() -> list[dict[str, Any]]:
     """Look at the programs, the settings and GitHub; return a finding each."""
-    found = [_python(), *_programs()]
+    found = [_python(), _user(), *_programs()]
     try:
         settings = load()
     except OperatorError as error:
@@ -58,6 +59,16 @@ def print_findings(found: list[dict[str, Any]]) -> None:
 def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     return Finding("python", True, True, f"Python {version} at {sys.prefix}.")
+
+
+def _user() -> Finding:
+    if os.geteuid():
+        return Finding("user", True, False, "The server does not run as root.")
+    say = (
+        "This is root, and so are agents and checks behind their namespaces: files that only root "
+        "may read can be read in the folders that they are shown. Run it as a user of its own."
+    )
+    return Finding("user", False, False, say)
 
 
 def _programs() -> list[Finding]:
