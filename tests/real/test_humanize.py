@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -53,8 +52,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-r", str(HERE / "package.lock"), "-d", str(folder),
     )  # fmt: skip
     (archive,) = folder.glob("*.tar.gz")
-    with tarfile.open(archive) as opened:
-        opened.extractall(folder, filter="data")
+    subprocess.run(["tar", "-xzf", str(archive), "-C", str(folder)], check=True, timeout=60)
     (source,) = (path for path in folder.iterdir() if path.is_dir())
     (source / ".github").mkdir(exist_ok=True)
     (source / ".github" / "orchestrate.yml").write_text(yaml_of(CONFIG))
