@@ -19,3 +19,13 @@ async def repo(world: World) -> AsyncIterator[Repo]:
     """A repository of the test's own; whatever the hub was told to do wrong is forgotten after."""
     yield await world.repository()
     world.hub.faults.clear()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the longest tests, so that each process begins with one and none is left over."""
+    long = [item for item in items if item.path.name == "test_kill.py"]
+    rest = [item for item in items if item.path.name != "test_kill.py"]
+    stretch = len(rest) // max(1, len(long))
+    for number, item in enumerate(long):
+        rest.insert(number * (stretch + 1), item)
+    items[:] = rest
