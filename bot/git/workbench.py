@@ -7,38 +7,28 @@ disposable `workspace`, the agent's `home` and the `logs`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import structlog
-
-from bot.errors import Refused, TransientError, UserError
-from bot.git import candidate, checkpoint, diff, ledger, mirror, objects, refs, workspace
+from bot.errors import Refused, UserError
+from bot.git import candidate, checkpoint, diff, mirror, objects, refs, workspace
 from bot.git.checkpoint import Identity
 from bot.git.diff import Comparison
 from bot.git.mirror import Mirror
 from bot.git.push import PushRejected, Update, push
-from bot.git.remote import Remote
+from bot.git.records import Address, Records
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Base, Candidate, HumanWork, Place
 from policies.config import PATH
 from policies.facts import Change
 
-log = structlog.get_logger()
-
 READ_LIMIT = 1024 * 1024
 """Bytes of a file that the host reads for itself: configurations and manifests are far smaller."""
 
-PUBLISH_TRIES = 3
-"""Pushes of a record: whoever else pushes it pushes the same chain, and has soon done so."""
-
 OWN_REFS = ("refs/heads/orchestrate", "refs/orchestrate")
 """The refs that only this process moves, and no git program."""
-
-Address = Callable[[Repository], Awaitable[Remote]]
-"""Says where a repository is fetched from and pushed to, with the token that this takes."""
 
 
 class Workbench:
@@ -48,8 +38,7 @@ class Workbench:
         self._folder = folder
         self._address = address
         self._identity = identity
-        self._record_locks: dict[str, asyncio.Lock] = {}
-        self._publish_locks: dict[str, asyncio.Lock] = {}
+        self.records = Records(folder / "mirrors", address, identity)
 
     async def unlock(self) -> None:
         """Free the refs that a killed process held; for who has the folder to itself."""
@@ -210,42 +199,15 @@ class Workbench:
 
     async def recorded(self, run: Run) -> int:
         """Return the last sequence number in the local ledger; 0 when there is none."""
-        return await asyncio.to_thread(ledger.last_seq, self._mirror(run), run.id)
+        return await self.records.recorded(run)
 
     async def record(self, run: Run, events: Sequence[Mapping[str, Any]]) -> None:
         """Append events to the local ledger; those that it holds already are passed over."""
-        made = [e["data"]["sha"] for e in events if e["type"] == "checkpointed"]
-        async with self._record_locks.setdefault(run.id, asyncio.Lock()):
-            await asyncio.to_thread(
-                ledger.append,
-                self._mirror(run),
-                run.id,
-                events,
-                checkpoints=made,
-                identity=self._identity,
-                at=datetime.now(UTC),
-            )
+        await self.records.record(run, events)
 
     async def publish(self, run: Run) -> None:
         """Push the ledger's ref, apart from the branch."""
-        async with self._publish_locks.setdefault(run.id, asyncio.Lock()):
-            await self._publish(run, ledger.ref_of(run.id))
-
-    async def _publish(self, run: Run, ref: str) -> None:
-        held, remote = self._mirror(run), await self._address(run.repository)
-        for _ in range(PUBLISH_TRIES):
-            new = await asyncio.to_thread(ledger.tip, held, run.id)
-            there = (await mirror.remote_refs(remote, ref)).get(ref) if new else None
-            if new is None or there == new:
-                return
-            try:
-                await push(held, remote, [Update(ref, new, there)])
-            except PushRejected as rejected:
-                # A push that outlived its killed server may come in between.
-                log.info("record moved meanwhile", run=run.id, now=rejected.now.get(ref))
-            else:
-                return
-        raise TransientError(f"The record of run {run.id} is being pushed by many at once.")
+        await self.records.publish(run)
 
     async def _push(self, run: Run, ref: str, new: str, expected: str | None) -> None:
         remote = await self._address(run.repository)

@@ -172,7 +172,7 @@ def wrap_all(instants: Instants) -> None:
     from bot.agents.desk import AgentDesk
     from bot.checks.desk import CheckDesk
     from bot.deliveries import Inbox
-    from bot.git import workbench
+    from bot.git import records, workbench
     from bot.github.client import GitHubApp
     from bot.github.forge import GitHubForge
     from bot.runs.engine import Engine
@@ -183,7 +183,8 @@ def wrap_all(instants: Instants) -> None:
     for owner in owners:
         for method in _effects(owner):
             wrap(instants, owner, method, _named(f"{owner.__name__}.{method}"))
-    wrap(instants, workbench, "push", lambda _given, _result: "git push")
+    for pushes in (workbench, records):
+        wrap(instants, pushes, "push", lambda _given, _result: "git push")
     wrap(instants, Engine, "_enqueue", _named("enqueued"))
     for method in ("advance", "finish"):
         _mark_beginning(instants, Segments, method)
