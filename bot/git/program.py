@@ -12,7 +12,8 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Collection
+import subprocess
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,9 @@ _CONFIG = {
     "core.quotePath": "false",
     "credential.helper": "",
     "fetch.recurseSubmodules": "false",
+    "fetch.unpackLimit": "1",  # a pack is flushed once, loose objects one by one
     "gc.auto": "0",
+    "http.followRedirects": "initial",  # a renamed repository answers so
     "http.lowSpeedLimit": "1000",  # under 1000 bytes/s for 60 s is a connection that died
     "http.lowSpeedTime": "60",
     "maintenance.auto": "false",
@@ -100,12 +103,14 @@ async def git(
     input: bytes | None = None,
     timeout: float = LOCAL_TIMEOUT,  # noqa: ASYNC109 - it also names the error
     accept: Collection[int] = (0,),
+    keep_open: Collection[int] = (),
 ) -> bytes:
     """Run git with `args` and return what it wrote to standard output.
 
     `remote` lends its token; `timeout` is in seconds; `accept` names the exit statuses that are
-    answers. Raises TransientError where trying again may help, OperatorError without the git
-    program, and Refused with git's last line otherwise.
+    answers; `keep_open` the descriptors that git holds on to until it has ended. Raises
+    TransientError where trying again may help, OperatorError without the git program, and Refused
+    with git's last line otherwise.
     """
     done = await run(
         *args,
@@ -115,9 +120,10 @@ async def git(
         remote=remote,
         input=input,
         timeout=timeout,
+        keep_open=keep_open,
     )
     if done.status not in accept:
-        raise failure(args[0], done, remote)
+        raise failure(_command(args), done, remote)
     return done.out
 
 
@@ -129,6 +135,7 @@ async def run(
     remote: Remote | None = None,
     input: bytes | None = None,
     timeout: float = LOCAL_TIMEOUT,  # noqa: ASYNC109 - it also names the error
+    keep_open: Collection[int] = (),
 ) -> Finished:
     """Run git as `git` does, and return how it ended, whatever its exit status."""
     env = _environment(git_dir, work_tree, index, remote)
@@ -142,6 +149,7 @@ async def run(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,  # so that its helpers can be ended with it
+            pass_fds=tuple(keep_open),
         )
     except FileNotFoundError as error:
         raise OperatorError(_missing(work_tree)) from error
@@ -149,11 +157,38 @@ async def run(
         async with asyncio.timeout(timeout):
             out, err = await process.communicate(input)
     except TimeoutError as error:
-        raise TransientError(f"git {args[0]} took longer than {timeout:g} seconds.") from error
+        command = _command(args)
+        raise TransientError(f"git {command} took longer than {timeout:g} seconds.") from error
     finally:
         await asyncio.shield(_end(process))
     assert process.returncode is not None
     return Finished(process.returncode, out, err.decode("utf-8", "replace"))
+
+
+def run_now(
+    *args: str,
+    git_dir: Path,
+    work_tree: Path,
+    index: Path,
+    input: bytes = b"",
+    timeout: float = LOCAL_TIMEOUT,
+) -> Finished:
+    """Run git as `run` does, for who is not on an event loop."""
+    try:
+        done = subprocess.run(
+            ["git", *args],
+            cwd=work_tree,
+            env=_environment(git_dir, work_tree, index, None),
+            input=input,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise OperatorError(_missing(work_tree)) from error
+    except subprocess.TimeoutExpired as error:
+        raise TransientError(f"git {args[0]} took longer than {timeout:g} seconds.") from error
+    return Finished(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
 
 
 def failure(command: str, done: Finished, remote: Remote | None = None) -> Refused | TransientError:
@@ -225,6 +260,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
                 return
         except TimeoutError:
             continue
+
+
+def _command(args: Sequence[str]) -> str:
+    """Return the name of a git command, behind the settings given with it."""
+    return args[2] if args[0] == "-c" else args[0]
 
 
 def _missing(work_tree: Path | None) -> str:

@@ -1,0 +1,79 @@
+"""Locks on a mirror that die with whoever holds them: `flock(2)`, never a file that stays behind.
+
+The git program is handed the lock's descriptor (`program.run`, `keep_open`), so that a git which
+outlives a killed server keeps the lock until it has ended as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from bot.errors import TransientError
+
+from .program import NETWORK_TIMEOUT
+
+POLL = 0.02
+"""Seconds between two looks at a lock that another process holds."""
+
+
+@contextlib.asynccontextmanager
+async def writing(path: Path, timeout: float = NETWORK_TIMEOUT) -> AsyncIterator[int]:  # noqa: ASYNC109 - it also names the error
+    """Hold the one lock under which a mirror is made, fetched, mended or kept up, by any process.
+
+    Yields the descriptor for the git program. Raises TransientError after `timeout` seconds.
+    """
+    with _opened(path, "lock") as descriptor:
+        deadline = time.monotonic() + timeout
+        while not _try(descriptor, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise TransientError(f"The mirror {path.name} is busy with another fetch.")
+            await asyncio.sleep(POLL)
+        yield descriptor
+
+
+@contextlib.contextmanager
+def pinning(path: Path, timeout: float) -> Iterator[None]:
+    """Hold off whoever removes objects; returns at once unless somebody does.
+
+    Raises TransientError after `timeout` seconds.
+    """
+    with _opened(path, "upkeep") as descriptor:
+        deadline = time.monotonic() + timeout
+        while not _try(descriptor, fcntl.LOCK_SH):
+            if time.monotonic() > deadline:
+                raise TransientError(f"The mirror {path.name} is busy with its upkeep.")
+            time.sleep(POLL)
+        yield
+
+
+@contextlib.contextmanager
+def removing(path: Path) -> Iterator[int | None]:
+    """Be the one that removes objects, or get None: somebody is just pinning some."""
+    with _opened(path, "upkeep") as descriptor:
+        yield descriptor if _try(descriptor, fcntl.LOCK_EX) else None
+
+
+@contextlib.contextmanager
+def _opened(path: Path, kind: str) -> Iterator[int]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path.with_name(f".{path.name}.{kind}"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        yield descriptor
+    finally:
+        # Not by closing alone: a process forked meanwhile has the descriptor as well.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _try(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
