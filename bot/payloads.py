@@ -88,6 +88,7 @@ class Where(_Read):
     installation: int = _at("installation", "id")
     default_branch: str = _at_or("main", "repository", "default_branch")
     clone_url: Text = _at_or("", "repository", "clone_url")
+    size: int = _at_or(0, "repository", "size")
 
 
 class Arrival(_Read):

@@ -289,4 +289,5 @@ def repository_of(where: Where) -> Repository:
         installation=where.installation,
         default_branch=where.default_branch,
         url=where.clone_url,
+        size=where.size,
     )

@@ -81,6 +81,14 @@ class Settings(BaseSettings):
     output_megabytes: int = Field(
         default=20, ge=1, description="Output of one turn or check that is kept, in MB."
     )
+    blobless_megabytes: int = Field(
+        default=250,
+        ge=0,
+        description=(
+            "Repositories over this size, in MB, are mirrored without the contents of old files: "
+            "a full clone takes over 20 seconds at 100 Mbit/s, before the first run begins."
+        ),
+    )
     reconcile_minutes: float = Field(
         default=5.0, gt=0, description="How often lost webhooks are looked for, in minutes."
     )

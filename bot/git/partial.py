@@ -11,7 +11,7 @@ from pathlib import Path
 from .locks import writing
 from .program import NETWORK_TIMEOUT, git
 from .remote import Remote
-from .repository import Mirror
+from .repository import Mirror, open_repository
 from .transfer import ORIGIN, WITHOUT_BLOBS, fetching
 
 HYDRATED = "hydrated"
@@ -26,8 +26,9 @@ def is_blobless(mirror: Mirror) -> bool:
 async def hydrate(mirror: Mirror, remote: Remote, *revisions: str) -> int:
     """Bring in the contents of all files of some commits or trees; return how many were missing.
 
-    Only those of the trees themselves, not of their history. At once done in a mirror that has
-    everything, and for what was brought in before.
+    Only those of the trees themselves, not of their history. A revision may be the id of a single
+    file's contents as well. At once done in a mirror that has everything, and for what was brought
+    in before. Raises as a fetch does.
     """
     if not is_blobless(mirror):
         return 0
@@ -35,7 +36,10 @@ async def hydrate(mirror: Mirror, remote: Remote, *revisions: str) -> int:
     if not wanted:
         return 0
     async with writing(mirror.path) as lock:
-        missing = await _missing(mirror.path, wanted)
+        repo = open_repository(mirror)
+        blobs = [sha for sha in wanted if sha not in repo]
+        trees = [sha for sha in wanted if sha in repo]
+        missing = blobs + (await _missing(mirror.path, trees) if trees else [])
         if missing:
             await _bring(mirror.path, remote, missing, lock)
         for sha in wanted:

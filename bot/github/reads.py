@@ -59,6 +59,7 @@ def repository_of(data: Mapping[str, Any], installation: int) -> Repository:
         installation=installation,
         default_branch=text_of(data, "default_branch") or "main",
         url=text_of(data, "clone_url"),
+        size=number_of(data, "size") or 0,
     )
 
 

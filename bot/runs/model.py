@@ -28,7 +28,8 @@ class _Value(BaseModel):
 class Repository(_Value):
     """A repository: GitHub's numeric id, and what may change about it.
 
-    A local repository has installation 0, and its path as `url`.
+    A local repository has installation 0, and its path as `url`. `size` is what GitHub counts, in
+    KB; 0 where it did not say.
     """
 
     id: int
@@ -37,6 +38,7 @@ class Repository(_Value):
     installation: int
     default_branch: str = "main"
     url: str = ""
+    size: int = 0
 
     @property
     def full_name(self) -> str:
