@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.text import Text
 
 from bot.errors import UserError
-from bot.git import ledger
 from bot.git.checkpoint import Identity
 from bot.git.local import known_as, open_repository
 from bot.git.mirror import Mirror
 from bot.git.remote import Remote
+from bot.git.verify import verify
 from bot.git.workbench import Workbench
 from bot.local import (
     REACHING,
@@ -384,7 +384,7 @@ async def verify_run(settings: Settings, run_id: str, *, quiet: bool) -> list[st
     """Check a run's record in its mirror; print what is wrong, unless `quiet`."""
     run, home = await find_run(settings, run_id)
     mirror = Mirror(home / "mirrors" / f"{run.repository.id}.git")
-    problems = await asyncio.to_thread(ledger.verify, mirror, run.id)
+    problems = await asyncio.to_thread(verify, mirror, run.id)
     if not quiet:
         for line in problems or [f"The record of run {run.id} is whole."]:
             _out(line)

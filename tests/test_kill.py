@@ -27,6 +27,7 @@ import pytest
 
 from bot.git import ledger
 from bot.git.repository import Mirror
+from bot.git.verify import verify
 from bot.hub import Credentials, Hub, seed, serve
 from bot.hub.seed import new_key
 from tests.support.killable import Life, Nursery, Order, nursery
@@ -289,7 +290,7 @@ async def conversation_is_whole(story: Story, issue: int, pull: int) -> None:
 def record_is_whole(story: Story) -> list[dict[str, Any]]:
     """The published record has each event once, in order, without a gap."""
     [ref] = story.git("for-each-ref", "--format=%(refname)", "refs/orchestrate/").split()
-    assert ledger.verify(Mirror(story.git_dir), ref.rpartition("/")[2]) == []
+    assert verify(Mirror(story.git_dir), ref.rpartition("/")[2]) == []
     events = story.record()
     assert [each["seq"] for each in events] == list(range(1, len(events) + 1))
     assert all(count == 1 for count in Counter(each["id"] for each in events).values())

@@ -197,8 +197,8 @@ class Workbench:
 
     # -- the ledger
 
-    async def recorded(self, run: Run) -> int:
-        """Return the last sequence number in the local ledger; 0 when there is none."""
+    async def recorded(self, run: Run) -> int | None:
+        """Return the last sequence number in the local ledger, 0 when there is none."""
         return await self.records.recorded(run)
 
     async def record(self, run: Run, events: Sequence[Mapping[str, Any]]) -> None:

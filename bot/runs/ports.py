@@ -130,8 +130,11 @@ class Git(Protocol):
     async def record(self, run: Run, events: Sequence[Mapping[str, Any]]) -> None:
         """Append events to the local ledger; those that it holds already are passed over."""
 
-    async def recorded(self, run: Run) -> int:
-        """Return the last sequence number in the local ledger; 0 when there is none."""
+    async def recorded(self, run: Run) -> int | None:
+        """Return the last sequence number in the local ledger, 0 when there is none.
+
+        None before the run has a mirror.
+        """
 
     async def publish(self, run: Run) -> None:
         """Push the ledger's ref, apart from the branch."""

@@ -121,7 +121,10 @@ class Reconciler:
     async def _draw(self, run_id: str) -> None:
         run, mark = await self._store.to_draw(run_id)
         run = await self._forge.refresh(run)
-        await self._recorder.record(run)
+        try:
+            await self._recorder.record(run)
+        except OrchestrateError as error:
+            log.warning("not recorded", run=run_id, error=str(error))
         results = await self._store.results(run_id, run.head)
         number = await self._forge.show(run, results)
         if number is not None and run.pull_request is None:

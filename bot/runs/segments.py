@@ -87,7 +87,11 @@ class Segments:
             for n, (kind, data, actor) in enumerate(made)
         ]
         run = await self._ports.store.append(run.id, lambda now: _news(now, events))
-        await self._tried(lambda: self._recorder.record(run))
+        try:
+            await self._tried(lambda: self._recorder.record(run))
+        except OrchestrateError as error:
+            # The database has it; a merge does not go on before the record has it too.
+            log.warning("not recorded", run=run.id, error=str(error))
         return run
 
     async def _safely(self, run: Run, cause: str) -> Made:
