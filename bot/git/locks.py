@@ -22,34 +22,40 @@ POLL = 0.02
 """Seconds between two looks at a lock that another process holds."""
 
 
+class Busy(TransientError):
+    """Somebody else holds the lock, and does not let go of it."""
+
+
 @contextlib.asynccontextmanager
 async def writing(path: Path, timeout: float = NETWORK_TIMEOUT) -> AsyncIterator[int]:  # noqa: ASYNC109 - it also names the error
     """Hold the one lock under which a mirror is made, fetched, mended or kept up, by any process.
 
-    Yields the descriptor for the git program. Raises TransientError after `timeout` seconds.
+    Yields the descriptor for the git program. Raises Busy after `timeout` seconds.
     """
     with _opened(path, "lock") as descriptor:
         deadline = time.monotonic() + timeout
         while not _try(descriptor, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
-                raise TransientError(f"The mirror {path.name} is busy with another fetch.")
+                raise Busy(f"The mirror {path.name} is busy with another fetch.")
             await asyncio.sleep(POLL)
         yield descriptor
 
 
 @contextlib.contextmanager
-def pinning(path: Path, timeout: float) -> Iterator[None]:
-    """Hold off whoever removes objects; returns at once unless somebody does.
+def pinning(path: Path, timeout: float) -> Iterator[bool]:
+    """Hold off whoever removes objects; yields whether somebody did until now.
 
-    Raises TransientError after `timeout` seconds.
+    Raises Busy after `timeout` seconds.
     """
     with _opened(path, "upkeep") as descriptor:
         deadline = time.monotonic() + timeout
+        waited = False
         while not _try(descriptor, fcntl.LOCK_SH):
             if time.monotonic() > deadline:
-                raise TransientError(f"The mirror {path.name} is busy with its upkeep.")
+                raise Busy(f"The mirror {path.name} is busy with its upkeep.")
+            waited = True
             time.sleep(POLL)
-        yield
+        yield waited
 
 
 @contextlib.contextmanager
