@@ -14,10 +14,12 @@ from bot.errors import Refused
 
 from .listing import is_current
 from .locks import writing
+from .mend import replace, was_blobless
 from .partial import hydrate, is_blobless
 from .program import NETWORK_TIMEOUT, format_refusal, git
 from .remote import Remote
 from .repository import Mirror
+from .soundness import check, is_told, look
 from .transfer import BRANCHES, LEDGERS, RECEIVE_PACK, SHALLOW, UPLOAD_PACK, make
 from .transfer import fetch as transfer
 
@@ -30,11 +32,17 @@ __all__ = [
     "heads",
     "hydrate",
     "is_blobless",
+    "mend",
+    "recover",
     "remote_refs",
 ]
 
 HEADS = "refs/heads/"
 SHA1_DIGITS = 40
+
+
+_looked: set[tuple[Path, int]] = set()
+"""The mirrors, by path and inode, that were looked at since this process began."""
 
 
 async def ensure(path: Path, remote: Remote, *, blobless: bool = False) -> Mirror:
@@ -59,8 +67,56 @@ async def fetch(mirror: Mirror, remote: Remote, *, ledgers: bool = False) -> Non
 
     What the remote dropped is dropped under `refs/remotes/origin/` and `refs/tags/`; refs of our
     own stay. A record that differs from ours, other than by being longer, raises Refused. Where
-    there is nothing new, no program is started and no lock is taken.
+    there is nothing new, no program is started and no lock is taken. A mirror that turns out to be
+    damaged is mended first.
     """
+    if not _present(mirror.path):
+        await ensure(mirror.path, remote)
+    # What a machine leaves behind that lost its power was damaged before this process began.
+    known = (mirror.path, mirror.path.stat().st_ino)
+    if known not in _looked:
+        await mend(mirror, remote)
+        _looked.add(known)
+    try:
+        await _fetch(mirror, remote, ledgers=ledgers)
+    except Refused as error:
+        if not await mend(mirror, remote, error):
+            raise
+        await _fetch(mirror, remote, ledgers=ledgers)
+
+
+async def mend(mirror: Mirror, remote: Remote, error: BaseException | None = None) -> bool:
+    """Set the mirror aside and clone it anew if it is damaged; say whether it was.
+
+    `error` is what made somebody suspect it: where its words are those of damage, git checks
+    everything, else a look must do.
+    """
+    path, told = mirror.path, error is not None and is_told(error)
+    suspected = await asyncio.to_thread(look, path)
+    if suspected is None and not told:
+        return False
+    async with writing(path) as lock:
+        fault = await asyncio.to_thread(look, path)
+        if fault is None and told:
+            fault = await check(path)
+        if fault is None:  # if it was suspected, another has mended it meanwhile
+            return suspected is not None
+        await replace(path, remote, fault, blobless=was_blobless(path), lock=lock)
+    return True
+
+
+async def recover(mirror: Mirror, remote: Remote, error: BaseException, *revisions: str) -> bool:
+    """Do what may let a call succeed that failed with `error`; say whether to call again.
+
+    `revisions` are the commits and trees that the call was about: in a blobless mirror their
+    contents may be what it missed.
+    """
+    if isinstance(error, KeyError) and is_blobless(mirror):
+        return await hydrate(mirror, remote, *revisions) > 0
+    return await mend(mirror, remote, error)
+
+
+async def _fetch(mirror: Mirror, remote: Remote, *, ledgers: bool) -> None:
     path = mirror.path
     # A history that is cut off may have become longer without any ref having moved.
     whole = not (path / SHALLOW).exists()
@@ -116,4 +172,4 @@ async def _list(remote: Remote, option: str, patterns: tuple[str, ...]) -> str:
 
 
 def _present(path: Path) -> bool:
-    return (path / "HEAD").is_file()
+    return path.is_dir()
