@@ -12,9 +12,23 @@ Anything else is a bug of ours: it is caught once, at the boundary, and logged w
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class OrchestrateError(Exception):
     """What every error of ours is; its text is one sentence that a person can act on."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As it is, whatever its class is made from: errors come out of worker processes.
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(
+    kind: type[OrchestrateError], args: tuple[Any, ...], state: dict[str, Any]
+) -> OrchestrateError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class UserError(OrchestrateError):

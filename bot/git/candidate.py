@@ -1,167 +1,192 @@
-"""What an agent left in a workspace: its tree, its changes, and what must not be committed.
+"""What an agent left in a workspace, as a commit that nothing points to yet.
 
-Read from the file system by the host. Git's own attributes and ignore rules count; ignored entries
-are not part of the tree, whatever they are. Nothing may write to the workspace meanwhile; where
-something does, the tree is one that the folder passed through, or TransientError is raised.
+Read from the file system by the host; its cost follows what was touched. Content becomes blobs, the
+touched folders' trees are spliced from those of the parent, and with the commit all of it is one
+durable pack. Git's own attributes and ignore rules count; ignored entries are not part of the tree,
+whatever they are. Where the rules allow it, the run's branch moves to the commit; where they do
+not, the commit stays on this machine.
+
+Nothing may write to the workspace meanwhile; where something does, TransientError is raised.
 """
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-
-import pygit2
+from datetime import datetime
 
 from bot.errors import TransientError
-from policies.facts import MODE_SYMLINK, Change
 
-from .diff import changes
-from .objects import find, tree_of
-from .program import git, raw, run, text
+from . import attributes, filters
+from .checkpoint import Identity, commit_bytes
+from .filters import Asked
+from .pack import Pack, object_id
+from .program import text
 from .repository import Mirror, commit_of, open_repository
-from .scan import MAX_FILE, Scan, Violation, link_reason, scan
+from .scan import (
+    MAX_VIOLATIONS,
+    File,
+    Folder,
+    Known,
+    Scan,
+    Source,
+    Violation,
+    scan,
+    signature_of,
+)
+from .trees import FOLDER, Entry, Reader, spliced
 
-__all__ = ["Candidate", "Violation", "snapshot"]
+__all__ = ["Candidate", "Made", "Source", "Violation", "take"]
 
-MAX_VIOLATIONS = 100
-"""Violations that are told, and left out of the tree one by one; with more, nothing is read."""
-ATTEMPTS = 10
-"""Times that git reads a folder in which files vanish under it."""
-_WHY = {
-    "invalid path": "Git cannot record it under this name.",
-    "unable to index file": "It cannot be read.",
-}
-_REFUSED = re.compile(rf"^error: ({'|'.join(_WHY)}) '(.*)'$", re.M)
+MAX_CONTENT = 1024 * 1024 * 1024
+"""Bytes of new content in one candidate, which are held in memory deflated: GitHub advises against
+a repository of that size as a whole."""
+LOOKED_UP = 4096
+"""Bytes from which on a blob is looked up before it is deflated: that takes as long as 4 KB do."""
+ATTEMPTS = 3
+"""Times that a file is read again which changed while it was read."""
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How a candidate's commit is written; the same arguments give the same commit."""
+
+    message: str
+    author: Identity
+    committer: Identity
+    at: datetime
+
+    def bytes_of(self, tree: bytes, parent: str) -> bytes:
+        """Return the commit of `tree` on top of `parent`, as git stores it."""
+        author, committer = self.author.line(self.at), self.committer.line(self.at)
+        return commit_bytes(tree.hex(), [parent], self.message, author, committer)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A tree that a turn left behind on `parent`, and how it differs from it.
+    """A tree that a turn left behind on `parent`, and the commit of it.
 
-    Entries named in `violations` are not in the tree, save links. With any, it must not be pushed.
+    Entries named in `violations` are not in the tree. `commit` is `parent` where the tree is
+    the parent's own.
     """
 
     tree: str
     parent: str
-    changes: tuple[Change, ...]
+    commit: str
     violations: tuple[Violation, ...]
 
 
-async def snapshot(mirror: Mirror, folder: Path, index: Path, parent: str) -> Candidate:
-    """Record the content of `folder` in the mirror's objects, and compare it to commit `parent`.
+def take(
+    mirror: Mirror, source: Source, parent: str, made: Made, known: Known | None = None
+) -> Candidate:
+    """Record what `source` holds as a commit on top of `parent`, durably, with no ref to it.
 
-    `index` is the file that `workspace.create` wrote; where it is lost it is made anew. One
-    snapshot of a folder at a time. Raises TransientError where files keep changing.
+    Raises TransientError where files keep changing, Refused where the mirror lacks the parent.
     """
-    if await asyncio.to_thread(_lacks_index, index):
-        # Without it, tracked files that are also ignored would be lost.
-        await git("read-tree", "--end-of-options", parent, git_dir=mirror.path, index=index)
-    submodules = await _submodules(mirror, index)
-    found = await asyncio.to_thread(scan, folder, submodules)
-    await asyncio.to_thread(_add_large, mirror, parent, found)
-    found = await _without_ignored(mirror, folder, index, found)
-    violations = sorted(found.violations, key=lambda each: each.path)
-    excluded = set(found.violations.values())
-    if len(violations) > MAX_VIOLATIONS or "" in excluded:  # "": the folder itself
-        tree = await asyncio.to_thread(tree_of, mirror, parent)
-        return Candidate(tree, parent, (), tuple(violations[:MAX_VIOLATIONS]))
-    excluded.update(path for path in submodules if (folder / path).is_dir())
-    violations += await _add(mirror, folder, index, sorted(excluded))
-    written = await git("write-tree", git_dir=mirror.path, index=index)
-    tree = written.decode().strip()
-    return await asyncio.to_thread(_compare, mirror, tree, parent, violations)
-
-
-def _lacks_index(index: Path) -> bool:
-    # The lock of one that was killed: the index is this workspace's alone.
-    index.with_name(index.name + ".lock").unlink(missing_ok=True)
-    return not index.exists()
-
-
-async def _submodules(mirror: Mirror, index: Path) -> list[str]:
-    listed = await git("ls-files", "--stage", "-z", git_dir=mirror.path, index=index)
-    lines = (line for line in listed.split(b"\0") if line.startswith(b"160000 "))
-    return [text(line.partition(b"\t")[2]) for line in lines]
-
-
-async def _add(
-    mirror: Mirror, folder: Path, index: Path, excluded: Sequence[str]
-) -> list[Violation]:
-    """Let git read the folder, all but the paths `excluded`; return what git itself refused.
-
-    Among those are the submodules: where git finds a repository in one, it asks that repository
-    whether it has changed, and would run what its configuration names.
-    """
-    specs = [b".", *(b":(top,exclude,literal)" + raw(path) for path in excluded)]
-    refused: set[tuple[str, str]] = set()
-    for _ in range(ATTEMPTS):
-        done = await run(
-            "add",
-            "--all",
-            "--ignore-errors",
-            "--pathspec-from-file=-",
-            "--pathspec-file-nul",
-            git_dir=mirror.path,
-            work_tree=folder,
-            index=index,
-            input=b"\0".join(specs),
-        )
-        if done.status == 0:
-            return []
-        before, refused = refused, set(_REFUSED.findall(done.err))
-        if refused and refused == before and "fatal:" not in done.err:  # no race, then
-            return [Violation(path, _WHY[kind]) for kind, path in sorted(refused)[:MAX_VIOLATIONS]]
-    raise TransientError(f"The workspace keeps changing: {done.err.strip()[-300:]}")
-
-
-async def _without_ignored(mirror: Mirror, folder: Path, index: Path, found: Scan) -> Scan:
-    """Drop what the repository ignores and does not track: it does not get into a tree."""
-    if not found.violations:
-        return found
-    excluded = sorted(set(found.violations.values()))
-    out = await git(
-        "check-ignore",
-        "-z",
-        "--stdin",
-        git_dir=mirror.path,
-        work_tree=folder,
-        index=index,
-        input=b"\0".join(b"./" + raw(path) for path in excluded),
-        accept=(0, 1),  # 1: none is ignored
-    )
-    ignored = {text(path).removeprefix("./") for path in out.split(b"\0")}
-    kept = {each: path for each, path in found.violations.items() if path not in ignored}
-    return Scan(kept, found.large)
-
-
-def _add_large(mirror: Mirror, parent: str, found: Scan) -> None:
-    """Make violations of the large files, but for those that the parent has at that size."""
     repo = open_repository(mirror)
-    tree = commit_of(repo, parent).tree
-    for path, size in found.large.items():
-        before = find(tree, path)
-        if isinstance(before, pygit2.Blob) and before.size == size:
-            continue
-        reason = f"It is larger than {MAX_FILE // 2**20} MiB, which GitHub refuses."
-        found.violations[Violation(path, reason)] = path
+    tree = commit_of(repo, parent).tree_id.raw
+    pack = Pack(mirror)
+    trees = Reader(repo, pack.tree)
+    found = scan(source, trees, known)
+    if _is_too_much(found):
+        return Candidate(tree.hex(), parent, parent, _sorted(found.violations)[:MAX_VIOLATIONS])
+    entries = _Recorder(mirror, source, pack, repo.odb.exists).record(found)
+    entry = _splice(found.root, entries, trees, pack)
+    new = entry[1] if entry else pack.add("tree", b"")
+    commit = parent
+    if new != tree:
+        commit = pack.add("commit", made.bytes_of(new, parent)).hex()
+        pack.write()
+    return Candidate(new.hex(), parent, commit, _sorted(found.violations))
 
 
-def _compare(mirror: Mirror, tree: str, parent: str, violations: Iterable[Violation]) -> Candidate:
-    found = changes(mirror, parent, tree)
-    links = _bad_links(open_repository(mirror), tree, found)
-    return Candidate(tree, parent, found, (*violations, *links))
+def _sorted(violations: Iterable[Violation]) -> tuple[Violation, ...]:
+    return tuple(sorted(violations, key=lambda each: each.path))
 
 
-def _bad_links(repo: pygit2.Repository, tree: str, found: Iterable[Change]) -> list[Violation]:
-    """Judge the links that are new or changed: what the repository had before is its own affair."""
-    root = repo[tree]
-    assert isinstance(root, pygit2.Tree)
-    bad = []
-    for change in found:
-        link = find(root, change.path) if change.new_mode == MODE_SYMLINK else None
-        if isinstance(link, pygit2.Blob) and (reason := link_reason(change.path, text(link.data))):
-            bad.append(Violation(change.path, reason))
-    return bad
+def _is_too_much(found: Scan) -> bool:
+    if len(found.violations) > MAX_VIOLATIONS:
+        return True
+    content = sum(file.size for file in found.files)
+    if content > MAX_CONTENT:
+        megabytes = f"{content // 2**20} MiB of new content, and {MAX_CONTENT // 2**20} MiB"
+        found.violations[:] = [Violation("", f"There are {megabytes} are the most that is read.")]
+        return True
+    return "" in {each.path for each in found.violations}
+
+
+def _splice(node: Folder, entries: dict[bytes, Entry], trees: Reader, pack: Pack) -> Entry | None:
+    """Return the tree of a folder with what changed in it in place; None where it is empty."""
+    before = trees.entries(node.base)
+    changes: dict[bytes, Entry | None] = {}
+    for name, it in node.entries.items():
+        if it is None:
+            after = None
+        elif isinstance(it, Folder):
+            after = _splice(it, entries, trees, pack)
+        elif (after := entries.get(it.path)) is None:
+            continue  # Git could not record it.
+        if after != before.get(name):
+            changes[name] = after
+    if not changes:
+        return (FOLDER, node.base) if node.base is not None and before else None
+    raw = spliced(before, changes)
+    return (FOLDER, pack.add("tree", raw)) if raw else None
+
+
+class _Recorder:
+    """Turns files into blobs: by their content, or by git where attributes ask for another form."""
+
+    def __init__(
+        self, mirror: Mirror, source: Source, pack: Pack, exists: Callable[[str], bool]
+    ) -> None:
+        self._mirror = mirror
+        self._source = source
+        self._pack = pack
+        self._place = os.fsencode(source.folder)
+        self._exists = exists
+
+    def record(self, found: Scan) -> dict[bytes, Entry]:
+        """Return what each file is in the tree, by path; leave out those that git cannot record."""
+        entries: dict[bytes, Entry] = {}
+        asked: dict[bytes, Asked] = {}
+        for file in found.files:
+            content = file.target if file.target is not None else self._read(file)
+            if attributes.may_convert(file.sets, content):
+                asked[file.path] = Asked(content, file.mode, file.before)
+            else:
+                entries[file.path] = (file.mode, self._blob(content))
+        if asked:
+            converted, refused = filters.convert(self._mirror, found.attributes, asked)
+            entries |= converted
+            found.violations += refused
+        return entries
+
+    def _blob(self, content: bytes) -> bytes:
+        oid = object_id("blob", content)
+        if len(content) >= LOOKED_UP and self._exists(oid.hex()):
+            return oid
+        return self._pack.add("blob", content, oid)
+
+    def _read(self, file: File) -> bytes:
+        """Read a file as one state of it; TransientError where it keeps changing."""
+        place = self._place + b"/" + file.path
+        for _ in range(ATTEMPTS):
+            try:
+                descriptor = os.open(place, _READ)
+            except OSError as error:
+                raise TransientError(_changing(file)) from error
+            with os.fdopen(descriptor, "rb", buffering=0) as opened:
+                before = signature_of(os.fstat(descriptor))
+                content = opened.readall()
+                after = signature_of(os.fstat(descriptor))
+            if before == after == file.signature and len(content) == file.size:
+                return content
+            file.signature, file.size = after, after[1]
+        raise TransientError(_changing(file))
+
+
+def _changing(file: File) -> str:
+    return f"The workspace keeps changing while it is read: {text(file.path)}."

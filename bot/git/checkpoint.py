@@ -44,10 +44,26 @@ class Identity:
         minutes = int(offset.total_seconds()) // 60
         return pygit2.Signature(name or "unknown", email, int(at.timestamp()), minutes, "utf-8")
 
+    def line(self, at: datetime) -> bytes:
+        """Return it as a commit holds it; raises ValueError for a time without its zone."""
+        signed = self.signature(at)
+        hours, minutes = divmod(abs(signed.offset), 60)
+        zone = f"{'-' if signed.offset < 0 else '+'}{hours:02}{minutes:02}"
+        return f"{signed.name} <{signed.email}> {signed.time} {zone}".encode()
+
 
 def _clean(text: str) -> str:
     # Git drops these at either end by itself, and will have no empty rest.
     return " ".join(_NOT_IN_NAMES.sub(" ", text).split()).strip(" .,:;\"'\\")
+
+
+def commit_bytes(
+    tree: str, parents: Sequence[str], message: str, author: bytes, committer: bytes
+) -> bytes:
+    """Return a commit as git stores it; the same as `commit` makes of the same arguments."""
+    lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
+    head = "".join(f"{line}\n" for line in lines).encode()
+    return b"%bauthor %b\ncommitter %b\n\n%b" % (head, author, committer, message.encode())
 
 
 def commit(

@@ -263,8 +263,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _command(args: Sequence[str]) -> str:
-    """Return the name of a git command, behind the settings given with it."""
-    return args[2] if args[0] == "-c" else args[0]
+    """Return the name of a git command, behind what is given before it."""
+    return args[2] if args[0] in ("-c", "-C") else args[0]
 
 
 def _missing(work_tree: Path | None) -> str:

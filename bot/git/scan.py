@@ -1,28 +1,70 @@
-"""A look at a workspace before git reads it: what nobody may commit, found without opening it.
+"""A look at what changed in a workspace: names and `lstat` only, nothing is opened but rules.
 
-Only names and `lstat` are used. Links are not followed, pipes and devices are not opened.
+The upper layer of an overlay holds exactly what was touched: new content, whiteouts for what is
+gone, and folders marked opaque where one took another's place. A plain workspace holds every file,
+and what is missing there is gone. Both give the same tree of nodes, laid over the tree that the
+workspace was made from; its size follows what was touched.
+
+What nobody may commit is named and left out. Links are not followed, pipes and devices not opened,
+and what is ignored and not tracked is not entered.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from . import attributes, ignore
+from .attributes import Attributes
+from .ignore import Ignores
+from .pack import object_id
+from .program import text
+from .trees import EXECUTABLE, FILE, FOLDER, LINK, SUBMODULE, Entries, Entry, Reader
 
 MAX_FILE = 100 * 1024 * 1024
 """Bytes of one file; GitHub refuses a push with a larger one."""
+MAX_RULES = 1024 * 1024
+"""Bytes of a `.gitignore` or `.gitattributes` that are read; real ones have a few KB."""
+MAX_VIOLATIONS = 100
+"""Violations that are told, and left out one by one; with more, nothing is taken."""
+MAX_DEPTH = 256
+"""Folders within folders: far more than people make, fewer than break other programs."""
+ATTEMPTS = 10
+"""Times that a folder is listed again in which names vanish meanwhile."""
 # Code points that HFS+ leaves out when it compares names: ".g\u200cit" is ".git" there. The list is
 # that of git's `next_hfs_char` (utf8.c).
 _IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+# What git reads must be a file, also where a file system takes another name for it (git's fsck:
+# gitmodulesSymlink and its like; the short names are those that NTFS makes).
+_READ_BY_GIT = re.compile(
+    r"\.git(modules|attributes|ignore)|(gitmod|gitatt|gitign|gi[0-9a-f]{4})~\d"
+)
 _SPECIAL = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+_RULES = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where to look: `folder` over the tree `tree` (its id in hexadecimal).
+
+    With `whole` the folder holds every file; else only what was touched, with `opaque` as the
+    extended attribute that marks a folder which hides what was there before.
+    """
+
+    folder: Path
+    tree: str
+    opaque: str = ""
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,44 +75,65 @@ class Violation:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What was found: `violations`, and per path the `excluded` entry that git must not enter.
+Signature = tuple[int, int, int, int, int]
+"""How a file is told from its earlier self: inode, size, times of content and of inode, mode."""
 
-    `large` are the files over the limit with their sizes, which may be older than the run.
+
+@dataclass(slots=True)
+class File:
+    """A file or link that may be committed. `target` is a link's, `sets` what attributes may ask.
+
+    `before` is what the tree has there.
     """
 
-    violations: dict[Violation, str]
-    large: dict[str, int]
+    path: bytes
+    mode: bytes
+    size: int
+    signature: Signature
+    target: bytes | None
+    sets: frozenset[bytes]
+    before: Entry | None
 
 
-def scan(folder: Path, submodules: Collection[str] = ()) -> Scan:
-    """Look at every entry below `folder`. Entries that vanish meanwhile are passed over."""
-    found = Scan({}, {})
-    pending = [""]
-    while pending:
-        prefix = pending.pop()
-        try:
-            with os.scandir(folder / prefix) as listing:
-                listed = [(entry.name, entry.stat(follow_symlinks=False)) for entry in listing]
-        except FileNotFoundError:
-            listed = _one_by_one(folder / prefix)
-        except OSError as error:
-            reason = f"The folder cannot be read: {error.strerror}."
-            found.violations[Violation(prefix.rstrip("/"), reason)] = prefix.rstrip("/")
-            continue
-        for name, status in listed:
-            if _look(found, prefix, name, status, submodules):
-                pending.append(f"{prefix}{name}/")
-    return found
+@dataclass(slots=True)
+class Folder:
+    """A folder that was touched, over the tree `base` (None: over nothing)."""
+
+    path: bytes
+    base: bytes | None
+    entries: dict[bytes, File | Folder | None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Scan:
+    """What was found: the nodes from the root on, the files among them, and the violations.
+
+    `attributes` are the texts of the `.gitattributes` that hold, by the paths of their folders.
+    """
+
+    root: Folder
+    files: list[File] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
+    attributes: dict[bytes, bytes] = field(default_factory=dict)
+
+
+Known = Mapping[bytes, tuple[Signature, Entry]]
+"""Files by path that were looked at before, as they were then."""
+
+
+def scan(source: Source, trees: Reader, known: Known | None = None) -> Scan:
+    """Look at what changed below `source.folder`; files in `known` that are as then are not told.
+
+    Entries that vanish meanwhile are passed over.
+    """
+    return _Scanner(source, trees, known or {}).run()
 
 
 def is_git_name(name: str) -> bool:
     """Whether some file system takes `name` for `.git`: by case, ending, short name or Unicode."""
-    plain = _IGNORED_BY_HFS.sub("", name).lower()
     # NTFS drops dots and spaces at the end, and what follows a colon names a stream of the file;
     # a backslash is a separator there.
-    parts = [part.partition(":")[0].rstrip(". ") for part in plain.split("\\")]
+    parts = [part.partition(":")[0].rstrip(". ") for part in _plain(name).split("\\")]
     return any(part in (".git", "git~1") for part in parts)
 
 
@@ -93,40 +156,257 @@ def link_reason(path: str, target: str) -> str | None:
     return None
 
 
-def _look(
-    found: Scan, prefix: str, name: str, status: os.stat_result, submodules: Collection[str]
-) -> bool:
-    """Judge one entry; return whether it is a folder to look into."""
-    path, kind = prefix + name, stat.S_IFMT(status.st_mode)
-    if prefix.rstrip("/") in submodules:
-        reason = "It lies in a submodule, which is another repository and cannot be changed here."
-        found.violations[Violation(path, reason)] = prefix.rstrip("/")
-        return False
-    if is_git_name(name):
-        nested = "of a repository within the repository" if prefix else "of git's own folder"
-        # All of a nested repository is left out: git would record it as a submodule.
-        found.violations[Violation(path, f"It has the name {nested}.")] = prefix.rstrip("/") or path
-        return False
-    if reason := _SPECIAL.get(kind, ""):
-        found.violations[Violation(path, f"It is {reason}, not a file.")] = path
-    elif kind == stat.S_IFREG and status.st_mode & (stat.S_ISUID | stat.S_ISGID):
-        reason = "It would run with its owner's rights (setuid or setgid)."
-        found.violations[Violation(path, reason)] = path
-    elif kind == stat.S_IFREG and status.st_size > MAX_FILE:
-        found.large[path] = status.st_size
-    return kind == stat.S_IFDIR
+def signature_of(status: os.stat_result) -> Signature:
+    """Return what tells a file from its earlier self."""
+    return (
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_mode,
+    )
 
 
-def _one_by_one(folder: Path) -> list[tuple[str, os.stat_result]]:
-    """List a folder in which names vanish, without those; a folder that is gone is empty."""
-    listed = []
+class _Enough(Exception):
+    """So much must not be committed that the rest is not looked at."""
+
+
+@dataclass(slots=True)
+class _Here:
+    """A folder while it is looked at: where it is, its tree's entries, and the rules within."""
+
+    node: Folder
+    place: bytes
+    tracked: Entries
+    ignores: Ignores
+    attributes: Attributes
+    depth: int
+
+    def path(self, name: bytes) -> bytes:
+        return self.node.path + b"/" + name if self.node.path else name
+
+
+Listed = list[tuple[bytes, os.stat_result]]
+
+
+class _Scanner:
+    def __init__(self, source: Source, trees: Reader, known: Known) -> None:
+        self._source = source
+        self._trees = trees
+        self._known = known
+        self._scan = Scan(Folder(b"", bytes.fromhex(source.tree)))
+
+    def run(self) -> Scan:
+        place = os.fsencode(self._source.folder)
+        root = self._scan.root
+        with contextlib.suppress(_Enough):
+            if (listed := self._list(b"", place)) is not None:
+                tracked = self._trees.entries(root.base)
+                self._fill(_Here(root, place, tracked, Ignores(), Attributes(), 0), listed)
+        return self._scan
+
+    def _fill(self, here: _Here, listed: Listed) -> None:
+        """Look at the entries of a folder, after the rules that it has for them."""
+        present = dict(listed)
+        self._read_rules(here, present)
+        for name, status in listed:
+            self._look(here, name, status)
+        if self._source.whole:
+            gone = here.tracked.keys() - present.keys()
+            here.node.entries.update(dict.fromkeys(gone))
+        self._refuse_twins(here)
+
+    def _read_rules(self, here: _Here, present: Mapping[bytes, os.stat_result]) -> None:
+        path = here.node.path
+        tracked = here.depth > 0 and here.node.base is not None
+        ignored = self._rules(here, ignore.NAME, present)
+        set_here = self._rules(here, attributes.NAME, present)
+        if set_here is not None:
+            self._scan.attributes[path] = set_here
+        here.ignores = here.ignores.below(path, ignored, tracked=tracked)
+        here.attributes = here.attributes.below(path, set_here)
+
+    def _rules(
+        self, here: _Here, name: bytes, present: Mapping[bytes, os.stat_result]
+    ) -> bytes | None:
+        """Return what a file of rules says now; git follows no link to one, and neither do we."""
+        status = present.get(name)
+        if status is not None:
+            return _read(here.place + b"/" + name) if stat.S_ISREG(status.st_mode) else None
+        mode, oid = here.tracked.get(name, (b"", b""))
+        if self._source.whole or mode not in (FILE, EXECUTABLE):
+            return None
+        return self._trees.blob(oid)
+
+    def _look(self, here: _Here, name: bytes, status: os.stat_result) -> None:
+        """Judge one entry, and note what is to be committed of it."""
+        mode, before = status.st_mode, here.tracked.get(name)
+        if stat.S_ISCHR(mode) and status.st_rdev == 0 and not self._source.whole:
+            here.node.entries[name] = None  # a whiteout
+            return
+        path = here.path(name)
+        if before is None and here.ignores.ignored(path, folder=stat.S_ISDIR(mode)):
+            return
+        if is_git_name(text(name)):
+            self._refuse(path, "It has the name of git's own folder.")
+        elif stat.S_ISDIR(mode):
+            self._folder(here, name, path)
+        elif stat.S_ISLNK(mode):
+            self._link(here, name, path, status)
+        elif not stat.S_ISREG(mode):
+            kind = _SPECIAL.get(stat.S_IFMT(mode), "of a kind that git does not know")
+            self._refuse(path, f"It is {kind}, not a file.")
+        elif mode & (stat.S_ISUID | stat.S_ISGID):
+            reason = "It would run with its owner's rights (setuid or setgid)."
+            self._refuse(path, reason)
+        else:
+            self._file(here, name, path, status)
+
+    def _folder(self, here: _Here, name: bytes, path: bytes) -> None:
+        place, before = here.place + b"/" + name, here.tracked.get(name)
+        if (listed := self._list(path, place, here.depth + 1)) is None:
+            return
+        if before is not None and before[0] == SUBMODULE:
+            reason = (
+                "It lies in a submodule, which is another repository and cannot be changed here."
+            )
+            for inner, _ in listed:
+                self._refuse(path + b"/" + inner, reason)
+            return
+        for inner, _ in listed:
+            if is_git_name(text(inner)):
+                # All of it is left out: git would record it as a submodule.
+                reason = "It has the name of a repository within the repository."
+                self._refuse(path + b"/" + inner, reason)
+                return
+        hides = before is None or before[0] != FOLDER or self._is_opaque(place)
+        base = None if hides or before is None else before[1]
+        node = Folder(path, base)
+        tracked = self._trees.entries(base)
+        below = _Here(node, place, tracked, here.ignores, here.attributes, here.depth + 1)
+        self._fill(below, listed)
+        here.node.entries[name] = node
+
+    def _is_opaque(self, place: bytes) -> bool:
+        if self._source.whole:
+            return False
+        try:
+            return os.getxattr(place, self._source.opaque, follow_symlinks=False) == b"y"
+        except OSError:
+            return False
+
+    def _link(self, here: _Here, name: bytes, path: bytes, status: os.stat_result) -> None:
+        try:
+            target = os.readlink(here.place + b"/" + name)  # noqa: PTH115 - bytes
+        except OSError:
+            return  # gone meanwhile
+        before = here.tracked.get(name)
+        if before != (LINK, object_id("blob", target)):
+            # What the repository had before is its own affair.
+            if _READ_BY_GIT.fullmatch(_plain(text(name)).rstrip(". ")):
+                self._refuse(path, "Git reads this file, and reads no link in its place.")
+                return
+            if reason := link_reason(text(path), text(target)):
+                self._refuse(path, reason)
+                return
+        signature = signature_of(status)
+        file = File(path, LINK, len(target), signature, target, frozenset(), before)
+        here.node.entries[name] = file
+        self._scan.files.append(file)
+
+    def _file(self, here: _Here, name: bytes, path: bytes, status: os.stat_result) -> None:
+        before, signature = here.tracked.get(name), signature_of(status)
+        seen = self._known.get(path)
+        if seen is not None and seen == (signature, before):
+            return
+        mode = EXECUTABLE if status.st_mode & stat.S_IXUSR else FILE
+        if status.st_size > MAX_FILE and not self._had(before, status.st_size):
+            reason = f"It is larger than {MAX_FILE // 2**20} MiB, which GitHub refuses."
+            self._refuse(path, reason)
+            return
+        sets = here.attributes.may_set(path)
+        file = File(path, mode, status.st_size, signature, None, sets, before)
+        here.node.entries[name] = file
+        self._scan.files.append(file)
+
+    def _had(self, before: Entry | None, size: int) -> bool:
+        """Whether the repository had a file of that size there, so that it may stay."""
+        is_file = before is not None and before[0] in (FILE, EXECUTABLE)
+        return before is not None and is_file and self._trees.size(before[1]) == size
+
+    def _refuse_twins(self, here: _Here) -> None:
+        """Refuse names that are new here and differ from another one in nothing but case."""
+        entries = here.node.entries
+        new = sorted(name for name, it in entries.items() if it and name not in here.tracked)
+        if not new:
+            return
+        stay = [name for name in (*here.tracked, *new) if entries.get(name, b"") is not None]
+        folded: dict[str, list[bytes]] = {}
+        for name in stay:
+            folded.setdefault(text(name).casefold(), []).append(name)
+        for name in new:
+            others = [each for each in folded[text(name).casefold()] if each != name]
+            if others:
+                other = text(others[0])
+                reason = f"It differs from {other} in nothing but case; many systems hold one only."
+                self._forget(entries.pop(name))
+                self._refuse(here.path(name), reason)
+                folded[text(name).casefold()].remove(name)
+
+    def _forget(self, node: File | Folder | None) -> None:
+        """Take what lies in a node out of the files that are to be read."""
+        prefix = node.path if node else b""
+        self._scan.files = [
+            each
+            for each in self._scan.files
+            if each.path != prefix and not each.path.startswith(prefix + b"/")
+        ]
+
+    def _refuse(self, path: bytes, reason: str) -> None:
+        self._scan.violations.append(Violation(text(path), reason))
+        if len(self._scan.violations) > MAX_VIOLATIONS:
+            raise _Enough
+
+    def _list(self, path: bytes, place: bytes, depth: int = 0) -> Listed | None:
+        """List a folder; None, and a violation, where it cannot be read."""
+        if depth > MAX_DEPTH:
+            reason = f"The folder cannot be read: it lies more than {MAX_DEPTH} folders deep."
+            self._refuse(path, reason)
+            return None
+        for _ in range(ATTEMPTS):
+            try:
+                with os.scandir(place) as listing:
+                    return [(each.name, each.stat(follow_symlinks=False)) for each in listing]
+            except FileNotFoundError:
+                continue  # a name vanished: the list is made again
+            except OSError as error:
+                self._refuse(path, f"The folder cannot be read: {error.strerror}.")
+                return None
+        return _one_by_one(place)
+
+
+def _one_by_one(place: bytes) -> Listed:
+    """List a folder in which names keep vanishing, without those; one that is gone is empty."""
+    listed: Listed = []
     try:
-        entries = list(folder.iterdir())
+        names = os.listdir(place)  # noqa: PTH208 - bytes
     except OSError:
         return []
-    for entry in entries:
-        try:
-            listed.append((entry.name, entry.lstat()))
-        except OSError:
-            continue
+    for name in names:
+        with contextlib.suppress(OSError):
+            listed.append((name, os.lstat(place + b"/" + name)))
     return listed
+
+
+def _read(place: bytes) -> bytes | None:
+    """Read a file of rules, as far as they are read; None where it is none or is gone."""
+    try:
+        descriptor = os.open(place, _RULES)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(MAX_RULES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+
+
+def _plain(name: str) -> str:
+    return _IGNORED_BY_HFS.sub("", name).lower()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,12 @@ from bot.git import candidate, checkpoint, diff, mirror, objects, refs, workspac
 from bot.git.checkpoint import Identity
 from bot.git.diff import Comparison
 from bot.git.mirror import Mirror
+from bot.git.pool import Call
 from bot.git.push import PushRejected, Update, push
 from bot.git.records import Address, Records
+from bot.git.scan import Source
 from bot.runs.model import Repository, Run
-from bot.runs.ports import Base, Candidate, HumanWork, Place
+from bot.runs.ports import Base, Candidate, CommitMessage, HumanWork, Place
 from policies.config import PATH
 from policies.facts import Change
 
@@ -34,7 +35,15 @@ OWN_REFS = ("refs/heads/orchestrate", "refs/orchestrate")
 class Workbench:
     """Fulfils the runs' port to git. `identity` signs the commits."""
 
-    def __init__(self, folder: Path, address: Address, identity: Identity) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        address: Address,
+        identity: Identity,
+        *,
+        call: Call = asyncio.to_thread,
+    ) -> None:
+        self._call = call
         self._folder = folder
         self._address = address
         self._identity = identity
@@ -42,7 +51,7 @@ class Workbench:
 
     async def unlock(self) -> None:
         """Free the refs that a killed process held; for who has the folder to itself."""
-        await asyncio.to_thread(_unlock, self._folder / "mirrors")
+        await self._call(_unlock, self._folder / "mirrors")
 
     # -- the repository
 
@@ -51,12 +60,12 @@ class Workbench:
         repository = run.repository
         held = await mirror.ensure(self._path(repository), await self._address(repository))
         name = branch or repository.default_branch
-        sha = await asyncio.to_thread(refs.tip, held, f"refs/remotes/origin/{name}")
+        sha = await self._call(refs.tip, held, f"refs/remotes/origin/{name}")
         if sha is None:
             raise UserError(f"There is no branch `{name}` in {repository.full_name}.")
         head = f"refs/remotes/origin/{repository.default_branch}"
-        top = await asyncio.to_thread(refs.tip, held, head)
-        config = await asyncio.to_thread(objects.blob_id, held, top or sha, PATH)
+        top = await self._call(refs.tip, held, head)
+        config = await self._call(objects.blob_id, held, top or sha, PATH)
         return Base(
             branch=name,
             sha=sha,
@@ -68,40 +77,38 @@ class Workbench:
         """Bring the mirror up to date; read a file of the default branch."""
         held = await mirror.ensure(self._path(repository), await self._address(repository))
         ref = f"refs/remotes/origin/{repository.default_branch}"
-        tip = await asyncio.to_thread(refs.tip, held, ref)
-        return await asyncio.to_thread(objects.read, held, tip, path, READ_LIMIT) if tip else None
+        tip = await self._call(refs.tip, held, ref)
+        return await self._call(objects.read, held, tip, path, READ_LIMIT) if tip else None
 
     async def config(self, run: Run, blob: str) -> str:
         """Read the configuration kept as `blob`; empty when there was none."""
         if not blob:
             return ""
-        data = await asyncio.to_thread(objects.read_blob, self._mirror(run), blob, READ_LIMIT)
+        data = await self._call(objects.read_blob, self._mirror(run), blob, READ_LIMIT)
         return data.decode("utf-8", "replace")
 
     async def read(self, run: Run, commit: str, path: str) -> bytes | None:
         """Read one file of a commit; None when there is none, or it is no file to read."""
         try:
-            return await asyncio.to_thread(
-                objects.read, self._mirror(run), commit, path, READ_LIMIT
-            )
+            return await self._call(objects.read, self._mirror(run), commit, path, READ_LIMIT)
         except Refused:
             return None
 
     async def paths(self, run: Run, commit: str) -> Sequence[str]:
         """List the files of a commit."""
-        return await asyncio.to_thread(objects.paths, self._mirror(run), commit)
+        return await self._call(objects.paths, self._mirror(run), commit)
 
     async def tree(self, run: Run, commit: str) -> str:
         """Return the tree of a commit."""
-        return await asyncio.to_thread(objects.tree_of, self._mirror(run), commit)
+        return await self._call(objects.tree_of, self._mirror(run), commit)
 
     async def changes(self, run: Run, old: str, new: str) -> tuple[Change, ...]:
         """Compare two trees or commits."""
-        return await asyncio.to_thread(diff.changes, self._mirror(run), old, new)
+        return await self._call(diff.changes, self._mirror(run), old, new)
 
     async def compare(self, run: Run, old: str, new: str, limit: int) -> Comparison:
         """Compare two trees or commits, with the patch, cut at `limit` bytes."""
-        return await asyncio.to_thread(diff.compare, self._mirror(run), old, new, limit)
+        return await self._call(diff.compare, self._mirror(run), old, new, limit)
 
     # -- the workspace
 
@@ -113,7 +120,7 @@ class Workbench:
     async def open(self, run: Run, commit: str) -> Place:
         """Build a fresh workspace with the files of `commit`."""
         place = self.place(run)
-        await asyncio.to_thread(workspace.remove, place.workspace)
+        await self._call(workspace.remove, place.workspace)
         for folder in (place.home, place.logs):
             folder.mkdir(parents=True, exist_ok=True)
         await workspace.create(self._mirror(run), commit, place.workspace, self._index(run))
@@ -121,48 +128,49 @@ class Workbench:
 
     async def close(self, run: Run) -> None:
         """Throw the workspace away."""
-        await asyncio.to_thread(workspace.remove, self.place(run).workspace)
+        await self._call(workspace.remove, self.place(run).workspace)
         self._index(run).unlink(missing_ok=True)
 
-    async def snapshot(self, run: Run, parent: str) -> Candidate:
-        """Read from the file system what changed in the workspace since `parent`."""
-        place = self.place(run)
-        found = await candidate.snapshot(
-            self._mirror(run), place.workspace, self._index(run), parent
-        )
+    def is_open(self, run: Run) -> bool:
+        """Say whether there is a workspace of the run, perhaps of a process that was killed."""
+        return self.place(run).workspace.exists()
+
+    async def take(self, run: Run, message: CommitMessage) -> Candidate:
+        """Read from the file system what changed since the head, as a commit on no branch."""
+        source = Source(self.place(run).workspace, run.tree, whole=True)
+        made = candidate.Made(_text(message), self._identity, self._identity, message.at)
+        found = await self._call(candidate.take, self._mirror(run), source, run.head, made)
         violations = tuple((each.path, each.reason) for each in found.violations)
-        return Candidate(found.tree, violations)
+        return Candidate(found.tree, found.commit, violations)
+
+    async def quarantine(self, run: Run, commit: str) -> None:
+        """Keep a refused candidate on this machine; it is never pushed."""
+        held, ref = self._mirror(run), f"refs/quarantine/{run.id}/{run.turns}"
+        now = await self._call(refs.tip, held, ref)
+        await self._call(refs.set_ref, held, ref, commit, now)
 
     # -- the branch
 
-    async def checkpoint(
-        self,
-        run: Run,
-        *,
-        tree: str,
-        message: str,
-        trailers: Mapping[str, Sequence[str]],
-        at: datetime,
-    ) -> str:
+    async def checkpoint(self, run: Run, tree: str, message: CommitMessage) -> str:
         """Commit `tree` on the run's head and move the local branch there; return the commit."""
-        sha = await asyncio.to_thread(
+        sha = await self._call(
             checkpoint.commit,
             self._mirror(run),
             tree=tree,
             parents=[run.head],
-            message=checkpoint.with_trailers(message, trailers),
+            message=_text(message),
             author=self._identity,
             committer=self._identity,
-            at=at,
+            at=message.at,
         )
         await self.adopt(run, sha)
         return sha
 
     async def adopt(self, run: Run, sha: str) -> None:
-        """Move the local branch to `sha`."""
+        """Move the local branch from the head to `sha`, a commit on top of it."""
         held, ref = self._mirror(run), f"refs/heads/{run.branch}"
-        now = await asyncio.to_thread(refs.tip, held, ref)
-        await asyncio.to_thread(refs.set_ref, held, ref, sha, now)
+        absent = await self._call(refs.tip, held, ref) is None
+        await self._call(refs.set_ref, held, ref, sha, None if absent else run.head)
 
     async def push(self, run: Run) -> HumanWork | None:
         """Publish the head under a lease; when people pushed, leave it and say what they did."""
@@ -186,11 +194,11 @@ class Workbench:
         """Fetch the branch; say what people added on top of the head, or None."""
         held = self._mirror(run)
         await mirror.fetch(held, await self._address(run.repository))
-        tip = await asyncio.to_thread(refs.tip, held, f"refs/remotes/origin/{run.branch}")
+        tip = await self._call(refs.tip, held, f"refs/remotes/origin/{run.branch}")
         ours = {run.base_sha, *(each.sha for each in run.checkpoints)}
         if tip is None or tip in ours:
             return None
-        added = await asyncio.to_thread(objects.commits_between, held, run.head, tip)
+        added = await self._call(objects.commits_between, held, run.head, tip)
         authors = tuple(dict.fromkeys(each.author_name for each in added))
         titles = tuple(each.message.splitlines()[0] for each in added if each.message.strip())
         return HumanWork(tip, await self.tree(run, tip), authors, titles)
@@ -221,6 +229,10 @@ class Workbench:
 
     def _index(self, run: Run) -> Path:
         return self._folder / "runs" / run.id / "index"
+
+
+def _text(message: CommitMessage) -> str:
+    return checkpoint.with_trailers(message.title, message.trailers)
 
 
 def _unlock(mirrors: Path) -> None:

@@ -45,10 +45,26 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The tree that a turn left behind, with what the host refused to read (path, reason)."""
+    """The tree that a turn left behind, with what the host refused to read (path, reason).
+
+    `commit` is that tree on top of the head, on no branch yet; the head where nothing changed.
+    """
 
     tree: str
+    commit: str
     violations: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitMessage:
+    """What a checkpoint's commit says: its title, its trailers, and when it was made.
+
+    The same says the same commit, so that a second try makes no other one.
+    """
+
+    title: str
+    trailers: Mapping[str, Sequence[str]]
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +114,19 @@ class Git(Protocol):
     async def close(self, run: Run) -> None:
         """Throw the workspace away."""
 
-    async def snapshot(self, run: Run, parent: str) -> Candidate:
-        """Read from the file system what changed in the workspace since `parent`."""
+    def is_open(self, run: Run) -> bool:
+        """Say whether there is a workspace of the run, perhaps of a process that was killed."""
+
+    async def take(self, run: Run, message: CommitMessage) -> Candidate:
+        """Read from the file system what changed since the head, as a commit on no branch."""
+
+    async def quarantine(self, run: Run, commit: str) -> None:
+        """Keep a refused candidate on this machine; it is never pushed."""
 
     async def changes(self, run: Run, old: str, new: str) -> tuple[Change, ...]:
         """Compare two trees or commits."""
 
-    async def checkpoint(
-        self,
-        run: Run,
-        *,
-        tree: str,
-        message: str,
-        trailers: Mapping[str, Sequence[str]],
-        at: datetime,
-    ) -> str:
+    async def checkpoint(self, run: Run, tree: str, message: CommitMessage) -> str:
         """Commit `tree` on the run's head and move the local branch there; return the commit."""
 
     async def tree(self, run: Run, commit: str) -> str:
@@ -125,7 +139,7 @@ class Git(Protocol):
         """Fetch the branch; say what people added on top of the head, or None."""
 
     async def adopt(self, run: Run, sha: str) -> None:
-        """Move the local branch to a commit that people pushed."""
+        """Move the local branch from the head to a commit on top of it."""
 
     async def record(self, run: Run, events: Sequence[Mapping[str, Any]]) -> None:
         """Append events to the local ledger; those that it holds already are passed over."""

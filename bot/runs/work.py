@@ -22,6 +22,7 @@ from bot.runs.ports import (
     Check,
     Checks,
     Clock,
+    CommitMessage,
     Forge,
     Git,
     HumanWork,
@@ -54,6 +55,9 @@ NOT_YET = -1
 
 RULES = "rules"
 """The name under which the rules' verdict is kept beside the checks' results."""
+
+BY_AGENT = frozenset({"agent", "interrupted", "partial"})
+"""The kinds of checkpoints that an agent's turn left."""
 
 Made = list[tuple[str, dict[str, Any], str]]
 """What came of a piece of work: (type, data, actor) of each event."""
@@ -140,7 +144,7 @@ class Worker:
         results = [each for each in await self._results(run) if each["attempt"] != NOT_YET]
         place = await git.open(run, run.head)
         started = {"turn": number, "agent": run.agent}
-        await self._note(run, f"{cause}:turn", Type.TURN_STARTED, started)
+        run = await self._note(run, f"{cause}:turn", Type.TURN_STARTED, started)
         order = TurnOrder(
             number=number,
             agent=run.agent,
@@ -156,26 +160,28 @@ class Worker:
             )
         outcome = report.outcome
         data = {"turn": number, "outcome": outcome, "seconds": round(report.seconds, 3)}
-        left = await self._left(run)
+        left = await self._left(run, outcome)
         stopped = _why(outcome, report.reason, report.summary, bool(left))
         return [(Type.TURN_ENDED, {**data, **left, **stopped}, ORCHESTRATE)]
 
     async def _interrupted(self, run: Run) -> tuple[str, dict[str, Any], str]:
         """Take what a turn left that this server did not see to its end."""
-        place = self._ports.git.place(run)
-        left = await self._left(run) if place.workspace.exists() else {}
+        left = await self._left(run, "interrupted") if self._ports.git.is_open(run) else {}
         data = {"turn": run.turns, "outcome": "interrupted", **left}
         return (Type.TURN_ENDED, data, ORCHESTRATE)
 
-    async def _left(self, run: Run) -> dict[str, Any]:
+    async def _left(self, run: Run, outcome: str) -> dict[str, Any]:
         """Read from the file system what the turn changed; empty when it changed nothing."""
-        found = await self._ports.git.snapshot(run, run.head)
+        at, kind = self._ports.clock(), _kind(outcome)
+        message = self._message(run, kind, texts.checkpoint_title(run, kind), at)
+        found = await self._ports.git.take(run, message)
         if found.tree == run.tree and not found.violations:
             return {}
         return {
             "tree": found.tree,
+            "commit": found.commit,
             "violations": [list(each) for each in found.violations[:READ_LIMIT_PATHS]],
-            "at": self._ports.clock().isoformat(),
+            "at": at.isoformat(),
         }
 
     # -- the rules, and the checkpoint
@@ -189,49 +195,47 @@ class Worker:
             step = "`/resume` gives the agent another turn from the last checkpoint."
             refused = [code_free(line) for line in verdict.lines()]
             data = {"violations": refused[:READ_LIMIT_PATHS], **stop(verdict.reason, step)}
+            await git.quarantine(run, left["commit"])
             return [(Type.CANDIDATE_REFUSED, data, ORCHESTRATE)]
         kind = _kind(left["outcome"])
         title = texts.checkpoint_title(run, kind)
-        made = await self._commit(run, left["tree"], kind, title, changes, left["at"])
+        await git.adopt(run, left["commit"])
+        made = self._made(run, left["commit"], left["tree"], kind, title, changes)
         await self._keep_rules(run, made["sha"], verdict.text())
         return [(Type.CHECKPOINTED, made, ORCHESTRATE)]
 
     async def _restore(self, run: Run, _cause: str) -> Made:
         asked = run.restore
         changes = await self._ports.git.changes(run, run.head, asked["tree"])
-        made = await self._commit(
-            run, asked["tree"], asked["kind"], asked["title"], changes, asked["at"]
-        )
+        # The time is part of the commit, so a second try makes the same one.
+        at = datetime.fromisoformat(asked["at"])
+        message = self._message(run, asked["kind"], asked["title"], at)
+        sha = await self._ports.git.checkpoint(run, asked["tree"], message)
+        made = self._made(run, sha, asked["tree"], asked["kind"], asked["title"], changes)
         await self._keep_rules(run, made["sha"], "Restored from a tree that was there before.")
         return [(Type.CHECKPOINTED, made, asked.get("by", ORCHESTRATE))]
 
-    async def _commit(
+    def _message(self, run: Run, kind: CheckpointKind, title: str, at: datetime) -> CommitMessage:
+        agent = run.agent if kind in BY_AGENT else None
+        return CommitMessage(title, texts.trailers(run, _next_number(run), agent=agent), at)
+
+    def _made(
         self,
         run: Run,
+        sha: str,
         tree: str,
         kind: CheckpointKind,
         title: str,
         changes: Sequence[Change],
-        at: str,
     ) -> dict[str, Any]:
-        number = run.last.number + 1 if run.last else 1
-        agent = run.agent if kind in ("agent", "interrupted", "partial") else None
-        sha = await self._ports.git.checkpoint(
-            run,
-            tree=tree,
-            message=title,
-            trailers=texts.trailers(run, number, agent=agent),
-            # The time is part of the commit, so a second try makes the same one.
-            at=datetime.fromisoformat(at),
-        )
         return {
-            "number": number,
+            "number": _next_number(run),
             "sha": sha,
             "tree": tree,
             "parent": run.head,
             "kind": kind,
             "title": title,
-            "turn": run.turns if agent else None,
+            "turn": run.turns if kind in BY_AGENT else None,
             **_size(changes),
         }
 
@@ -243,7 +247,7 @@ class Worker:
         await self._ports.git.adopt(run, human.sha)
         changes = await self._ports.git.changes(run, run.head, human.sha)
         made = {
-            "number": run.last.number + 1 if run.last else 1,
+            "number": _next_number(run),
             "sha": human.sha,
             "tree": human.tree,
             "parent": run.head,
@@ -345,9 +349,9 @@ class Worker:
 
     # -- what they share
 
-    async def _note(self, run: Run, id: str, kind: str, data: dict[str, Any]) -> None:
+    async def _note(self, run: Run, id: str, kind: str, data: dict[str, Any]) -> Run:
         event = Event(id=id, at=self._ports.clock(), actor=ORCHESTRATE, type=kind, data=data)
-        await self._ports.store.append(run.id, lambda _: [event])
+        return await self._ports.store.append(run.id, lambda _: [event])
 
     def _printer(self, run: Run) -> Callable[[str], None]:
         return lambda line: self._on_output(run.id, line)
@@ -421,6 +425,10 @@ def _pushed(run: Run, human: HumanWork) -> tuple[str, dict[str, Any], str]:
     return (Type.HUMAN_PUSHED, {"before": run.head, "after": human.sha, "who": who}, who)
 
 
+def _next_number(run: Run) -> int:
+    return run.last.number + 1 if run.last else 1
+
+
 def _kind(outcome: str) -> CheckpointKind:
     kinds: Mapping[str, CheckpointKind] = {"ended": "agent", "failed": "partial"}
     return kinds.get(outcome, "interrupted")
@@ -467,7 +475,7 @@ def _checked(
     run: Run, ended: Sequence[Mapping[str, Any]], checks: Sequence[Check]
 ) -> dict[str, Any]:
     red = [each["name"] for each in ended if each["conclusion"] != "success"]
-    keys = ("name", "conclusion", "summary", "seconds")
+    keys = ("name", "conclusion", "summary", "seconds", "attempt")
     data: dict[str, Any] = {
         "sha": run.head,
         "checks": [{key: each[key] for key in keys} for each in ended],

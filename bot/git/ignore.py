@@ -1,0 +1,105 @@
+"""What a repository ignores: the rules of its `.gitignore` files, folder by folder.
+
+As gitignore(5) has it: the nearest file decides before those above it, and the last pattern that
+matches in it before the others; below an ignored folder all is ignored. Only what is not tracked
+can be ignored, and it is for the caller to know what is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from .wildmatch import Matches, compile_name, compile_path
+
+NAME = b".gitignore"
+MAX_BYTES = 1024 * 1024
+"""Bytes of a `.gitignore` that are read; what comes after is no rule. Real ones have a few KB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line: what it matches, in which form of the path, and what it says of that."""
+
+    matches: Matches
+    ignores: bool
+    by_name: bool
+    folders_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ignores:
+    """The rules that hold in one folder: its own, and those of the folders above it.
+
+    `depth` is the length of the folder's path with its closing slash; `all` says that the folder
+    itself is ignored, and so everything in it that is not tracked.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    above: Ignores | None = None
+    depth: int = 0
+    all: bool = False
+
+    def ignored(self, path: bytes, *, folder: bool) -> bool:
+        """Whether an entry of this folder, by its path from the root, is ignored."""
+        if self.all:
+            return True
+        name = path[self.depth :]
+        level: Ignores | None = self
+        while level is not None:
+            below = path[level.depth :]
+            for rule in level.rules:
+                if rule.folders_only and not folder:
+                    continue
+                if rule.matches(name if rule.by_name else below):
+                    return rule.ignores
+            level = level.above
+        return False
+
+    def below(self, path: bytes, text: bytes | None, *, tracked: bool) -> Ignores:
+        """Return the rules within a folder of this one; `text` is what its `.gitignore` says.
+
+        A folder that is entered is not ignored, unless for something that is `tracked` in it.
+        """
+        ignored = self.all or (tracked and self.ignored(path, folder=True))
+        return Ignores(parse(text or b""), self, len(path) + 1 if path else 0, ignored)
+
+
+@lru_cache(maxsize=256)
+def parse(text: bytes) -> tuple[Rule, ...]:
+    """Return the rules of a `.gitignore`, the last line first, as they are looked at."""
+    lines = text[:MAX_BYTES].removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    rules = [rule for line in lines if (rule := _rule(line.removesuffix(b"\r")))]
+    return tuple(reversed(rules))
+
+
+def _rule(line: bytes) -> Rule | None:
+    pattern = _without_blanks(line)
+    if not pattern or pattern.startswith(b"#"):
+        return None
+    ignores = not pattern.startswith(b"!")
+    pattern = pattern[not ignores :]
+    folders_only = pattern.endswith(b"/")
+    pattern = pattern[:-1] if folders_only else pattern
+    by_name = b"/" not in pattern
+    if not pattern:
+        return None
+    matches = compile_name(pattern) if by_name else compile_path(pattern.removeprefix(b"/"))
+    return Rule(matches, ignores, by_name, folders_only)
+
+
+def _without_blanks(line: bytes) -> bytes:
+    """Take blanks off the end, but for one behind a backslash."""
+    end = len(line)
+    while end and line[end - 1 : end] == b" ":
+        if _is_escaped(line, end - 1):
+            break
+        end -= 1
+    return line[:end]
+
+
+def _is_escaped(line: bytes, at: int) -> bool:
+    backslashes = 0
+    while at > backslashes and line[at - 1 - backslashes : at - backslashes] == b"\\":
+        backslashes += 1
+    return backslashes % 2 == 1
