@@ -6,17 +6,19 @@ Nobody's work tree is ever touched, so a base branch that is checked out is not 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from bot.errors import Refused, UserError
+from bot.errors import UserError
 from bot.git import merge, mirror, objects, refs
 from bot.git.checkpoint import Identity
 from bot.git.mirror import Mirror
 from bot.git.program import LOCAL_TIMEOUT, git
+from bot.git.program import run as run_git
 from bot.git.push import PushRejected, Update, push
 from bot.git.remote import Remote
 from bot.runs.model import Approval, Repository, Run
@@ -28,29 +30,64 @@ OURS = "orchestrate/"
 BRANCHES_NAMED = 10
 """Branches named in a sentence."""
 
+_EXTENSIONS = re.compile(r"unknown repository extensions? found:((?:\n\t\S+)+)", re.I)
+
 DETACHED = "HEAD"
 """What stands for the current branch where none is checked out: no branch can be called that."""
 
 
 async def open_repository(folder: Path) -> Repository:
-    """Describe the repository that `folder` lies in; `UserError` when there is none."""
+    """Describe the repository that `folder` lies in.
+
+    `UserError` when there is none, or none that a run could work on: in SHA-256, of a format that
+    this git does not know, or without some of its contents. Shallow and sparse ones will do.
+    """
     folder = await asyncio.to_thread(folder.resolve)
-    try:
-        out = await git("-C", str(folder), "rev-parse", "--absolute-git-dir")
-    except Refused as error:
-        raise UserError(
-            f"{folder} is no git repository; name one with `--repo DIR`, or make it one with "
-            "`git init`."
-        ) from error
-    path = Path(out.decode().strip())
+    done = await run_git("-C", str(folder), "rev-parse", "--absolute-git-dir")
+    if done.status:
+        raise UserError(_why_unreadable(folder, done.err))
+    path = Path(done.out.decode().strip())
     common = await git("-C", str(folder), "rev-parse", "--path-format=absolute", "--git-common-dir")
     home = Path(common.decode().strip())
+    if await git("rev-parse", "--show-object-format", git_dir=home) != b"sha1\n":
+        raise UserError(
+            f"{folder} keeps its objects in SHA-256; name one that keeps them in SHA-1."
+        )
+    if await _lacks_contents(home):
+        raise UserError(
+            f"{folder} is a partial clone, and contents of files are missing; "
+            "`git fetch --refetch --no-filter` there brings them in."
+        )
     name = home.parent.name if home.name == ".git" else home.stem
     branch = await _current_branch(path)
     number = int.from_bytes(sha256(str(home).encode()).digest()[:6], "big")
     return Repository(
         id=number, owner="local", name=name, installation=0, default_branch=branch, url=str(home)
     )
+
+
+def _why_unreadable(folder: Path, said: str) -> str:
+    unknown = _EXTENSIONS.search(said)
+    if unknown:
+        names = ", ".join(f"`{name}`" for name in unknown[1].split())
+        return (
+            f"{folder} needs a newer git on this machine, one that knows the extension {names}; "
+            "update git, or name another repository with `--repo DIR`."
+        )
+    return (
+        f"{folder} is no git repository; name one with `--repo DIR`, or make it one with "
+        "`git init`."
+    )
+
+
+async def _lacks_contents(home: Path) -> bool:
+    """Whether a partial clone lacks something that its branches and tags reach."""
+    asked = ("config", "--get-regexp", r"^remote\..*\.promisor$")
+    if not await git(*asked, git_dir=home, accept=(0, 1)):
+        return False
+    walk = ("rev-list", "--objects", "--no-object-names", "--missing=print")
+    listed = await git(*walk, "--branches", "--tags", git_dir=home)
+    return any(line.startswith(b"?") for line in listed.split(b"\n"))
 
 
 def known_as(repository: Repository) -> Path:

@@ -7,6 +7,7 @@ all commits and trees are there, contents come as they are asked for (`partial.h
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,6 +62,7 @@ async def fetch(
 ) -> None:
     """Bring the refs of `refspecs` into the repository at `path`, with what they point to."""
     options = ["--prune"] if prune else []
+    was_cut_off = (path / SHALLOW).exists()
     if blobless:
         await _point(path, remote)
         options.append(WITHOUT_BLOBS)
@@ -76,6 +78,10 @@ async def fetch(
         timeout=NETWORK_TIMEOUT,
         keep_open=(lock,),
     )
+    if was_cut_off:
+        # Old commits may have parents now: whoever has the mirror open must open it anew, and looks
+        # at this file's time to know.
+        os.utime(path / "config")
 
 
 def fetching() -> Sequence[str]:
