@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,14 @@ for _level in (ConfigLevel.SYSTEM, ConfigLevel.GLOBAL, ConfigLevel.XDG):
     pygit2.settings.search_path[_level] = ""
 pygit2.settings.enable_fsync_gitdir(True)
 
+HANDLES = 8
+"""Mirrors that one thread keeps open: opening one anew costs some milliseconds and a cold cache."""
+
+CACHE_BYTES = 32 * 1024 * 1024
+"""What libgit2 may keep of objects in a process; its own 256 MB are more than a server may take."""
+
+pygit2.settings.cache_max_size(CACHE_BYTES)
+
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
@@ -23,11 +34,55 @@ class Mirror:
     path: Path
 
 
+Stamp = tuple[int, int, int, int]
+"""What tells a mirror from another one at the same path, and from itself before a collection."""
+
+
+class _Handles(threading.local):
+    """The mirrors that a thread has open, the one used last at the end."""
+
+    def __init__(self) -> None:
+        self.kept: OrderedDict[Path, tuple[Stamp, pygit2.Repository]] = OrderedDict()
+
+
+_handles = _Handles()
+# A child must not share what its parent has open.
+os.register_at_fork(after_in_child=lambda: _handles.kept.clear())
+
+
 def open_repository(mirror: Mirror) -> pygit2.Repository:
-    """Open the mirror; the handle and all it gives stay on the calling thread.
+    """Open the mirror, or return it as this thread has it open; all it gives stays on the thread.
 
     Raises Refused where there is no repository that pygit2 can read.
     """
+    stamp = _stamp(mirror)
+    known = _handles.kept.pop(mirror.path, None)
+    repo = known[1] if known is not None and known[0] == stamp else _open(mirror)
+    if stamp is not None:
+        _handles.kept[mirror.path] = (stamp, repo)
+    while len(_handles.kept) > HANDLES:
+        _handles.kept.popitem(last=False)
+    return repo
+
+
+def _stamp(mirror: Mirror) -> Stamp | None:
+    """Return what changes when the mirror is made anew, configured otherwise, or packed anew.
+
+    An open handle would go on to find what a collection has removed.
+    """
+    try:
+        made = (mirror.path / "config").stat()
+    except OSError:
+        return None
+    try:
+        # git writes it whenever it packs anew, and at no other time.
+        packed = (mirror.path / "objects" / "info" / "packs").stat().st_ctime_ns
+    except OSError:
+        packed = 0
+    return made.st_dev, made.st_ino, made.st_ctime_ns, packed
+
+
+def _open(mirror: Mirror) -> pygit2.Repository:
     try:
         return pygit2.Repository(str(mirror.path), pygit2.enums.RepositoryOpenFlag.BARE)
     except pygit2.GitError as error:
