@@ -17,6 +17,7 @@ from bot.errors import Refused
 
 from . import locks
 from .partial import is_blobless
+from .refs import set_ref, tip
 from .repository import Mirror, commit_of, lookup, open_repository
 
 PREFIX = "refs/leases/"
@@ -44,15 +45,17 @@ def take(mirror: Mirror, run: str, commits: Collection[str]) -> None:
 
 
 def drop(mirror: Mirror, run: str) -> None:
-    """Let go of all that a run has pinned; nothing is done already."""
+    """Let go of all that a run has pinned; nothing is done already.
+
+    Raises TransientError where somebody keeps the file of packed refs locked.
+    """
     folder = _folder(mirror, run)
     for name in _names(folder):
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # another just pins something, or there was none
         folder.rmdir()
     for ref in _packed(mirror, f"{PREFIX}{run}/"):
-        with contextlib.suppress(KeyError):
-            open_repository(mirror).references.delete(ref)
+        set_ref(mirror, ref, None, tip(mirror, ref))
 
 
 def held(mirror: Mirror) -> frozenset[str]:

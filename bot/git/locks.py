@@ -16,10 +16,15 @@ from pathlib import Path
 
 from bot.errors import TransientError
 
+from .folders import files_below
 from .program import NETWORK_TIMEOUT
 
 POLL = 0.02
 """Seconds between two looks at a lock that another process holds."""
+
+PACKED_STALE = 5.0
+"""Seconds after which the lock of packed refs is nobody's: dropping a ref takes milliseconds, and
+what takes longer holds the mirror's lock."""
 
 
 class Busy(TransientError):
@@ -39,6 +44,22 @@ async def writing(path: Path, timeout: float = NETWORK_TIMEOUT) -> AsyncIterator
                 raise Busy(f"The mirror {path.name} is busy with another fetch.")
             await asyncio.sleep(POLL)
         yield descriptor
+
+
+def clear(path: Path) -> None:
+    """Remove the lock files of a git that was killed; who calls holds the mirror's lock.
+
+    Only what nothing writes but under that lock, and what nothing else holds for so long.
+    """
+    folders = [path / "refs" / "remotes", path / "refs" / "tags", path / "objects" / "info"]
+    stale = [file for folder in folders for file in files_below(folder) if file.suffix == ".lock"]
+    stale += [path / "config.lock", path / "shallow.lock"]
+    packed = path / "packed-refs.lock"
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - packed.stat().st_mtime > PACKED_STALE:
+            stale.append(packed)
+    for lock in stale:
+        lock.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

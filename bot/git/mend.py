@@ -77,7 +77,7 @@ async def replace(path: Path, remote: Remote, fault: str, *, blobless: bool, loc
 
 def was_blobless(path: Path) -> bool:
     """Whether a mirror was without contents, as far as its packs say."""
-    return next((path / "objects" / "pack").glob("*.promisor"), None) is not None
+    return any([*(path / "objects" / "pack").glob("*.promisor")])
 
 
 async def _bring_over(

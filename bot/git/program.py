@@ -35,10 +35,12 @@ _CONFIG = {
     "core.attributesFile": "/dev/null",
     "core.autocrlf": "false",
     "core.excludesFile": "/dev/null",
+    "core.filesRefLockTimeout": "5000",  # ms; others move refs meanwhile, each with two flushes
     "core.fsmonitor": "false",
     "core.fsync": "committed,loose-object,reference",  # a commit that was reported must be there
     "core.fsyncMethod": "batch",  # one flush for many objects
     "core.hooksPath": "/dev/null",
+    "core.packedRefsTimeout": "10000",
     "core.protectHFS": "true",  # what is refused must not depend on who checks it out later
     "core.protectNTFS": "true",
     "core.quotePath": "false",

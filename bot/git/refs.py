@@ -74,7 +74,7 @@ def set_ref(mirror: Mirror, ref: str, new: str | None, expected: str | None) -> 
                 else:
                     transaction.set_target(ref, new)
             return
-        except pygit2.GitError as error:
+        except (pygit2.GitError, OSError) as error:  # a lock's file is a matter of the system
             _wait_for_lock(mirror, ref, error, deadline)
 
 

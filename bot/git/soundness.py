@@ -15,6 +15,7 @@ import pygit2
 
 from bot.errors import Refused
 
+from .folders import files_below, loose_objects
 from .program import run
 from .repository import Mirror, open_repository
 
@@ -50,9 +51,7 @@ def is_told(error: BaseException) -> bool:
 
 def look(path: Path) -> str | None:
     """Say what is wrong with the mirror at `path`, or None; nothing is read but ends and names."""
-    for fault in _faults(path):
-        return fault
-    return None
+    return next(iter([*_faults(path)]), None)
 
 
 async def check(path: Path) -> str | None:
@@ -120,7 +119,7 @@ def _pack_fault(pack: Path) -> str | None:
 
 
 def _loose_faults(path: Path) -> Iterator[str]:
-    for file in (path / "objects").glob("[0-9a-f][0-9a-f]/*"):
+    for file in loose_objects(path):
         try:
             if file.stat().st_size == 0:
                 yield f"the object {file.parent.name}{file.name[:10]} is empty"
@@ -157,7 +156,7 @@ def _refs(path: Path) -> dict[str, str]:
         sha, _, name = line.partition(" ")
         if not line.startswith(("#", "^")):
             found[name if name.startswith("refs/") else PACKED] = sha
-    for file in (path / "refs").rglob("*"):
+    for file in files_below(path / "refs"):
         if file.suffix != ".lock" and (text := _text(file)) is not None:
             found[file.relative_to(path).as_posix()] = text.strip()
     return found
@@ -167,5 +166,5 @@ def _text(file: Path) -> str | None:
     """Return what a file says; None where there is none, be it since a moment ago."""
     try:
         return file.read_bytes().decode("utf-8", "surrogateescape")
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         return None

@@ -15,6 +15,7 @@ from pathlib import Path
 from bot.errors import Refused
 
 from .listing import REDIRECTS
+from .locks import clear
 from .program import NETWORK_TIMEOUT, format_refusal, git
 from .remote import Remote
 
@@ -63,6 +64,7 @@ async def fetch(
     """Bring the refs of `refspecs` into the repository at `path`, with what they point to."""
     options = ["--prune"] if prune else []
     was_cut_off = (path / SHALLOW).exists()
+    await asyncio.to_thread(clear, path)
     if blobless:
         await _point(path, remote)
         options.append(WITHOUT_BLOBS)

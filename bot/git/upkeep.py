@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from . import leases, locks, pack
+from .folders import files_below, loose_objects
 from .partial import HYDRATED, is_blobless
 from .program import git
 from .repository import Mirror
@@ -72,8 +73,8 @@ class Needs:
 def needs(mirror: Mirror) -> Needs:
     """Say what there is to do; a matter of milliseconds."""
     packs = sum(1 for _ in (mirror.path / "objects" / "pack").glob("*.pack"))
-    loose = sum(1 for _ in (mirror.path / "objects").glob("[0-9a-f][0-9a-f]/*"))
-    refs = sum(1 for path in (mirror.path / "refs").rglob("*") if path.is_file())
+    loose = sum(1 for _ in loose_objects(mirror.path))
+    refs = sum(1 for _ in files_below(mirror.path / "refs"))
     # HEAD is as old as the mirror.
     age = min(_age(path) for path in (mirror.path / _STAMP, mirror.path / "HEAD") if path.exists())
     return Needs(packs, loose, refs, age > WHOLE_DAYS * DAY)
@@ -121,6 +122,7 @@ async def _work(mirror: Mirror, held: tuple[int, ...], done: list[str], *, whole
         await git(*args, git_dir=mirror.path, timeout=TIMEOUT, keep_open=held)
         done.append(said)
 
+    await asyncio.to_thread(locks.clear, mirror.path)
     promised = is_blobless(mirror)
     joined = await asyncio.to_thread(pack.fold, mirror, 2)
     if joined:
