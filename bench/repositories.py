@@ -101,10 +101,18 @@ class Repository:
     head: str
 
     @property
-    def files(self) -> list[str]:
-        """The plain files of the head, without links, in git's order."""
-        listed = git(self.path, "ls-tree", "-rz", self.head).split("\0")
-        return [line.partition("\t")[2] for line in listed if line.startswith("100")]
+    def files(self) -> int:
+        """How many files the head has."""
+        return len(self._listed())
+
+    @property
+    def sources(self) -> list[str]:
+        """The files of the head that people edit: no links, and not what git itself reads."""
+        plain = [line.partition("\t")[2] for line in self._listed() if line.startswith("100")]
+        return [path for path in plain if not path.startswith(".")]
+
+    def _listed(self) -> list[str]:
+        return git(self.path, "ls-tree", "-rz", self.head).split("\0")[:-1]
 
     def copy(self, path: Path) -> Path:
         """Give `path` a copy, whose packs are the same files on the disk; return it."""
@@ -136,14 +144,10 @@ def repository(shape: Shape, folder: Path, seed: int = SEED) -> Repository:
     return Repository(shape.name, path, git(path, "rev-parse", BRANCH).strip())
 
 
-def git(folder: Path, *args: str, **settings: str) -> str:
-    """Run git in `folder`, without any configuration of the machine; return what it printed.
-
-    `settings` are configuration, their dots written as underscores.
-    """
-    configured = [f"-c{name.replace('_', '.')}={value}" for name, value in settings.items()]
+def git(folder: Path, *args: str) -> str:
+    """Run git in `folder`, without any configuration of the machine; return what it printed."""
     done = subprocess.run(
-        ["git", *configured, *args], cwd=folder, env=environment(), capture_output=True, check=False
+        ["git", *args], cwd=folder, env=environment(), capture_output=True, check=False
     )
     if done.returncode:
         raise RuntimeError(f"git {args[0]} failed: {done.stderr.decode(errors='replace')[-500:]}")
