@@ -238,6 +238,21 @@ def _home(_request: Request) -> Response:
     return PlainTextResponse("Orchestrate is here. GitHub talks to it at /webhook.\n")
 
 
+def reach(settings: Settings) -> GitHubApp:
+    """Make the App of the settings; `OperatorError` says what is missing."""
+    missing = settings.missing()
+    if missing:
+        raise OperatorError(
+            f"{', '.join(missing)} must be set; `orchestrate doctor` explains each."
+        )
+    return GitHubApp(
+        api_url=settings.github_api_url,
+        app_id=settings.app_id,
+        private_key=settings.pem(),
+        spacing=settings.write_spacing_seconds,
+    )
+
+
 async def build(
     settings: Settings,
     *,
@@ -245,25 +260,19 @@ async def build(
     wait_max: float = WAIT_MAX_SECONDS,
 ) -> Server:
     """Build a server from its settings; `OperatorError` says what is missing."""
-    missing = settings.missing()
-    if missing:
-        raise OperatorError(
-            f"{', '.join(missing)} must be set; `orchestrate doctor` explains each."
-        )
-    database = await open_database(settings.database)
+    github = reach(settings)
+    try:
+        database = await open_database(settings.database)
+    except BaseException:
+        await github.close()
+        raise
     store = Store(database)
-    github = GitHubApp(
-        api_url=settings.github_api_url,
-        app_id=settings.app_id,
-        private_key=settings.pem(),
-        spacing=settings.write_spacing_seconds,
-    )
     try:
         once = Once()
         forge, threads = GitHubForge(github, store, once), GitHubThreads(github, once)
         login = await github.login()
         identity = Identity(login, await github.email())
-        workbench = Workbench(settings.data_dir, _address(forge), identity)
+        workbench = Workbench(settings.data_dir, address_by(forge), identity)
         bot = await compose(
             settings, store, database, workbench, forge, on_output=on_output, wait_max=wait_max
         )
@@ -275,7 +284,9 @@ async def build(
     return Server(settings, bot, github, desk_of(bot, threads, threads, library, login))
 
 
-def _address(forge: GitHubForge) -> Callable[[Repository], Awaitable[Remote]]:
+def address_by(forge: GitHubForge) -> Callable[[Repository], Awaitable[Remote]]:
+    """Say where repositories on GitHub are, with the token that opens them."""
+
     async def address(repository: Repository) -> Remote:
         url, token = await forge.remote(repository)
         return Remote(url, token)

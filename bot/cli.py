@@ -278,13 +278,48 @@ def diff(
 
 @app.command()
 def verify(run_id: RunId, as_json: AsJson = False) -> None:
-    """Walk a run's record in git, and say what is wrong with it."""
-    from bot.terminal import verify_run
+    """Walk a run's record in git, and say what was tampered with.
 
-    problems = _run(verify_run(_settings(), run_id, quiet=as_json))
+    It looks at the record on this machine, compares the repository's and the database's with it,
+    and ends with 0 only where nothing is wrong.
+
+    Example: `orchestrate verify k3f9x0a2bq --json`
+    """
+    from bot.terminal import print_verdict
+
+    found = _run(print_verdict(_settings(), run_id, quiet=as_json))
     if as_json:
-        _print_json({"run": run_id, "ok": not problems, "problems": problems})
-    if problems:
+        _print_json(found)
+    if not found["ok"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def rebuild(
+    repo: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A local repository, in place of those on GitHub."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Restore runs from the records in their repositories, when the database was lost.
+
+    Nothing is started: a run that was at work comes back paused, and `/resume` goes on with it.
+    Runs that the database has are left alone. A record that was tampered with is named and passed
+    over, and the exit code is 1. Stop the server first.
+
+    Examples:
+
+    `orchestrate rebuild` restores the runs of every repository that the App is installed on
+
+    `orchestrate rebuild --repo ~/src/tool` those of a local repository, also after it was moved
+    """
+    from bot.terminal import print_rebuilt
+
+    found = _run(print_rebuilt(_settings(), repo, quiet=as_json))
+    if as_json:
+        _print_json(found)
+    if not found["ok"]:
         raise typer.Exit(1)
 
 

@@ -50,10 +50,11 @@ class Event(BaseModel):
 
     `id` names the cause (a comment's line, a segment's step): the same cause is recorded once.
     `seq` counts from 1 within the run; 0 says that the event is not recorded yet. `at` is UTC.
-    `type` is a `Type`, or the name that a newer version gave it.
+    `type` is a `Type`, or the name that a newer version gave it; fields that a newer version added
+    are kept as well.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     v: int = SCHEMA_VERSION
     id: str = Field(min_length=1, max_length=200)
@@ -68,7 +69,8 @@ class Event(BaseModel):
     def _in_utc(cls, at: datetime) -> datetime:
         if at.tzinfo is None:
             raise ValueError("an event's time names its zone")
-        return at.astimezone(UTC)
+        # As it is written, so that what is read again makes the same run.
+        return at.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000)
 
     @field_serializer("at")
     def _as_text(self, at: datetime) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import sys
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -272,7 +272,17 @@ async def list_runs(settings: Settings, limit: int = 100) -> list[tuple[Run, Pat
             async with reading(home) as store:
                 runs = await store.all(limit) if await store.is_made() else []
             found += [(run, home) for run in runs]
-    return sorted(found, key=lambda pair: pair[0].created_at, reverse=True)
+    return sorted(_once(found), key=lambda pair: pair[0].created_at, reverse=True)
+
+
+def _once(found: Sequence[tuple[Run, Path]]) -> list[tuple[Run, Path]]:
+    """Leave out what is kept of a repository's old place, after it was moved and rebuilt."""
+    kept: dict[str, tuple[Run, Path]] = {}
+    for run, home in found:
+        known = kept.get(run.id)
+        if known is None or not Path(known[0].repository.url).exists():
+            kept[run.id] = (run, home)
+    return list(kept.values())
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,7 @@ from rich.text import Text
 from bot.errors import UserError
 from bot.git.checkpoint import Identity
 from bot.git.local import known_as, open_repository
-from bot.git.mirror import Mirror
 from bot.git.remote import Remote
-from bot.git.verify import verify
 from bot.git.workbench import Workbench
 from bot.local import (
     REACHING,
@@ -31,11 +30,13 @@ from bot.local import (
     open_local,
     reading,
 )
+from bot.rebuild import Outcome, rebuild
 from bot.runs.model import Checkpoint, Run
 from bot.runs.points import ends
 from bot.runs.store import Store
 from bot.runs.transitions import State
 from bot.settings import Settings
+from bot.verify import verify_run
 
 FOLLOW_SECONDS = 0.3
 """How often `logs -f` looks for more."""
@@ -380,15 +381,48 @@ async def print_diff(
     return {"run": run.id, "old": old, "new": new, "files": files, "patch": found.patch}
 
 
-async def verify_run(settings: Settings, run_id: str, *, quiet: bool) -> list[str]:
-    """Check a run's record in its mirror; print what is wrong, unless `quiet`."""
-    run, home = await find_run(settings, run_id)
-    mirror = Mirror(home / "mirrors" / f"{run.repository.id}.git")
-    problems = await asyncio.to_thread(verify, mirror, run.id)
+async def print_verdict(settings: Settings, run_id: str, *, quiet: bool) -> dict[str, Any]:
+    """Verify a run's record; print what is wrong with it, unless `quiet`."""
+    found = await verify_run(settings, run_id)
+    whole = f"The record of run {found['run']} is whole: {found['events']} events"
     if not quiet:
-        for line in problems or [f"The record of run {run.id} is whole."]:
+        for line in found["problems"] or [f"{whole}, {found['published']} of them published."]:
             _out(line)
-    return problems
+    return found
+
+
+async def print_rebuilt(settings: Settings, folder: Path | None, *, quiet: bool) -> dict[str, Any]:
+    """Restore runs from their records and list them, unless `quiet`."""
+    progress = Progress()
+    outcome = await rebuild(settings, folder, progress.say)
+    if not quiet:
+        _print_restored(outcome)
+    return {
+        "ok": not outcome.problems,
+        "restored": [
+            {
+                "run": run.id,
+                "state": run.state.value,
+                "stopped": run.id in outcome.stopped,
+                "repository": run.repository.full_name,
+                "checkpoints": len(run.checkpoints),
+            }
+            for run in outcome.runs
+        ],
+        "known": outcome.known,
+        "problems": [asdict(each) for each in outcome.problems],
+    }
+
+
+def _print_restored(outcome: Outcome) -> None:
+    if outcome.runs:
+        _print_runs(outcome.runs)
+    restored, known = len(outcome.runs), len(outcome.known)
+    _out(f"Restored: {restored}. In the database already: {known}.")
+    for each in outcome.problems:
+        where = f"Run {each.run} of {each.repository}" if each.run else each.repository
+        for reason in each.reasons:
+            _out(f"{where} was passed over: {reason}")
 
 
 def _say_next(progress: Progress, run: Run) -> None:

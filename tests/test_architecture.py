@@ -22,7 +22,11 @@ ADAPTERS_KNOWN = {("agents", "sandbox"), ("checks", "sandbox")}
 ROOT_MODULE = "bot.app"
 # Where settings and arguments become objects: these may name adapters.
 COMPOSITION = frozenset(
-    {ROOT_MODULE, "bot.cli", "bot.demo", "bot.doctor", "bot.local", "bot.terminal"}
+    {
+        ROOT_MODULE,
+        *("bot.cli", "bot.demo", "bot.doctor", "bot.local", "bot.terminal"),
+        *("bot.rebuild", "bot.verify"),
+    }
 )
 
 KERNEL = frozenset(

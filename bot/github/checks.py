@@ -14,6 +14,7 @@ from typing import Any
 from bot.github.markup import OUTPUT_LIMIT, cut_body, cut_line, fence, plain, prose
 from bot.github.shown import Action, Annotation, CheckRun
 from bot.runs.model import Run
+from bot.runs.restore import RESTORED
 from bot.runs.transitions import TERMINAL, State
 from policies.verdict import code
 
@@ -101,6 +102,7 @@ def _check_run(run: Run, result: Result, actions: tuple[Action, ...]) -> CheckRu
         text=fence(text, OUTPUT_LIMIT) if text.strip() else "",
         annotations=tuple(a for a in map(_annotation, notes[:ANNOTATIONS]) if a),
         actions=actions,
+        restored=bool(result.get(RESTORED)),
     )
 
 

@@ -68,6 +68,7 @@ class Drawing:
         self._run = run
         self._path = repo_path(run.repository)
         self._known: dict[str, tuple[str, str]] = {}
+        self._forgotten = False
         self._seen: dict[str, dict[str, dict[str, Any]]] = {}
 
     async def draw(self, results: Sequence[Result]) -> int | None:
@@ -76,6 +77,7 @@ class Drawing:
         What GitHub refuses is logged and passed over, so that it keeps nothing else away.
         """
         self._known = await self._memory.drawing(self._run.id)
+        self._forgotten = not self._known
         await self._part("pull request", lambda: self._draw_pull(results))
         shown = self._view(results)
         for check in shown.checks:
@@ -227,7 +229,7 @@ class Drawing:
             raise
 
     async def _create_check(self, check: CheckRun) -> dict[str, Any]:
-        payload = check.payload()
+        payload = replace(check, restored=False).payload()
         first = check.annotations[:ANNOTATIONS_A_REQUEST]
         payload["output"]["annotations"] = [asdict(note) for note in first]
         json = {**payload, "head_sha": check.head}
@@ -259,6 +261,8 @@ class Drawing:
 
     async def _close_checks(self, wanted: Sequence[CheckRun]) -> None:
         """Conclude what was in progress on a commit that the run has left."""
+        if self._forgotten and self._run.checkpoints:
+            await self._close_forgotten(wanted)
         present = {check.key for check in wanted}
         left = [
             key
@@ -267,11 +271,17 @@ class Drawing:
         ]
         for key in left:
             id = self._id(key)
-            output = {"title": "Not finished", "summary": "The run went on without this check."}
-            payload = {"status": "completed", "conclusion": "cancelled", "output": output}
             if id is not None:
-                await self._patch_check(id, payload)
+                await self._patch_check(id, _cancelled())
                 await self._keep(key, id, DONE)
+
+    async def _close_forgotten(self, wanted: Sequence[CheckRun]) -> None:
+        """Conclude what a server of which nothing is left had in progress on the head."""
+        present = {check.external_id for check in wanted}
+        for name, found in (await self._checks_on(self._run.head)).items():
+            is_ours = name.startswith(f"{self._run.id}:") and name not in present
+            if is_ours and text_of(found, "status") != "completed":
+                await self._patch_check(id_of(found, "id"), _cancelled())
 
     def _links(self, checks: Sequence[CheckRun]) -> dict[str, str]:
         """Return the addresses of the check runs by their names."""
@@ -353,6 +363,11 @@ class Drawing:
 
     def _place(self, marker: str) -> Place:
         return Place(self._run.repository, self._login, marker, self._run.created_at)
+
+
+def _cancelled() -> dict[str, Any]:
+    output = {"title": "Not finished", "summary": "The run went on without this check."}
+    return {"status": "completed", "conclusion": "cancelled", "output": output}
 
 
 def _pull_digest(wanted: PullRequest) -> str:

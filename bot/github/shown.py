@@ -43,6 +43,7 @@ class CheckRun:
     """A check on a commit. `conclusion` is None while it is in progress.
 
     `external_id` finds it again; it names the run, the checkpoint, the attempt and the check.
+    `restored` says that less is known of its output than GitHub may have: what stands is kept.
     """
 
     name: str
@@ -54,6 +55,7 @@ class CheckRun:
     text: str
     annotations: tuple[Annotation, ...] = ()
     actions: tuple[Action, ...] = ()
+    restored: bool = False
 
     @property
     def key(self) -> str:
@@ -67,9 +69,10 @@ class CheckRun:
             "name": self.name,
             "external_id": self.external_id,
             "status": status,
-            "output": {"title": self.title, "summary": self.summary},
             "actions": [asdict(action) for action in self.actions],
         }
+        if not self.restored:
+            fields["output"] = {"title": self.title, "summary": self.summary}
         if self.text:
             fields["output"]["text"] = self.text
         if self.conclusion:

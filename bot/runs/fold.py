@@ -34,8 +34,10 @@ def new_run(event: Event, repository: Repository) -> Run:
     """Make the run that a `requested` event begins."""
     data = event.data
     source = Source.model_validate(data["source"])
+    # Where the run began; a local repository may have moved since, which gives it another number.
+    begun = data.get("repository", {}).get("id", repository.id)
     return Run(
-        id=run_id(repository.id, source),
+        id=run_id(begun, source),
         repository=repository,
         source=source,
         requester=event.actor,

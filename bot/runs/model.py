@@ -45,6 +45,10 @@ class Repository(_Value):
         """The name that people write, `owner/name`."""
         return f"{self.owner}/{self.name}"
 
+    def identity(self) -> dict[str, Any]:
+        """Say which repository it is, as a record does: not where it lies on somebody's disk."""
+        return self.model_dump(include={"id", "owner", "name", "installation"})
+
 
 class Source(_Value):
     """What a run came from; the same source is the same run.

@@ -50,6 +50,8 @@ class Store:
 
     async def create(self, repository: Repository, event: Event) -> tuple[Run, bool]:
         """Begin a run by its `requested` event; say whether it is new."""
+        data = {**event.data, "repository": repository.identity()}
+        event = event.model_copy(update={"data": data})
         run = evolve(new_run(event, repository), event)
         async with self._database.write() as connection:
             await _save_repository(connection, repository)
@@ -60,6 +62,30 @@ class Store:
             await _record(connection, run.id, event.model_copy(update={"seq": run.seq}))
         self._tell(run)
         return run, True
+
+    async def restore(
+        self,
+        run: Run,
+        record: Sequence[Event],
+        ended: Sequence[dict[str, Any]],
+    ) -> bool:
+        """Put in a run with its whole record, to be drawn; False where there is one of its id.
+
+        `ended` are the results of the checks on its head, each with its `attempt`.
+        """
+        async with self._database.write() as connection:
+            await _save_repository(connection, run.repository)
+            if (await connection.execute(_by_id(run.id))).one_or_none() is not None:
+                return False
+            await connection.execute(runs.insert().values(id=run.id, touched=1, **_columns(run)))
+            for event in record:
+                await _record(connection, run.id, event)
+            for body in ended:
+                row = {"run": run.id, "sha": run.head, "name": body["name"]}
+                values = {**row, "attempt": body["attempt"], "body": body}
+                await connection.execute(results.insert().values(**values))
+        self._tell(run)
+        return True
 
     async def append(self, run_id: str, decide: Decide) -> Run:
         """Record what `decide` says of the run as it is now, and return the run that follows.

@@ -1,0 +1,150 @@
+"""A run made again from its record, on a server that knew nothing of it. All of it pure.
+
+Nothing of it is under way then: what was in flight was lost with the server, and comes back
+stopped, so that a person decides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from bot.errors import Refused, UserError
+from bot.events import ORCHESTRATE, SCHEMA_VERSION, Event, Type
+from bot.runs.fold import STOPPED, evolve, new_run
+from bot.runs.model import Repository, Run
+from bot.runs.transitions import TERMINAL, State
+from bot.runs.work import RULES, stop
+
+RESTORED = "restored"
+"""The key of a check's result that came from a record: its output stands on GitHub alone."""
+
+_SEGMENT = re.compile(r"(?P<run>[0-9a-z]+)-(?P<segment>\d+)\.\d+:")
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A run as its record tells of it, the whole record, and the results of the checks on its head.
+
+    `until` is when the record ended; `stopped` says that something was in flight then, which a
+    last event that was added stops.
+    """
+
+    run: Run
+    record: tuple[Event, ...]
+    results: tuple[dict[str, Any], ...]
+    until: datetime
+    stopped: bool
+
+
+def restored(record: Sequence[Event], repository: Repository, at: datetime) -> Restored:
+    """Make a run from its record; raises Refused for one that this version cannot read."""
+    if not record or record[0].type != Type.REQUESTED:
+        raise Refused("The record does not begin with a request.")
+    run, results = _folded(record, repository)
+    segment = max((_segment(run.id, event) for event in record), default=0)
+    run = run.model_copy(update={"active": False, "segment": segment})
+    until = record[-1].at
+    if run.work is None:
+        return Restored(run, tuple(record), results, until, stopped=False)
+    halt = _halt(run, at)
+    return Restored(evolve(run, halt), (*record, halt), results, until, stopped=True)
+
+
+def _folded(
+    record: Sequence[Event], repository: Repository
+) -> tuple[Run, tuple[dict[str, Any], ...]]:
+    """Fold a record, and keep the results of the checks on what becomes the head."""
+    run: Run | None = None
+    results: dict[str, dict[str, Any]] = {}
+    for event in record:
+        head = run.head if run else ""
+        try:
+            run = _next(run, event, repository)
+        except (
+            UserError,
+            ValidationError,
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+        ) as error:
+            raise Refused(
+                f"Event {event.seq} of the record, `{event.type}`, cannot follow what came before "
+                f"it: {_first_line(error)}."
+            ) from error
+        if run.head != head:
+            results = {RULES: _rules(run)} if run.checkpoints else {}
+        if event.type == Type.CHECKED and event.data["sha"] == run.head:
+            results |= {each["name"]: _result(run, each) for each in event.data["checks"]}
+    assert run is not None
+    return run, tuple(results.values())
+
+
+def _next(run: Run | None, event: Event, repository: Repository) -> Run:
+    if event.v > SCHEMA_VERSION:
+        raise ValueError("it was written by a newer version of Orchestrate, so update this one")
+    return evolve(run or new_run(event, repository), event)
+
+
+def _first_line(error: Exception) -> str:
+    said = str(error).strip().splitlines()
+    return (said[0] if said else type(error).__name__).rstrip(".")
+
+
+def _rules(run: Run) -> dict[str, Any]:
+    """What became a checkpoint had passed them."""
+    summary = "The changes pass the repository's rules."
+    return _result(run, {"name": RULES, "conclusion": "success", "summary": summary})
+
+
+def _result(run: Run, told: dict[str, Any]) -> dict[str, Any]:
+    """Make the result of a check as the store keeps it, from the line that an event has of it.
+
+    Records of the first version do not say of which attempt it is; then it is of the newest.
+    """
+    return {
+        "summary": "",
+        "seconds": 0.0,
+        "attempt": run.attempt,
+        **told,
+        "text": "",
+        "annotations": [],
+        RESTORED: True,
+    }
+
+
+def _segment(run: str, event: Event) -> int:
+    """Return the segment that recorded an event, 0 for what people caused.
+
+    The next one must have another number: its steps are recorded under it, once.
+    """
+    found = _SEGMENT.match(event.id)
+    return int(found["segment"]) if found and found["run"] == run else 0
+
+
+def _halt(run: Run, at: datetime) -> Event:
+    """Make the event that stops what was in flight."""
+    reason = "The server was rebuilt from the record while this run was at work."
+    step = "`/resume` goes on from the last checkpoint."
+    kind = Type.PAUSED
+    if run.state is State.MERGING:
+        # Whoever may push to the record could have written the approval into it.
+        kind = Type.BLOCKED
+        reason = "The server was rebuilt from the record while this run was being merged."
+        step = "`/resume` checks the head again; then it can be approved."
+    elif run.state in STOPPED or run.state in TERMINAL:
+        kind = Type.BLOCKED  # It stays where it is; what a stopped turn left behind is gone.
+    return Event(
+        id=f"rebuilt:{run.seq}",
+        seq=run.seq + 1,
+        at=at,
+        actor=ORCHESTRATE,
+        type=kind,
+        data=stop(reason, step),
+    )
