@@ -1,20 +1,259 @@
-"""Plain files of a commit in a folder of their own, without a `.git`, and their removal.
+"""Where an agent writes: the files of a commit, without a `.git`, and what was changed in them.
 
-The index that tells which files have changed lies outside the folder: what writes to the folder
-cannot touch it, and git never reads configuration, hooks or attributes that it should not.
+`runs/<run>/workspace` is where jobs see the files. Where overlay mounts are to be had, it is a
+mount over a base, `runs/<run>/.layers/upper` holds what was changed and nothing else, and opening
+one costs the same for any repository. Elsewhere it is a full copy.
+
+`runs/<run>/.layers/meta` says how it was made, so that what a killed process left can be read. A
+workspace that is done with is moved to `runs/.removed` at once, and removed after.
 """
 
 from __future__ import annotations
 
 import asyncio
-import stat
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import structlog
+
+from bot.errors import OperatorError
+
+from . import base, overlay, quota
+from .base import Base
+from .overlay import OPAQUE, Holder, Kind, Means
 from .program import git
+from .removal import remove
 from .repository import Mirror
 
-LIFTED = ".lifted-"
-"""How folders are named that a removal has lifted."""
+__all__ = ["Workspace", "Workspaces", "create", "mount_layers", "open_layers", "remove"]
+
+log = structlog.get_logger()
+
+FOLDER, LAYERS = "workspace", ".layers"
+UPPER, WORK, META = "upper", "work", "meta"
+REMOVED, MAKING, PROBES = ".removed", ".making", ".probe-"
+DISK_BYTES = 10 * 1024**3
+"""What one workspace may hold of its own: installed dependencies and build output of a large
+project are some gigabytes, and a disk has to hold several at once."""
+WATCH_SECONDS = 5.0
+"""Between two looks at a workspace that is only watched; a disk takes some gigabytes meanwhile."""
+PRUNE_SECONDS = 600.0
+"""Between two looks for bases that nobody uses, since each reads every run's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """An open workspace, or what is left of one.
+
+    folder: where jobs see the files.
+    changed: where what was changed lies, whether or not anything is mounted.
+    whole: whether `changed` holds every file, and not only those that were changed.
+    opaque: the attribute of a folder in `changed` that hides what lies below it.
+    tree: what it was made from.
+    namespace: the process in whose namespace alone `folder` shows the files; None for the server's.
+    """
+
+    folder: Path
+    changed: Path
+    whole: bool
+    opaque: str
+    tree: str
+    namespace: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Meta:
+    """How a workspace was made: the kind, the tree, the bases, and the machine's start."""
+
+    kind: Kind
+    tree: str
+    bases: list[str]
+    boot: str
+
+
+class Workspaces:
+    """The workspaces of a server, one for each run at a time, made by `means`."""
+
+    def __init__(
+        self, runs: Path, bases: Path, means: Means, *, disk_bytes: int = DISK_BYTES
+    ) -> None:
+        self._runs = runs
+        self._bases = bases
+        self._means = means
+        self._disk_bytes = disk_bytes
+        self._holders: dict[str, Holder] = {}
+        self._opened: set[str] = set()
+        self._after: set[asyncio.Task[None]] = set()
+        self._pruned = 0.0
+
+    async def open(self, mirror: Mirror, commit: str, run_id: str) -> Workspace:
+        """Make a fresh workspace with the files of `commit`, in place of what the run had.
+
+        Raises Refused where the commit is absent, or git does not write such names to a disk.
+        """
+        await self.close(run_id)
+        if self._means.kind == "checkout":
+            return await self._copy(mirror, commit, run_id)
+        stands_on = await base.layers(self._bases, mirror, commit)
+        place = self._runs / run_id
+        limit = self._disk_bytes if self._means.quota else None
+        self._opened.add(run_id)
+        try:
+            made = await asyncio.to_thread(
+                open_layers, place, stands_on, kind=self._means.kind, limit=limit
+            )
+            if self._means.kind == "rootless":
+                made = await self._hold(made, stands_on, run_id)
+        except BaseException:
+            await self.close(run_id)
+            raise
+        if stands_on.made:
+            self._prune_after(stands_on)
+        return made
+
+    def found(self, run_id: str) -> Workspace | None:
+        """Return the run's workspace, perhaps left by a process that was killed, or None.
+
+        What such a one changed can be read; to work in it, open a new one. None as well where the
+        machine was started since: mounts of that time had flushed nothing to the disk.
+        """
+        place = self._runs / run_id
+        meta = _read(place)
+        if meta is None or not _changed(place, meta.kind).is_dir():
+            return None
+        holder = self._holders.get(run_id)
+        if holder and not holder.alive:
+            log.warning("the process that holds a workspace has ended", run=run_id)
+            holder = None
+        return _workspace(place, meta, holder.pid if holder else None)
+
+    async def close(self, run_id: str) -> None:
+        """Throw the run's workspace away; none is done."""
+        if holder := self._holders.pop(run_id, None):
+            await holder.end()
+        for doomed in await asyncio.to_thread(close_layers, self._runs / run_id):
+            self._soon(_remove_aside, doomed)
+        self._opened.discard(run_id)
+
+    async def sweep(self) -> None:
+        """Clean up after a kill; for who has the folder to itself.
+
+        No mount stays, and nothing that was being made or removed. What was changed in workspaces
+        that are still there stays, and `found` says where.
+        """
+        await asyncio.to_thread(_sweep, self._runs)
+        await asyncio.to_thread(base.sweep, self._bases)
+
+    async def stop(self) -> None:
+        """Take the mounts away that were made here, and wait for what is being removed."""
+        for run_id in list(self._opened):
+            if holder := self._holders.pop(run_id, None):
+                await holder.end()
+            await asyncio.to_thread(overlay.unmount, self._runs / run_id / FOLDER)
+        self._opened.clear()
+        while self._after:
+            await asyncio.wait(self._after)
+
+    async def used(self, run_id: str) -> int:
+        """Return how many bytes on the disk the run's changes take."""
+        held = self.found(run_id)
+        if held is None:
+            return 0
+        if self._means.quota and not held.whole:
+            return await asyncio.to_thread(quota.used, held.changed)
+        return await _disk_use(held.changed, held.namespace)
+
+    async def too_large(self, run_id: str) -> int:
+        """Return when the run's changes take more than they may, with how much that is."""
+        while (size := await self.used(run_id)) <= self._disk_bytes:  # noqa: ASYNC110 - of the disk
+            await asyncio.sleep(WATCH_SECONDS)
+        return size
+
+    async def _hold(self, made: Workspace, stands_on: Base, run_id: str) -> Workspace:
+        place = self._runs / run_id
+        holder = await Holder.start(stands_on.layers, *_layers(place), made.folder)
+        self._holders[run_id] = holder
+        return _workspace(place, _Meta("rootless", made.tree, [], ""), holder.pid)
+
+    async def _copy(self, mirror: Mirror, commit: str, run_id: str) -> Workspace:
+        place = self._runs / run_id
+        asked = ("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
+        tree = (await git(*asked, git_dir=mirror.path)).decode().strip()
+        making = self._runs / MAKING / f"{run_id}-{secrets.token_hex(4)}"
+        await asyncio.to_thread(making.mkdir, parents=True)
+        try:
+            await base.check_out(mirror, tree, making / FOLDER, making / "index")
+            return await asyncio.to_thread(_put, making / FOLDER, place, tree)
+        finally:
+            await asyncio.to_thread(remove, making)
+
+    def _soon(self, clean: Callable[..., None], *args: Path) -> None:
+        """Clean up while others go on; what cannot be is left to the next start."""
+
+        async def cleaned() -> None:
+            try:
+                await asyncio.to_thread(clean, *args)
+            except OSError as error:
+                log.warning("what is done with was not removed", reason=str(error))
+
+        task = asyncio.create_task(cleaned())
+        self._after.add(task)
+        task.add_done_callback(self._after.discard)
+
+    def _prune_after(self, made: Base) -> None:
+        if time.monotonic() - self._pruned > PRUNE_SECONDS:
+            self._pruned = time.monotonic()
+            home = made.layers[0].parent.parent
+            self._soon(_prune, home, self._runs)
+
+
+# -- what the measurements time by itself
+
+
+def open_layers(place: Path, stands_on: Base, *, kind: Kind, limit: int | None = None) -> Workspace:
+    """Make the run's folder `place` with empty layers above a base, and as root mount them.
+
+    `limit` is in bytes, where the file system enforces it. Nothing of an earlier workspace may be
+    there. Raises OperatorError where the system refuses.
+    """
+    layers = place / LAYERS
+    layers.mkdir(parents=True)
+    meta = _Meta(kind, stands_on.tree, [each.parent.name for each in stands_on.layers], base.boot())
+    try:
+        if limit is not None:
+            quota.limit(layers, limit)
+        _make_layers(place)
+        (layers / META).write_text(json.dumps(asdict(meta)))
+        if kind == "overlay":
+            overlay.mount(stands_on.layers, *_layers(place), place / FOLDER)
+    except OSError as error:
+        raise OperatorError(
+            f"The workspace cannot be made ({error.strerror}): run `orchestrate doctor` to see "
+            "what it lacks."
+        ) from error
+    return _workspace(place, meta, None)
+
+
+def close_layers(place: Path) -> list[Path]:
+    """Take the workspace in the run's folder `place` away; return what is to be removed."""
+    folder, layers = place / FOLDER, place / LAYERS
+    removed = place.parent / REMOVED
+    overlay.unmount(folder)
+    with contextlib.suppress(OSError):
+        folder.rmdir()  # the mount point of an overlay is empty
+    return [aside for each in (folder, layers) if (aside := _aside(each, removed))]
+
+
+def mount_layers(lowers: tuple[Path, ...], place: Path) -> None:
+    """Make empty layers in the run's folder `place` and mount them above `lowers`, as root."""
+    (place / LAYERS).mkdir(parents=True)
+    _make_layers(place)
+    overlay.mount(lowers, *_layers(place), place / FOLDER)
 
 
 async def create(mirror: Mirror, commit: str, folder: Path, index: Path) -> None:
@@ -40,23 +279,6 @@ async def create(mirror: Mirror, commit: str, folder: Path, index: Path) -> None
     making.rename(folder)
 
 
-def remove(folder: Path) -> None:
-    """Remove a folder and all below it, however deep and whatever its modes; absent is done.
-
-    Nothing may write to it meanwhile. Links are removed, not followed.
-    """
-    doomed = folder.with_name(f".{folder.name}.removing")
-    if doomed.is_dir():  # of a removal that was killed
-        _empty(doomed)
-        doomed.rmdir()
-    try:
-        folder.rename(doomed)
-    except FileNotFoundError:
-        return
-    _empty(doomed)
-    doomed.rmdir()
-
-
 def _clear(folder: Path, making: Path, index: Path) -> None:
     if folder.exists():
         raise FileExistsError(folder)
@@ -67,29 +289,107 @@ def _clear(folder: Path, making: Path, index: Path) -> None:
     index.with_name(index.name + ".lock").unlink(missing_ok=True)
 
 
-def _empty(top: Path) -> None:
-    """Empty `top` by lifting each folder found to its first level.
-
-    No path grows with the depth of the tree, which a program can make longer than any path may be.
-    """
-    top.chmod(0o700)
-    lifted = _next_number(top)
-    pending = [top]
-    while pending:
-        folder = pending.pop()
-        for entry in list(folder.iterdir()):
-            if not stat.S_ISDIR(entry.lstat().st_mode):
-                entry.unlink()
-                continue
-            entry.chmod(0o700)  # a folder's own mode forbids moving it, too
-            pending.append(entry.rename(top / f"{LIFTED}{lifted}"))
-            lifted += 1
-        if folder != top:
-            folder.rmdir()
+def _make_layers(place: Path) -> None:
+    upper, work = _layers(place)
+    for each in (upper, work, place / FOLDER):
+        each.mkdir(exist_ok=each.name == FOLDER)
+    upper.chmod(0o755)  # it is the mode of the workspace itself
 
 
-def _next_number(top: Path) -> int:
-    """Return a number that no name in `top` has yet, be it from a removal that was killed."""
-    names = [entry.name for entry in top.iterdir()]
-    numbers = [name.removeprefix(LIFTED) for name in names if name.startswith(LIFTED)]
-    return max((int(n) for n in numbers if n.isascii() and n.isdecimal()), default=-1) + 1
+def _layers(place: Path) -> tuple[Path, Path]:
+    return place / LAYERS / UPPER, place / LAYERS / WORK
+
+
+def _changed(place: Path, kind: Kind) -> Path:
+    return place / FOLDER if kind == "checkout" else place / LAYERS / UPPER
+
+
+def _workspace(place: Path, meta: _Meta, namespace: int | None) -> Workspace:
+    return Workspace(
+        folder=place / FOLDER,
+        changed=_changed(place, meta.kind),
+        whole=meta.kind == "checkout",
+        opaque=OPAQUE[meta.kind],
+        tree=meta.tree,
+        namespace=namespace,
+    )
+
+
+def _read(place: Path) -> _Meta | None:
+    """Read how the workspace was made; None where it was not, or before the machine's start."""
+    try:
+        meta = _Meta(**json.loads((place / LAYERS / META).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return meta if meta.kind == "checkout" or meta.boot == base.boot() else None
+
+
+def _put(files: Path, place: Path, tree: str) -> Workspace:
+    """Give a full copy its place, and say what it is."""
+    meta = _Meta("checkout", tree, [], base.boot())
+    (place / LAYERS).mkdir(parents=True)
+    files.rename(place / FOLDER)
+    (place / LAYERS / META).write_text(json.dumps(asdict(meta)))
+    return _workspace(place, meta, None)
+
+
+def _aside(folder: Path, removed: Path) -> Path | None:
+    """Move a folder to where things are removed from; None where there is none."""
+    try:
+        if folder.is_symlink():
+            folder.unlink()
+            return None
+        # To another folder none can be moved that must not be written to.
+        folder.chmod(0o700)
+        removed.mkdir(exist_ok=True)
+        return folder.rename(removed / f"{folder.parent.name}-{secrets.token_hex(8)}")
+    except FileNotFoundError:
+        return None
+
+
+def _remove_aside(doomed: Path) -> None:
+    """Remove a folder that was moved aside, and the limit that it was held to."""
+    project = 0
+    with contextlib.suppress(OSError):  # a file system without projects
+        project = quota.project(doomed)
+    remove(doomed)
+    if project:
+        with contextlib.suppress(OSError):
+            quota.lift(doomed.parent, project)
+
+
+def _sweep(runs: Path) -> None:
+    for point in overlay.mounts_below(runs):
+        overlay.unmount(point)
+    for folder in (REMOVED, MAKING):
+        for each in _entries(runs / folder):
+            _remove_aside(each)
+    for each in _entries(runs):
+        if each.name.startswith(PROBES):
+            _remove_aside(each)
+
+
+def _prune(home: Path, runs: Path) -> None:
+    metas = (_read(place) for place in _entries(runs))
+    used = {tree for meta in metas if meta for tree in meta.bases}
+    base.prune(home, used)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+async def _disk_use(folder: Path, namespace: int | None) -> int:
+    """Add up what is in a folder; within the namespace, where no mode keeps us out."""
+    enter = overlay.entering(namespace) if namespace else ()
+    process = await asyncio.create_subprocess_exec(
+        *(*enter, "du", "-s", "-x", "--block-size=1", "--", str(folder)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,  # files that vanish meanwhile
+    )
+    said = (await process.communicate())[0].partition(b"\t")[0]
+    return int(said) if said.isdigit() else 0
