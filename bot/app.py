@@ -26,8 +26,11 @@ from bot.deliveries import Delivery, Inbox
 from bot.dispatcher import Dispatcher
 from bot.errors import OperatorError
 from bot.git.checkpoint import Identity
+from bot.git.overlay import probe
+from bot.git.pool import Pool
 from bot.git.remote import Remote
 from bot.git.workbench import Workbench
+from bot.git.workspace import Workspaces
 from bot.github.client import GitHubApp
 from bot.github.forge import GitHubForge
 from bot.github.once import Once
@@ -85,7 +88,7 @@ class Bot:
 
     async def start(self) -> None:
         """Begin to draw and to work, where the last process left off."""
-        await self.ports.git.unlock()
+        await self.ports.git.begin({run.id for run in await self.store.active()})
         await self.reconciler.start()
         await self.engine.start()
 
@@ -93,6 +96,7 @@ class Bot:
         """Stop; what was under way goes on at the next start."""
         await self.engine.stop()
         await self.reconciler.stop()
+        await self.ports.git.end()
         await self.database.close()
 
 
@@ -238,6 +242,15 @@ def _home(_request: Request) -> Response:
     return PlainTextResponse("Orchestrate is here. GitHub talks to it at /webhook.\n")
 
 
+async def workspaces(settings: Settings, folder: Path) -> Workspaces:
+    """Find out how workspaces can be made below `folder`; `OperatorError` where not as asked."""
+    means = await asyncio.to_thread(
+        probe, folder / "runs", settings.workspaces, contained=settings.sandbox != "none"
+    )
+    disk = settings.disk_megabytes * 1024 * 1024
+    return Workspaces(folder / "runs", folder / "bases", means, disk_bytes=disk)
+
+
 def reach(settings: Settings) -> GitHubApp:
     """Make the App of the settings; `OperatorError` says what is missing."""
     missing = settings.missing()
@@ -272,7 +285,16 @@ async def build(
         forge, threads = GitHubForge(github, store, once), GitHubThreads(github, once)
         login = await github.login()
         identity = Identity(login, await github.email())
-        workbench = Workbench(settings.data_dir, address_by(forge), identity)
+        made = await workspaces(settings, settings.data_dir)
+        pool = Pool(settings.git_workers)
+        workbench = Workbench(
+            settings.data_dir,
+            address_by(forge),
+            identity,
+            made,
+            blobless_over=settings.blobless_megabytes * 1024,
+            pool=pool,
+        )
         bot = await compose(
             settings, store, database, workbench, forge, on_output=on_output, wait_max=wait_max
         )

@@ -65,6 +65,30 @@ class Settings(BaseSettings):
             "the sandbox shows them read-only and puts their bin/ on the path."
         ),
     )
+    workspaces: Literal["auto", "overlay", "rootless", "checkout"] = Field(
+        default="auto",
+        description=(
+            "How workspaces are made: `overlay` mounts as root, `rootless` ones in a user "
+            "namespace, or a full `checkout` for each; `auto` takes the first that works here."
+        ),
+    )
+    disk_megabytes: int = Field(
+        default=10_240,
+        ge=1,
+        description=(
+            "What one run's workspace may take of the disk, in MB: what a large project installs "
+            "and builds is some gigabytes, and several runs work at once."
+        ),
+    )
+    git_workers: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description=(
+            "Processes for git work, started as they are needed: one for each core, since they "
+            "compress and hash."
+        ),
+    )
     agents: dict[str, str] = Field(
         default_factory=dict,
         description='Commands by agent name, as JSON: {"ruff": "ruff check --fix"}.',

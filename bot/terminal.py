@@ -16,10 +16,9 @@ from rich.console import Console
 from rich.text import Text
 
 from bot.errors import UserError
-from bot.git.checkpoint import Identity
+from bot.git import diff
 from bot.git.local import known_as, open_repository
-from bot.git.remote import Remote
-from bot.git.workbench import Workbench
+from bot.git.repository import Mirror
 from bot.local import (
     REACHING,
     Local,
@@ -367,11 +366,8 @@ async def print_diff(
     run, home = await find_run(settings, run_id)
     old, new = ends(run, between)
 
-    async def address(_: object) -> Remote:
-        return Remote(run.repository.url)
-
-    bench = Workbench(home, address, Identity("orchestrate", "orchestrate@localhost"))
-    found = await bench.compare(run, old, new, limit=PATCH_BYTES)
+    mirror = Mirror(home / "mirrors" / f"{run.repository.id}.git")
+    found = await asyncio.to_thread(diff.compare, mirror, old, new, limit=PATCH_BYTES)
     if not quiet:
         Console(highlight=False, markup=False).out(found.patch, end="")
     files = [

@@ -1,26 +1,28 @@
 """Git work in processes of its own, so that no event loop waits for it.
 
 pygit2 and zlib hold the interpreter for as long as they work: in a thread, 60 MB of blobs stop
-everything else for a second. A worker process also keeps its repositories open from call to call.
+everything else for a second. A worker is `python -m bot.git.worker`; it keeps its repositories open
+from call to call, and can be ended when it takes too long.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import multiprocessing
-import signal
+import contextlib
+import pickle
+import sys
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar, cast
 
 from bot.errors import TransientError
+
+from .worker import LENGTH, Answer, framed
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_PR_SET_PDEATHSIG = 1
+CALL_SECONDS = 300.0
+"""Seconds for one call: a first look at a checkout of 57,000 files takes ten, on a slow disk."""
 
 
 class Call(Protocol):
@@ -36,49 +38,69 @@ class Pool:
     """Worker processes, started as they are needed, at most `workers` at once."""
 
     def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._executor: ProcessPoolExecutor | None = None
+        self._free = asyncio.Semaphore(workers)
+        self._idle: list[asyncio.subprocess.Process] = []
+        self._busy: set[asyncio.subprocess.Process] = set()
 
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function in a worker; TransientError where the worker is killed meanwhile."""
-        executor = self._executor = self._executor or self._made()
-        job = _Job(function, args, kwargs)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(executor, job)
-        except BrokenProcessPool as error:
-            if self._executor is executor:
-                self._executor = None
-            raise TransientError("A git worker was killed; it is started again.") from error
+        """Run a function in a worker; whoever is cancelled meanwhile ends the worker with it.
+
+        Raises TransientError where the worker dies or takes too long, else what `function` raises.
+        """
+        asked = framed(pickle.dumps((function, args, kwargs)))
+        async with self._free:
+            answer = await self._asked(asked, function.__name__)
+        if answer.error is not None:
+            raise answer.error
+        return cast(T, answer.value)
 
     async def stop(self) -> None:
         """End the workers; what is under way is given up."""
-        executor, self._executor = self._executor, None
-        if executor is not None:
-            for process in (executor._processes or {}).values():
-                process.terminate()
-            await asyncio.to_thread(executor.shutdown, wait=True, cancel_futures=True)
+        for worker in (*self._idle, *self._busy):
+            await _end(worker)
+        self._idle.clear()
 
-    def _made(self) -> ProcessPoolExecutor:
-        # Spawned, since forking copies the threads' locks in whatever state they are.
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, context, _begin)
+    async def _asked(self, asked: bytes, name: str) -> Answer:
+        worker = self._idle.pop() if self._idle else await _started()
+        self._busy.add(worker)
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                answer = await _exchange(worker, asked)
+        except (EOFError, OSError) as error:
+            await _end(worker)
+            raise TransientError(f"A git worker died at {name}.") from error
+        except TimeoutError as error:
+            await _end(worker)
+            raise TransientError(f"{name} took longer than {CALL_SECONDS:g} seconds.") from error
+        except BaseException:
+            await asyncio.shield(_end(worker))
+            raise
+        finally:
+            self._busy.discard(worker)
+        self._idle.append(worker)
+        return answer
 
 
-class _Job:
-    """A call on its way to a worker."""
-
-    def __init__(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        self._function = function
-        self._args = args
-        self._kwargs = kwargs
-
-    def __call__(self) -> Any:
-        return self._function(*self._args, **self._kwargs)
+async def _started() -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bot.git.worker"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,  # the terminal's signals are for the server
+    )
 
 
-def _begin() -> None:
-    """Die with the server, however it dies, and leave the terminal's signals to it."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+async def _exchange(worker: asyncio.subprocess.Process, asked: bytes) -> Answer:
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdin.write(asked)
+    await worker.stdin.drain()
+    (length,) = LENGTH.unpack(await worker.stdout.readexactly(LENGTH.size))
+    # Only we and the worker hold the pipe's ends, so what comes is what it made of our question.
+    return cast(Answer, pickle.loads(await worker.stdout.readexactly(length)))  # noqa: S301
+
+
+async def _end(worker: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        worker.kill()
+    await worker.communicate()  # reads on, so that the pipes are closed

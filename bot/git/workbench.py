@@ -1,25 +1,27 @@
 """The work of runs on their repositories: what `bot/runs/ports.py` asks of git, put together.
 
-Under the data folder: `mirrors/<repository>.git`, shared by runs, and `runs/<run>/` with the
-disposable `workspace`, the agent's `home` and the `logs`.
+Under the data folder: `mirrors/<repository>.git` and `bases/<repository>/`, shared by runs, and
+`runs/<run>/` with the disposable `workspace`, the agent's `home` and the `logs`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bot.errors import Refused, UserError
-from bot.git import candidate, checkpoint, diff, mirror, objects, refs, workspace
+from bot.errors import Refused, TransientError, UserError
+from bot.git import candidate, checkpoint, diff, leases, mirror, objects, refs
 from bot.git.checkpoint import Identity
 from bot.git.diff import Comparison
 from bot.git.mirror import Mirror
-from bot.git.pool import Call
+from bot.git.partial import hydrate, is_blobless
+from bot.git.pool import Call, Pool
 from bot.git.push import PushRejected, Update, push
 from bot.git.records import Address, Records
 from bot.git.scan import Source
+from bot.git.workspace import Workspaces
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Base, Candidate, CommitMessage, HumanWork, Place
 from policies.config import PATH
@@ -28,37 +30,55 @@ from policies.facts import Change
 READ_LIMIT = 1024 * 1024
 """Bytes of a file that the host reads for itself: configurations and manifests are far smaller."""
 
+BLOBLESS_OVER = 500 * 1024
+"""KB from which on a repository is mirrored without the contents of old files."""
+
 OWN_REFS = ("refs/heads/orchestrate", "refs/orchestrate")
 """The refs that only this process moves, and no git program."""
 
 
 class Workbench:
-    """Fulfils the runs' port to git. `identity` signs the commits."""
+    """Fulfils the runs' port to git. `identity` signs the commits; without a `pool` threads do."""
 
     def __init__(
         self,
         folder: Path,
         address: Address,
         identity: Identity,
+        workspaces: Workspaces,
         *,
-        call: Call = asyncio.to_thread,
+        blobless_over: int = BLOBLESS_OVER,
+        pool: Pool | None = None,
     ) -> None:
-        self._call = call
+        self._blobless_over = blobless_over
+        self._pool = pool
+        self._call: Call = pool.call if pool else asyncio.to_thread
         self._folder = folder
         self._address = address
         self._identity = identity
+        self._workspaces = workspaces
         self.records = Records(folder / "mirrors", address, identity)
 
-    async def unlock(self) -> None:
-        """Free the refs that a killed process held; for who has the folder to itself."""
-        await self._call(_unlock, self._folder / "mirrors")
+    async def begin(self, active: Collection[str]) -> None:
+        """Clean up after a process that was killed; for who has the folder to itself.
+
+        What it left in the workspaces of the runs that are `active` is kept.
+        """
+        await self._call(_unlock, self._folder / "mirrors", frozenset(active))
+        await self._workspaces.sweep()
+
+    async def end(self) -> None:
+        """Leave no mount and no helper behind."""
+        await self._workspaces.stop()
+        if self._pool:
+            await self._pool.stop()
 
     # -- the repository
 
     async def base(self, run: Run, branch: str) -> Base:
         """Bring the mirror up to date; say what `branch`, or the default branch, is now."""
         repository = run.repository
-        held = await mirror.ensure(self._path(repository), await self._address(repository))
+        held = await self._fetched(repository)
         name = branch or repository.default_branch
         sha = await self._call(refs.tip, held, f"refs/remotes/origin/{name}")
         if sha is None:
@@ -66,6 +86,8 @@ class Workbench:
         head = f"refs/remotes/origin/{repository.default_branch}"
         top = await self._call(refs.tip, held, head)
         config = await self._call(objects.blob_id, held, top or sha, PATH)
+        if config:
+            await self._hydrate(repository, config)
         return Base(
             branch=name,
             sha=sha,
@@ -75,10 +97,14 @@ class Workbench:
 
     async def read_default(self, repository: Repository, path: str) -> bytes | None:
         """Bring the mirror up to date; read a file of the default branch."""
-        held = await mirror.ensure(self._path(repository), await self._address(repository))
+        held = await self._fetched(repository)
         ref = f"refs/remotes/origin/{repository.default_branch}"
         tip = await self._call(refs.tip, held, ref)
-        return await self._call(objects.read, held, tip, path, READ_LIMIT) if tip else None
+        blob = await self._call(objects.blob_id, held, tip, path) if tip else None
+        if blob is None:
+            return None
+        await self._hydrate(repository, blob)
+        return await self._call(objects.read_blob, held, blob, READ_LIMIT)
 
     async def config(self, run: Run, blob: str) -> str:
         """Read the configuration kept as `blob`; empty when there was none."""
@@ -104,10 +130,12 @@ class Workbench:
 
     async def changes(self, run: Run, old: str, new: str) -> tuple[Change, ...]:
         """Compare two trees or commits."""
+        await self._hydrate(run.repository, old, new)
         return await self._call(diff.changes, self._mirror(run), old, new)
 
     async def compare(self, run: Run, old: str, new: str, limit: int) -> Comparison:
         """Compare two trees or commits, with the patch, cut at `limit` bytes."""
+        await self._hydrate(run.repository, old, new)
         return await self._call(diff.compare, self._mirror(run), old, new, limit)
 
     # -- the workspace
@@ -115,29 +143,44 @@ class Workbench:
     def place(self, run: Run) -> Place:
         """Say where the run's files are, built or not."""
         folder = self._folder / "runs" / run.id
-        return Place(folder / "workspace", folder / "home", folder / "logs")
+        opened = self._workspaces.found(run.id)
+        namespace = opened.namespace if opened else None
+        return Place(folder / "workspace", folder / "home", folder / "logs", namespace)
 
     async def open(self, run: Run, commit: str) -> Place:
         """Build a fresh workspace with the files of `commit`."""
+        held = self._mirror(run)
+        # Before anything relies on it: what the remote drops meanwhile stays here.
+        await self._call(leases.take, held, run.id, (commit,))
+        if await self._call(refs.tip, held, f"refs/heads/{run.branch}") is None:
+            await self.adopt(run, run.head)
+        await self._hydrate(run.repository, commit)
+        await self._workspaces.open(held, commit, run.id)
         place = self.place(run)
-        await self._call(workspace.remove, place.workspace)
         for folder in (place.home, place.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        await workspace.create(self._mirror(run), commit, place.workspace, self._index(run))
         return place
 
     async def close(self, run: Run) -> None:
-        """Throw the workspace away."""
-        await self._call(workspace.remove, self.place(run).workspace)
-        self._index(run).unlink(missing_ok=True)
+        """Throw the workspace away, and let go of what it stood on."""
+        await self._workspaces.close(run.id)
+        if run.base_sha:
+            await self._call(leases.drop, self._mirror(run), run.id)
 
     def is_open(self, run: Run) -> bool:
         """Say whether there is a workspace of the run, perhaps of a process that was killed."""
-        return self.place(run).workspace.exists()
+        return self._workspaces.found(run.id) is not None
+
+    async def too_large(self, run: Run) -> int:
+        """Return once the workspace takes more of the disk than it may, with the bytes it takes."""
+        return await self._workspaces.too_large(run.id)
 
     async def take(self, run: Run, message: CommitMessage) -> Candidate:
         """Read from the file system what changed since the head, as a commit on no branch."""
-        source = Source(self.place(run).workspace, run.tree, whole=True)
+        left = self._workspaces.found(run.id)
+        if left is None:
+            raise TransientError("The workspace is gone; the turn is taken as interrupted.")
+        source = Source(left.changed, left.tree, left.opaque, left.whole)
         made = candidate.Made(_text(message), self._identity, self._identity, message.at)
         found = await self._call(candidate.take, self._mirror(run), source, run.head, made)
         violations = tuple((each.path, each.reason) for each in found.violations)
@@ -224,19 +267,27 @@ class Workbench:
     def _mirror(self, run: Run) -> Mirror:
         return Mirror(self._path(run.repository))
 
+    async def _fetched(self, repository: Repository) -> Mirror:
+        path, remote = self._path(repository), await self._address(repository)
+        return await mirror.ensure(path, remote, blobless=repository.size > self._blobless_over)
+
+    async def _hydrate(self, repository: Repository, *revisions: str) -> None:
+        """Bring in the contents of files that are going to be read, where they are not here."""
+        held = Mirror(self._path(repository))
+        if await self._call(is_blobless, held):
+            await hydrate(held, await self._address(repository), *revisions)
+
     def _path(self, repository: Repository) -> Path:
         return self._folder / "mirrors" / f"{repository.id}.git"
-
-    def _index(self, run: Run) -> Path:
-        return self._folder / "runs" / run.id / "index"
 
 
 def _text(message: CommitMessage) -> str:
     return checkpoint.with_trailers(message.title, message.trailers)
 
 
-def _unlock(mirrors: Path) -> None:
+def _unlock(mirrors: Path, active: Collection[str]) -> None:
     for held in mirrors.glob("*.git"):
+        leases.sweep(Mirror(held), active)
         for name in OWN_REFS:
             for lock in (held / name).rglob("*.lock"):
                 lock.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -112,6 +113,8 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)
+        # DBOS puts its own executor in the loop's place, and has just shut it down.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
         _current.remove(self._segments)
 
     async def _feed(self) -> None:

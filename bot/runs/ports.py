@@ -7,7 +7,7 @@ between them are plain paths, ids and values.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,11 +26,15 @@ Output = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a run's files are on this machine; the workspace is disposable, the rest stays."""
+    """Where a run's files are on this machine; the workspace is disposable, the rest stays.
+
+    `namespace` is the process in whose namespace alone the workspace is seen; None for everyone's.
+    """
 
     workspace: Path
     home: Path
     logs: Path
+    namespace: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,14 @@ class Difference(Protocol):
 class Git(Protocol):
     """The work on a repository; every call may run twice."""
 
-    async def unlock(self) -> None:
-        """Free what a killed process held; called once, before the work begins."""
+    async def begin(self, active: Collection[str]) -> None:
+        """Clean up after a process that was killed; called once, before the work begins.
+
+        What it left in the workspaces of the runs that are `active` is kept.
+        """
+
+    async def end(self) -> None:
+        """Leave nothing behind that a next process would have to clean up."""
 
     async def base(self, run: Run, branch: str) -> Base:
         """Bring the mirror up to date; say what `branch`, or the default branch, is now."""
@@ -116,6 +126,9 @@ class Git(Protocol):
 
     def is_open(self, run: Run) -> bool:
         """Say whether there is a workspace of the run, perhaps of a process that was killed."""
+
+    async def too_large(self, run: Run) -> int:
+        """Return once the workspace takes more of the disk than it may, with the bytes it takes."""
 
     async def take(self, run: Run, message: CommitMessage) -> Candidate:
         """Read from the file system what changed since the head, as a commit on no branch."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -154,10 +154,12 @@ class Worker:
             log=place.logs / f"turn-{number}.log",
             config=config,
         )
-        async with self._stop_of(run) as stop_event:
+        async with self._stop_of(run) as stop_event, self._disk_of(run, stop_event) as full:
             report = await self._ports.agents.turn(
                 order, stop=stop_event, output=self._printer(run)
             )
+        if not full.cancelled():
+            report = replace(report, outcome="failed", reason=_too_large(full.result()))
         outcome = report.outcome
         data = {"turn": number, "outcome": outcome, "seconds": round(report.seconds, 3)}
         left = await self._left(run, outcome)
@@ -357,6 +359,19 @@ class Worker:
         return lambda line: self._on_output(run.id, line)
 
     @contextlib.asynccontextmanager
+    async def _disk_of(self, run: Run, stop: asyncio.Event) -> AsyncIterator[asyncio.Task[int]]:
+        """Give a task that is done as soon as the workspace is too large, and then set `stop`."""
+        watcher = asyncio.create_task(self._ports.git.too_large(run))
+        watcher.add_done_callback(lambda it: None if it.cancelled() else stop.set())
+        try:
+            yield watcher
+        finally:
+            if not watcher.done():
+                watcher.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await watcher
+
+    @contextlib.asynccontextmanager
     async def _stop_of(self, run: Run) -> AsyncIterator[asyncio.Event]:
         """Give an event that is set as soon as the run is paused, cancelled or merged by hand."""
         stopped, changed = asyncio.Event(), asyncio.Event()
@@ -441,6 +456,12 @@ def _why(outcome: str, reason: str, summary: str, changed: bool) -> dict[str, An
     if outcome == "ended" and not changed:
         return stop("The agent ended its turn and changed nothing.", again)
     return {}
+
+
+def _too_large(size: int) -> str:
+    return (
+        f"The workspace took {size // 2**20} MiB of the disk, which is more than the server allows."
+    )
 
 
 def _awaited(check: Check) -> dict[str, Any]:
