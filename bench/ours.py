@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any, TypeVar
 
 from bench.repositories import Repository
 from bot.git import candidate, refs
@@ -16,6 +18,8 @@ from bot.git.overlay import Kind, Means
 from bot.git.repository import Mirror
 from bot.git.scan import Source
 from bot.git.workspace import Workspace, Workspaces
+
+T = TypeVar("T")
 
 WHO = Identity("orchestrate[bot]", "1+orchestrate[bot]@users.noreply.example.com")
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -31,8 +35,8 @@ class Ours:
         self.head = repository.head
         self.mirror = Mirror(repository.copy(folder / f"{repository.name}-ours.git"))
         self._runner = asyncio.Runner()
-        means = Means(kind, "")
-        self.workspaces = Workspaces(folder / "runs", folder / "bases", means)
+        self.bases = folder / "bases"
+        self.workspaces = Workspaces(folder / "runs", self.bases, Means(kind, ""))
         refs.set_ref(self.mirror, REF, self.head, None)
         self._opened: list[str] = []
 
@@ -46,18 +50,22 @@ class Ours:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-        self._runner.run(self.workspaces.stop())
+        self.run(self.workspaces.stop())
         self._runner.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do asynchronous work, on the one loop that all of it shares."""
+        return self._runner.run(work)
 
     def open(self, name: str, commit: str | None = None) -> Workspace:
         """Open a workspace of its own for `name`."""
         self._opened.append(name)
-        return self._runner.run(self.workspaces.open(self.mirror, commit or self.head, name))
+        return self.run(self.workspaces.open(self.mirror, commit or self.head, name))
 
     def close(self) -> None:
         """Close the workspaces that are open."""
         for name in self._opened:
-            self._runner.run(self.workspaces.close(name))
+            self.run(self.workspaces.close(name))
         self._opened.clear()
 
     def take(self, workspace: Workspace, mirror: Mirror | None = None) -> Candidate:
