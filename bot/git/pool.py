@@ -66,12 +66,12 @@ class Pool:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 answer = await _exchange(worker, asked)
-        except (EOFError, OSError) as error:
-            await _end(worker)
-            raise TransientError(f"A git worker died at {name}.") from error
         except TimeoutError as error:
             await _end(worker)
             raise TransientError(f"{name} took longer than {CALL_SECONDS:g} seconds.") from error
+        except (EOFError, OSError) as error:
+            await _end(worker)
+            raise TransientError(f"A git worker died at {name}.") from error
         except BaseException:
             await asyncio.shield(_end(worker))
             raise

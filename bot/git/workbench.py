@@ -57,14 +57,16 @@ class Workbench:
         self._address = address
         self._identity = identity
         self._workspaces = workspaces
-        self.records = Records(folder / "mirrors", address, identity)
+        self.records = Records(
+            folder / "mirrors", address, identity, call=self._call, blobless_over=blobless_over
+        )
 
     async def begin(self, active: Collection[str]) -> None:
         """Clean up after a process that was killed; for who has the folder to itself.
 
         What it left in the workspaces of the runs that are `active` is kept.
         """
-        await self._call(_unlock, self._folder / "mirrors", frozenset(active))
+        await self._call(free, self._folder / "mirrors", frozenset(active))
         await self._workspaces.sweep()
 
     async def end(self) -> None:
@@ -285,7 +287,8 @@ def _text(message: CommitMessage) -> str:
     return checkpoint.with_trailers(message.title, message.trailers)
 
 
-def _unlock(mirrors: Path, active: Collection[str]) -> None:
+def free(mirrors: Path, active: Collection[str]) -> None:
+    """Free what a killed process held in the mirrors, but for the leases of `active` runs."""
     for held in mirrors.glob("*.git"):
         leases.sweep(Mirror(held), active)
         for name in OWN_REFS:
