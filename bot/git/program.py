@@ -32,6 +32,7 @@ MAX_REASON = 300
 
 _CONFIG = {
     "advice.detachedHead": "false",
+    "checkout.workers": "0",  # as many as there are cores: a third less for a large repository
     "core.attributesFile": "/dev/null",
     "core.autocrlf": "false",
     "core.excludesFile": "/dev/null",
