@@ -19,7 +19,7 @@ from .partial import hydrate, is_blobless
 from .program import NETWORK_TIMEOUT, format_refusal, git
 from .remote import Remote
 from .repository import Mirror
-from .soundness import check, is_told, look
+from .soundness import check, is_told, lacks_a_pack, look
 from .transfer import BRANCHES, LEDGERS, RECEIVE_PACK, SHALLOW, UPLOAD_PACK, make
 from .transfer import fetch as transfer
 
@@ -88,10 +88,11 @@ async def fetch(mirror: Mirror, remote: Remote, *, ledgers: bool = False) -> Non
 async def mend(mirror: Mirror, remote: Remote, error: BaseException | None = None) -> bool:
     """Set the mirror aside and clone it anew if it is damaged; say whether it was.
 
-    `error` is what made somebody suspect it: where its words are those of damage, git checks
-    everything, else a look must do.
+    `error` is what made somebody suspect it: where its words are those of damage, or a pack is
+    missing, git checks everything, else a look must do.
     """
-    path, told = mirror.path, error is not None and is_told(error)
+    path = mirror.path
+    told = error is not None and (is_told(error) or lacks_a_pack(path))
     suspected = await asyncio.to_thread(look, path)
     if suspected is None and not told:
         return False

@@ -54,6 +54,11 @@ def look(path: Path) -> str | None:
     return next(iter([*_faults(path)]), None)
 
 
+def lacks_a_pack(path: Path) -> bool:
+    """Whether there is an index without its pack: what was in that is elsewhere, or lost."""
+    return any(not pack.exists() for pack in _packs(path))
+
+
 async def check(path: Path) -> str | None:
     """Say what git itself finds wrong with the mirror at `path`, or None.
 
@@ -111,8 +116,7 @@ def _pack_fault(pack: Path) -> str | None:
             index.seek(-2 * _TRAILER, 2)
             fits = packed.read() == index.read(_TRAILER)
     except FileNotFoundError:
-        # Joined with others meanwhile; if not, what was in it is missing.
-        return None if not pack.with_suffix(".idx").exists() else f"{pack.name} is missing"
+        return None  # joined with others meanwhile; or its index is all that a killed git left
     except OSError:
         return f"{pack.name} is too short"
     return None if heads == _HEADS and fits else f"{pack.name} does not fit its index"

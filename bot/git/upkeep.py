@@ -118,8 +118,17 @@ async def _unless_leased(mirror: Mirror, lock: int, *, whole: bool) -> tuple[str
 
 
 async def _work(mirror: Mirror, held: tuple[int, ...], done: list[str], *, whole: bool) -> None:
-    async def step(said: str, *args: str) -> None:
-        await git(*args, git_dir=mirror.path, timeout=TIMEOUT, keep_open=held)
+    async def step(said: str, *args: str, is_brief: bool = False) -> None:
+        job = asyncio.create_task(git(*args, git_dir=mirror.path, timeout=TIMEOUT, keep_open=held))
+        try:
+            await asyncio.shield(job)
+        except asyncio.CancelledError:
+            # A git that is ended just as it makes a lock file leaves that behind: what locks
+            # others' refs is never ended.
+            if not is_brief:
+                job.cancel()
+            await asyncio.wait({job})
+            raise
         done.append(said)
 
     await asyncio.to_thread(locks.clear, mirror.path)
@@ -132,7 +141,7 @@ async def _work(mirror: Mirror, held: tuple[int, ...], done: list[str], *, whole
         await step("everything packed anew", *_repack(), *_cruft())
     elif found.many_objects:
         await step("small packs joined", *_repack(), "--geometric=2")
-    await step("refs packed", "pack-refs", "--all", "--prune")
+    await step("refs packed", "pack-refs", "--all", "--prune", is_brief=True)
     # Before anything goes, so that it never names a commit that is gone.
     await step("history indexed", "commit-graph", "write", "--reachable")
     if whole:

@@ -110,7 +110,6 @@ def with_garbage_in_an_object(mirror: Mirror) -> None:
 SEEN: list[Callable[[Mirror], None]] = [
     cut_off,
     emptied,
-    gone,
     index_cut_off,
     without_head,
     with_an_empty_head,
@@ -324,6 +323,27 @@ async def test_a_sound_mirror_is_never_set_aside(
     sh(origin, "branch", "-m", "main", "trunk")
     await fetch(used, remote)
     assert aside(used) == []
+
+
+async def test_an_index_without_its_pack_may_be_a_leftover_or_a_loss(
+    used: Mirror, origin: Path, remote: Remote, head: str
+) -> None:
+    (origin / "readme.txt").write_text("changed\n")
+    commit_all(origin)
+    await fetch(used, remote)  # so that nothing at a look depends on the first pack
+    first = theirs(used)
+    copy = first.with_name(f"pack-{'1' * 40}.idx")
+    copy.write_bytes(first.with_suffix(".idx").read_bytes())
+    error = Refused("The tree 111111111111 is not in the mirror; fetch and try again.")
+    assert not await mend(used, remote)
+    assert not await recover(used, remote, error)
+    before = own(used)
+    first.unlink()
+    for name in before:
+        refs.set_ref(used, name, None, before[name])
+    assert not await mend(used, remote)
+    assert await recover(used, remote, error)
+    assert objects.exists(used, head)
 
 
 async def test_many_who_meet_the_damage_at_once_mend_it_once(used: Mirror, remote: Remote) -> None:
