@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bot.errors import Refused, TransientError, UserError
-from bot.git import candidate, checkpoint, diff, leases, mirror, objects, refs
+from bot.errors import Refused, UserError
+from bot.git import candidate, checkpoint, diff, leases, mirror, objects, quarantine, refs
 from bot.git.checkpoint import Identity
 from bot.git.diff import Comparison
 from bot.git.mirror import Mirror
@@ -24,6 +24,7 @@ from bot.git.scan import Source
 from bot.git.workspace import Workspaces
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Base, Candidate, CommitMessage, HumanWork, Place
+from bot.runs.transitions import TERMINAL
 from policies.config import PATH
 from policies.facts import Change
 
@@ -166,8 +167,11 @@ class Workbench:
     async def close(self, run: Run) -> None:
         """Throw the workspace away, and let go of what it stood on."""
         await self._workspaces.close(run.id)
-        if run.base_sha:
-            await self._call(leases.drop, self._mirror(run), run.id)
+        if not run.base_sha:
+            return  # Before its start a run has no mirror.
+        await self._call(leases.drop, self._mirror(run), run.id)
+        if run.state in TERMINAL:
+            await self._call(quarantine.drop, self._mirror(run), run.id)
 
     def is_open(self, run: Run) -> bool:
         """Say whether there is a workspace of the run, perhaps of a process that was killed."""
@@ -181,7 +185,7 @@ class Workbench:
         """Read from the file system what changed since the head, as a commit on no branch."""
         left = self._workspaces.found(run.id)
         if left is None:
-            raise TransientError("The workspace is gone; the turn is taken as interrupted.")
+            raise Refused("The workspace of the turn is gone, and what it changed with it.")
         source = Source(left.changed, left.tree, left.opaque, left.whole)
         made = candidate.Made(_text(message), self._identity, self._identity, message.at)
         found = await self._call(candidate.take, self._mirror(run), source, run.head, made)
@@ -190,9 +194,7 @@ class Workbench:
 
     async def quarantine(self, run: Run, commit: str) -> None:
         """Keep a refused candidate on this machine; it is never pushed."""
-        held, ref = self._mirror(run), f"refs/quarantine/{run.id}/{run.turns}"
-        now = await self._call(refs.tip, held, ref)
-        await self._call(refs.set_ref, held, ref, commit, now)
+        await self._call(quarantine.keep, self._mirror(run), run.id, run.turns, commit)
 
     # -- the branch
 
