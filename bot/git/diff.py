@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pygit2
 from pygit2.enums import DeltaStatus, DiffFind, DiffOption, FileMode
@@ -11,7 +12,10 @@ from pygit2.enums import DeltaStatus, DiffFind, DiffOption, FileMode
 from policies.facts import Change, ChangeStatus
 
 from .program import text
-from .repository import Mirror, lookup, open_repository, tree_at
+from .repository import Mirror, lookup, open_repository
+from .sparse import sparse
+from .trees import EXECUTABLE, FILE, LINK, SUBMODULE, Entry
+from .walk import Pair, differing, root, trees_of
 
 PATCH_LIMIT = 1_000_000
 """Bytes of a patch; GitHub's own pages stop at 1 MB of a single file, and people long before."""
@@ -26,6 +30,19 @@ _STATUS: dict[DeltaStatus, ChangeStatus] = {
 }
 
 
+_MODES = {mode: int(mode, 8) for mode in (FILE, EXECUTABLE, LINK, SUBMODULE)}
+_SPECIAL = frozenset({LINK, SUBMODULE})
+
+
+class Named(NamedTuple):
+    """A path that differs, by its name and modes alone; 0 is the mode of what is not there."""
+
+    path: str
+    status: ChangeStatus
+    old_mode: int
+    new_mode: int
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """The difference of two trees; `cut` says that the patch does not show all of it."""
@@ -35,6 +52,15 @@ class Comparison:
     cut: bool
 
 
+def names(mirror: Mirror, old: str, new: str) -> list[Named]:
+    """Name what differs between two commits or trees, in the order of paths, by trees alone.
+
+    No content is read, and a rename is what it is in them: one path gone, another come. Raises
+    Refused where the mirror lacks one of the two.
+    """
+    return [_named(*pair) for pair in _pairs(mirror, old, new)]
+
+
 def compare(mirror: Mirror, old: str, new: str, limit: int = PATCH_LIMIT) -> Comparison:
     """Compare two commits or trees; the patch shows whole files within `limit` bytes.
 
@@ -42,7 +68,7 @@ def compare(mirror: Mirror, old: str, new: str, limit: int = PATCH_LIMIT) -> Com
     """
     repo = open_repository(mirror)
     files, parts, size, cut = [], [], 0, False
-    for patch in _patches(repo, old, new):
+    for patch in _patches(mirror, old, new):
         files.append(_change(repo, patch))
         if cut:
             continue
@@ -59,13 +85,36 @@ def compare(mirror: Mirror, old: str, new: str, limit: int = PATCH_LIMIT) -> Com
 def changes(mirror: Mirror, old: str, new: str) -> tuple[Change, ...]:
     """Return what differs between two commits or trees, in the order of paths."""
     repo = open_repository(mirror)
-    return tuple(_change(repo, patch) for patch in _patches(repo, old, new))
+    return tuple(_change(repo, patch) for patch in _patches(mirror, old, new))
 
 
-def _patches(repo: pygit2.Repository, old: str, new: str) -> Iterator[pygit2.Patch]:
-    difference = tree_at(repo, old).diff_to_tree(
-        tree_at(repo, new), flags=DiffOption.INCLUDE_TYPECHANGE
-    )
+def _pairs(mirror: Mirror, old: str, new: str) -> list[Pair]:
+    return differing(trees_of(mirror), root(mirror, old), root(mirror, new))
+
+
+def _named(path: bytes, was: Entry | None, now: Entry | None) -> Named:
+    name = path.decode("utf-8", "surrogateescape")
+    if was is None or now is None:
+        mode = _mode(was or now)
+        return Named(name, "deleted", mode, 0) if was else Named(name, "added", 0, mode)
+    if was[0] == now[0]:
+        mode = _mode(now)
+        return Named(name, "modified", mode, mode)
+    status: ChangeStatus = "mode" if was[1] == now[1] else "modified"
+    if was[0] in _SPECIAL or now[0] in _SPECIAL:
+        status = "typechange"
+    return Named(name, status, _mode(was), _mode(now))
+
+
+def _mode(entry: Entry | None) -> int:
+    assert entry is not None, "what differs stands on one side at least"
+    # Very old trees have a few more modes than git writes now.
+    return _MODES.get(entry[0]) or int(entry[0], 8)
+
+
+def _patches(mirror: Mirror, old: str, new: str) -> Iterator[pygit2.Patch]:
+    before, after = sparse(mirror).trees(_pairs(mirror, old, new))
+    difference = before.diff_to_tree(after, flags=DiffOption.INCLUDE_TYPECHANGE)
     difference.find_similar(DiffFind.FIND_RENAMES, rename_limit=RENAME_LIMIT)
     for patch in difference:
         assert patch is not None, "only an unchanged file has no patch"

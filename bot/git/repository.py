@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import pygit2
 from pygit2.enums import ConfigLevel
@@ -38,11 +40,16 @@ Stamp = tuple[int, int, int, int]
 """What tells a mirror from another one at the same path, and from itself before a collection."""
 
 
+_T = TypeVar("_T")
+
+
 class _Handles(threading.local):
-    """The mirrors that a thread has open, the one used last at the end."""
+    """What a thread has open of mirrors, and how; what was used last is at the end."""
 
     def __init__(self) -> None:
-        self.kept: OrderedDict[Path, tuple[Stamp, pygit2.Repository]] = OrderedDict()
+        self.kept: OrderedDict[tuple[Path, Callable[[Mirror], Any]], tuple[Stamp, Any]] = (
+            OrderedDict()
+        )
 
 
 _handles = _Handles()
@@ -55,14 +62,22 @@ def open_repository(mirror: Mirror) -> pygit2.Repository:
 
     Raises Refused where there is no repository that pygit2 can read.
     """
-    stamp = _stamp(mirror)
-    known = _handles.kept.pop(mirror.path, None)
-    repo = known[1] if known is not None and known[0] == stamp else _open(mirror)
+    return kept_open(mirror, _open)
+
+
+def kept_open(mirror: Mirror, make: Callable[[Mirror], _T]) -> _T:
+    """Return what `make` once opened on this thread, as long as the mirror is the same."""
+    key, stamp = (mirror.path, make), _stamp(mirror)
+    known = _handles.kept.pop(key, None)
+    if known is not None and known[0] == stamp:
+        _handles.kept[key] = known
+        return cast("_T", known[1])
+    opened = make(mirror)
     if stamp is not None:
-        _handles.kept[mirror.path] = (stamp, repo)
+        _handles.kept[key] = (stamp, opened)
     while len(_handles.kept) > HANDLES:
         _handles.kept.popitem(last=False)
-    return repo
+    return opened
 
 
 def _stamp(mirror: Mirror) -> Stamp | None:

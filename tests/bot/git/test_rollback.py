@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bot.git import merge, objects, refs, rollback, workspace
-from bot.git.diff import changes, compare
 from bot.git.mirror import Mirror, fetch
 from bot.git.remote import Remote
 
@@ -145,36 +144,3 @@ async def test_two_commits_are_merged_or_say_where_they_conflict(
         merge.merge_commit(mirror, ours=ours, theirs=clash, **asked)  # type: ignore[arg-type]
     assert caught.value.paths == ("src/a.py",)
     assert refs.tip(mirror, REF) == sha
-
-
-async def test_a_comparison_is_the_patch_that_git_applies(
-    mirror: Mirror, origin: Path, remote: Remote, head: str
-) -> None:
-    (origin / "readme.txt").write_text("hello\nworld\n")
-    (origin / "src" / "a.py").rename(origin / "src" / "b.py")
-    (origin / "new.sh").write_text("x\n")
-    (origin / "new.sh").chmod(0o755)
-    new = commit_all(origin)
-    await fetch(mirror, remote)
-    found = compare(mirror, head, new)
-    assert [each.path for each in found.files] == ["new.sh", "readme.txt", "src/b.py"]
-    assert found.files == changes(mirror, head, new)
-    assert not found.cut
-    sh(origin, "checkout", "-q", "--detach", head)
-    sh(origin, "apply", "--index", input=found.patch.encode())
-    assert sh(origin, "write-tree") == objects.tree_of(mirror, new)
-
-
-async def test_a_long_patch_is_cut_and_says_so(
-    mirror: Mirror, origin: Path, remote: Remote, head: str
-) -> None:
-    (origin / "a.txt").write_text("short\n")
-    (origin / "b.txt").write_text("long\n" * 1000)
-    new = commit_all(origin)
-    await fetch(mirror, remote)
-    found = compare(mirror, head, new, limit=1000)
-    assert found.cut
-    assert "a.txt" in found.patch
-    assert "long" not in found.patch
-    assert found.patch.endswith("larger than 1000 bytes.\n")
-    assert [each.added for each in found.files] == [1, 1000]

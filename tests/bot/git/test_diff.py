@@ -1,0 +1,151 @@
+"""What differs between two trees is what git says, and costs what differs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pygit2
+import pytest
+from hypothesis import given
+from pygit2.enums import DiffFind, DiffOption
+
+from bot.errors import Refused
+from bot.git import objects, walk
+from bot.git.diff import Named, changes, compare, names
+from bot.git.mirror import Mirror, fetch
+from bot.git.remote import Remote
+
+from .conftest import commit_all, sh
+from .planted import FILES, Files, many, plant
+
+STATUS = {"added": "A", "deleted": "D", "modified": "M", "mode": "M", "typechange": "T"}
+
+
+@many
+@given(before=FILES, after=FILES)
+def test_names_are_those_that_git_gives(mirror: Mirror, before: Files, after: Files) -> None:
+    old, new = plant(mirror, before), plant(mirror, after)
+    raw = sh(mirror.path, "diff-tree", "-r", "-z", "--raw", "--no-renames", old, new)
+    fields = raw.split("\0")[:-1]
+    expected = [
+        (path, *(int(mode, 8) for mode in told[1:].split()[:2]), told.split()[-1])
+        for told, path in zip(fields[::2], fields[1::2], strict=True)
+    ]
+    found = [(n.path, n.old_mode, n.new_mode, STATUS[n.status]) for n in names(mirror, old, new)]
+    assert sorted(found) == sorted(expected)
+    assert [each.path for each in names(mirror, old, new)] == sorted(n[0] for n in found)
+
+
+@many
+@given(before=FILES, after=FILES)
+def test_what_is_compared_sparsely_is_compared_the_same(
+    mirror: Mirror, before: Files, after: Files
+) -> None:
+    old, new = plant(mirror, before), plant(mirror, after)
+    repo = pygit2.Repository(str(mirror.path))
+    before_tree, after_tree = repo[old].peel(pygit2.Tree), repo[new].peel(pygit2.Tree)
+    whole = before_tree.diff_to_tree(after_tree, flags=DiffOption.INCLUDE_TYPECHANGE)
+    whole.find_similar(DiffFind.FIND_RENAMES)
+    expected = [patch.data for patch in whole if patch is not None]
+    found = compare(mirror, old, new)
+    assert found.patch.encode() == b"".join(expected)
+    assert found.files == changes(mirror, old, new)
+
+
+async def test_modes_kinds_and_other_repositories_are_named(
+    mirror: Mirror, origin: Path, remote: Remote, head: str
+) -> None:
+    (origin / "run.sh").chmod(0o644)
+    (origin / "link").unlink()
+    (origin / "link").write_text("src/a.py")
+    (origin / "readme.txt").unlink()
+    (origin / "readme.txt").mkdir()
+    (origin / "readme.txt" / os.fsdecode(b"caf\xe9")).write_text("x")
+    (origin / "other").mkdir()
+    sh(origin, "update-index", "--add", "--cacheinfo", f"160000,{head},other")
+    new = commit_all(origin)
+    await fetch(mirror, remote)
+    assert names(mirror, head, new) == [
+        Named("link", "typechange", 0o120000, 0o100644),
+        Named("other", "added", 0, 0o160000),
+        Named("readme.txt", "deleted", 0o100644, 0),
+        Named("readme.txt/caf\udce9", "added", 0, 0o100644),
+        Named("run.sh", "mode", 0o100755, 0o100644),
+    ]
+    assert names(mirror, new, head) == [
+        Named(n.path, _REVERSED.get(n.status, n.status), n.new_mode, n.old_mode)  # type: ignore[arg-type]
+        for n in names(mirror, head, new)
+    ]
+    assert names(mirror, head, head) == []
+
+
+_REVERSED = {"added": "deleted", "deleted": "added"}
+
+
+def test_only_what_differs_is_read(mirror: Mirror) -> None:
+    files = {f"d{n}/e/f{m}": (0o100644, f"{n} {m}") for n in range(40) for m in range(3)}
+    old = plant(mirror, files)
+    new = plant(mirror, {**files, "d7/e/f1": (0o100644, "other")})
+    trees = walk.Trees(mirror)
+    assert len(walk.differing(trees, bytes.fromhex(old), bytes.fromhex(new))) == 1
+    assert len(trees._parsed) == 2 * 3
+
+
+def test_what_is_kept_of_trees_is_let_go_when_it_is_much(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = plant(mirror, {f"d{n}/f": (0o100644, str(n)) for n in range(9)})
+    two = plant(mirror, {f"d{n}/f": (0o100644, str(-n)) for n in range(9)})
+    assert len(names(mirror, one, two)) == 8  # 0 is 0
+    kept = walk.trees_of(mirror)
+    assert len(kept._parsed) == 18
+    assert walk.trees_of(mirror) is kept
+    monkeypatch.setattr(walk, "KEPT_BYTES", 100)
+    assert len(walk.trees_of(mirror)._parsed) == 0
+    assert len(names(mirror, one, two)) == 8
+
+
+def test_a_tree_that_is_not_there_is_refused(mirror: Mirror) -> None:
+    tree = plant(mirror, {"a": (0o100644, "x")})
+    with pytest.raises(Refused, match="is not in the mirror"):
+        names(mirror, tree, "1" * 40)
+    # A tree whose folder was lost.
+    repo = pygit2.Repository(str(mirror.path))
+    broken = repo.odb.write(pygit2.enums.ObjectType.TREE, b"40000 d\0" + b"\1" * 20)
+    with pytest.raises(Refused, match="missing in the mirror"):
+        names(mirror, tree, str(broken))
+
+
+async def test_a_comparison_is_the_patch_that_git_applies(
+    mirror: Mirror, origin: Path, remote: Remote, head: str
+) -> None:
+    (origin / "readme.txt").write_text("hello\nworld\n")
+    (origin / "src" / "a.py").rename(origin / "src" / "b.py")
+    (origin / "new.sh").write_text("x\n")
+    (origin / "new.sh").chmod(0o755)
+    new = commit_all(origin)
+    await fetch(mirror, remote)
+    found = compare(mirror, head, new)
+    assert [each.path for each in found.files] == ["new.sh", "readme.txt", "src/b.py"]
+    assert found.files[-1].old_path == "src/a.py"
+    assert found.files == changes(mirror, head, new)
+    assert not found.cut
+    sh(origin, "checkout", "-q", "--detach", head)
+    sh(origin, "apply", "--index", input=found.patch.encode())
+    assert sh(origin, "write-tree") == objects.tree_of(mirror, new)
+
+
+async def test_a_long_patch_is_cut_and_says_so(
+    mirror: Mirror, origin: Path, remote: Remote, head: str
+) -> None:
+    (origin / "a.txt").write_text("short\n")
+    (origin / "b.txt").write_text("long\n" * 1000)
+    new = commit_all(origin)
+    await fetch(mirror, remote)
+    found = compare(mirror, head, new, limit=1000)
+    assert found.cut
+    assert "a.txt" in found.patch
+    assert "long" not in found.patch
+    assert found.patch.endswith("larger than 1000 bytes.\n")
+    assert [each.added for each in found.files] == [1, 1000]
