@@ -92,7 +92,9 @@ async def _github(settings: Settings, tell: Tell) -> Outcome:
         async with _opened(settings.database) as store:
             address = address_by(GitHubForge(github, store))
             identity = Identity(await github.login(), await github.email())
-            records = Records(settings.data_dir / "mirrors", address, identity)
+            over = settings.blobless_megabytes * 1024
+            folder = settings.data_dir / "mirrors"
+            records = Records(folder, address, identity, blobless_over=over)
             work = Rebuild(store, records, now, tell)
             await work.all(await _repositories(github, work, tell))
     finally:

@@ -27,6 +27,9 @@ from bot.runs.ports import Merged, NotMerged
 OURS = "orchestrate/"
 """What the branches of runs begin with."""
 
+RECORDS = "orchestrate-records/"
+"""What their records begin with, where they are branches."""
+
 BRANCHES_NAMED = 10
 """Branches named in a sentence."""
 
@@ -109,7 +112,7 @@ async def base_of(repository: Repository, named: str) -> str:
     if not named:
         raise UserError(f"`{branch}` has no commit yet: make the first one, then start the run.")
     out = await git("for-each-ref", "--format=%(refname:short)", "refs/heads", git_dir=path)
-    known = [name for name in out.decode().split() if not name.startswith(OURS)]
+    known = [name for name in out.decode().split() if not name.startswith((OURS, RECORDS))]
     there = ", ".join(f"`{name}`" for name in known[:BRANCHES_NAMED]) or "none"
     raise UserError(f"There is no branch `{branch}`; the branches are: {there}.")
 

@@ -20,6 +20,7 @@ from bot.git import ledger, mirror, refs
 from bot.git.checkpoint import Identity
 from bot.git.locks import writing
 from bot.git.mirror import Mirror
+from bot.git.pool import Call
 from bot.git.push import PushRejected, Update, push
 from bot.git.remote import Remote
 from bot.git.transfer import fetch as transfer
@@ -52,9 +53,23 @@ class Audit:
 
 
 class Records:
-    """The ledgers of the runs whose repositories have their mirrors under `mirrors`."""
+    """The ledgers of the runs whose repositories have their mirrors under `mirrors`.
 
-    def __init__(self, mirrors: Path, address: Address, identity: Identity) -> None:
+    A mirror that has to be made is made without the contents of old files where the repository is
+    larger than `blobless_over` KB.
+    """
+
+    def __init__(
+        self,
+        mirrors: Path,
+        address: Address,
+        identity: Identity,
+        *,
+        call: Call = asyncio.to_thread,
+        blobless_over: int | None = None,
+    ) -> None:
+        self._call = call
+        self._blobless_over = blobless_over
         self._mirrors = mirrors
         self._address = address
         self._identity = identity
@@ -72,21 +87,21 @@ class Records:
         if not held.path.exists():
             if not run.base_sha:
                 return None
-            await mirror.ensure(held.path, await self._address(run.repository))
-        last = await asyncio.to_thread(ledger.last_seq, held, run.id)
+            await self._make(run.repository, await self._address(run.repository))
+        last = await self._call(ledger.last_seq, held, run.id)
         if last == 0 and run.checkpoints:
             try:
                 await self._join(run, await self._address(run.repository))
             except OrchestrateError as error:
                 log.warning("record not brought back", run=run.id, error=str(error))
-            last = await asyncio.to_thread(ledger.last_seq, held, run.id)
+            last = await self._call(ledger.last_seq, held, run.id)
         return last
 
     async def record(self, run: Run, events: Sequence[Mapping[str, Any]]) -> None:
         """Append events to the local ledger; those that it holds already are passed over."""
         made = [e["data"]["sha"] for e in events if e["type"] == "checkpointed"]
         async with self._record_locks.setdefault(run.id, asyncio.Lock()):
-            await asyncio.to_thread(
+            await self._call(
                 ledger.append,
                 self._mirror(run.repository),
                 run.id,
@@ -112,10 +127,10 @@ class Records:
             places = places[1:]
         refusals = 0
         for _ in range(PUBLISH_TRIES):
-            if await asyncio.to_thread(ledger.tip, held, run.id) is None:
+            if await self._call(ledger.tip, held, run.id) is None:
                 return
             there = await self._join(run, remote)
-            new = await asyncio.to_thread(ledger.tip, held, run.id)
+            new = await self._call(ledger.tip, held, run.id)
             update = Update(places[0], new, there.get(places[0]))
             rejected = await _rejected(held, remote, update)
             if rejected is None:
@@ -133,7 +148,7 @@ class Records:
         """Take in what the remote's record holds more than ours; return its refs."""
         held = self._mirror(run.repository)
         there = await mirror.remote_refs(remote, *_places(run.id))
-        ours = [await asyncio.to_thread(ledger.holds, held, run.id, sha) for sha in there.values()]
+        ours = [await self._call(ledger.holds, held, run.id, sha) for sha in there.values()]
         if not all(ours):
             there = await self._look(held, run.id, remote)
             await self._settle(held, run.id, run.seq)
@@ -144,15 +159,15 @@ class Records:
         there = await mirror.remote_refs(remote, *_places(run))
         for ref in _places(run):
             seen = ledger.seen_ref(ref)
-            now = await asyncio.to_thread(refs.tip, held, seen)
+            now = await self._call(refs.tip, held, seen)
             if ref not in there:
-                await asyncio.to_thread(refs.set_ref, held, seen, None, now)
+                await self._call(refs.set_ref, held, seen, None, now)
             elif now != there[ref]:
                 await _fetch(held, remote, f"+{ref}:{seen}")
         return there
 
     async def _settle(self, held: Mirror, run: str, known: int | None = None) -> None:
-        await asyncio.to_thread(
+        await self._call(
             ledger.settle,
             held,
             run,
@@ -170,22 +185,22 @@ class Records:
         patterns = [f"{place}*" for place in ledger.SEEN]
         if not held.path.exists() and not await mirror.remote_refs(remote, *patterns):
             return []
-        await mirror.ensure(held.path, remote)
+        await self._make(repository, remote)
         refspecs = [f"+{place}*:{seen}*" for place, seen in ledger.SEEN.items()]
         await _fetch(held, remote, *refspecs, prune=True)
-        return await asyncio.to_thread(ledger.runs, held)
+        return await self._call(ledger.runs, held)
 
     async def restore(self, repository: Repository, run: str) -> Audit:
         """Make the local ledger the longest that was brought in, where each of them is whole."""
         held = self._mirror(repository)
         problems: list[str] = []
         for ref in map(ledger.seen_ref, _places(run)):
-            if await asyncio.to_thread(refs.tip, held, ref):
-                problems += await asyncio.to_thread(verify, held, run, ref)
+            if await self._call(refs.tip, held, ref):
+                problems += await self._call(verify, held, run, ref)
         if not problems:
             await self._settle(held, run)
-            problems += await asyncio.to_thread(verify, held, run)
-        events = await asyncio.to_thread(ledger.read, held, run) if not problems else []
+            problems += await self._call(verify, held, run)
+        events = await self._call(ledger.read, held, run) if not problems else []
         return Audit(tuple(events), len(events), tuple(dict.fromkeys(problems)))
 
     async def remove(self, run: Run) -> None:
@@ -199,8 +214,13 @@ class Records:
             await push(held, remote, [Update(ref, None, sha) for ref, sha in there.items()])
             ours = [ledger.ref_of(run.id), *map(ledger.seen_ref, _places(run.id))]
             for ref in ours:
-                now = await asyncio.to_thread(refs.tip, held, ref)
-                await asyncio.to_thread(refs.set_ref, held, ref, None, now)
+                now = await self._call(refs.tip, held, ref)
+                await self._call(refs.set_ref, held, ref, None, now)
+
+    async def _make(self, repository: Repository, remote: Remote) -> None:
+        over = self._blobless_over
+        blobless = over is not None and repository.size > over
+        await mirror.ensure(self._mirror(repository).path, remote, blobless=blobless)
 
     # -- looking at them
 
@@ -209,9 +229,9 @@ class Records:
         held = self._mirror(run.repository)
         if not held.path.exists():
             return Audit((), 0, (f"Run {run.id} has no record on this machine.",))
-        problems = await asyncio.to_thread(verify, held, run.id)
+        problems = await self._call(verify, held, run.id)
         try:
-            ours = await asyncio.to_thread(ledger.read, held, run.id)
+            ours = await self._call(ledger.read, held, run.id)
         except Refused:
             return Audit((), 0, tuple(problems))
         where, published = run.repository.full_name, 0
@@ -221,9 +241,9 @@ class Records:
             problems.append(f"The record at {where} could not be looked at: {error}")
             there = {}
         for ref, sha in there.items():
-            if not await asyncio.to_thread(ledger.holds, held, run.id, sha):
+            if not await self._call(ledger.holds, held, run.id, sha):
                 problems += await self._parting(held, run.id, ref, ours, f"`{ref}` at {where}")
-            seen = await asyncio.to_thread(_length, held, run.id, ledger.seen_ref(ref))
+            seen = await self._call(_length, held, run.id, ledger.seen_ref(ref))
             published = max(published, seen)
         return Audit(tuple(ours), published, tuple(problems))
 
@@ -233,11 +253,9 @@ class Records:
         """Say how the remote's record, which ours does not go on from, differs."""
         seen = ledger.seen_ref(ref)
         try:
-            theirs = await asyncio.to_thread(ledger.read, held, run, seen)
+            theirs = await self._call(ledger.read, held, run, seen)
         except Refused:
-            return [
-                f"Of {where}: {each}" for each in await asyncio.to_thread(verify, held, run, seen)
-            ]
+            return [f"Of {where}: {each}" for each in await self._call(verify, held, run, seen)]
         problems = parting(ours, theirs, where)
         if len(theirs) > len(ours):
             problems.append(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pygit2
 from pydantic import ValidationError
+from pygit2.enums import RepositoryOpenFlag
 
 from bot.events import Event, Type
 
@@ -33,7 +34,9 @@ def verify(mirror: Mirror, run: str, ref: str = "") -> list[str]:
 
     `ref` names another place to read it from than our own.
     """
-    repo = open_repository(mirror)
+    open_repository(mirror)  # or the sentence that says why not
+    # Not the handle that is kept open: what it remembers may be gone from the disk.
+    repo = pygit2.Repository(str(mirror.path), RepositoryOpenFlag.BARE)
     walk = _Walk(repo, run)
     commits: list[pygit2.Commit] = []
     try:

@@ -23,6 +23,7 @@ import pytest
 from bot.app import Server
 from bot.events import Event
 from bot.git import ledger
+from bot.git.overlay import mounts_below, unmount
 from bot.hub import Hub, seed, serve
 from bot.local import DATABASE, reading
 from bot.runs.model import Run
@@ -95,9 +96,15 @@ class Town:
         """Lose the server's database; with `mirrors` everything that it had."""
         self.kill()
         if mirrors:
+            self.unmount()
             shutil.rmtree(self.data)
         for file in self.data.glob("orchestrate*.db*"):
             file.unlink()
+
+    def unmount(self) -> None:
+        """Take away what the killed server left mounted, as the end of a machine does."""
+        for mounted in mounts_below(self.data):
+            unmount(mounted)
 
     async def until(self, holds: Callable[[], Any]) -> Any:
         """Wait for something."""
@@ -179,6 +186,7 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
                 yield town
             finally:
                 town.kill()
+                town.unmount()
 
 
 WAITS = (State.AWAITING_REVIEW, State.AWAITING_APPROVAL, State.BLOCKED)
