@@ -1,39 +1,38 @@
-"""Going back: the tree of an earlier commit, whole or in part, as a new commit on top."""
+"""Going back: the tree of an earlier commit, whole or in part, as a new commit on top.
+
+The cost follows what differs between the two: what is equal is neither read nor written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
-import pygit2
+from .checkpoint import Identity, commit_bytes
+from .pack import Pack, object_id
+from .program import text
+from .refs import set_ref
+from .repository import Mirror, commit_of, open_repository
+from .trees import FOLDER, Entry, spliced
+from .walk import Trees, differing, root, trees_of
 
-from . import checkpoint
-from .checkpoint import Identity
-from .objects import entries
-from .repository import Mirror, open_repository, tree_at
+Selects = Callable[[str], bool]
+"""Says of a path whether it goes back."""
+
+_Changes = dict[bytes, Entry | None]
+"""What becomes of the names of one folder; None takes one away."""
 
 
-def restore(
-    mirror: Mirror, head: str, target: str, selects: Callable[[str], bool] | None = None
-) -> str:
+def restore(mirror: Mirror, head: str, target: str, selects: Selects | None = None) -> str:
     """Return the tree that has `target`'s content at the paths selected, and `head`'s elsewhere.
 
     Without `selects` it is exactly the tree of `target`. A restored file takes the place of
-    whatever lies in its way. Raises Refused where the mirror lacks a commit.
+    whatever lies in its way. The tree is durable. Raises Refused where the mirror lacks a commit.
     """
-    repo = open_repository(mirror)
-    wanted = tree_at(repo, target)
-    if selects is None:
-        return str(wanted.id)
-    index = pygit2.Index()
-    for path, entry in entries(tree_at(repo, head)):
-        if not selects(path):
-            index.add(pygit2.IndexEntry(path, entry.id, entry.filemode))
-    for path, entry in entries(wanted):
-        if selects(path):
-            _clear_way(index, path)
-            index.add(pygit2.IndexEntry(path, entry.id, entry.filemode))
-    return str(index.write_tree(repo))
+    pack = Pack(mirror)
+    tree = _restored(mirror, pack, head, target, selects)
+    pack.write()
+    return tree.hex()
 
 
 def roll_back(
@@ -46,27 +45,70 @@ def roll_back(
     committer: Identity,
     at: datetime,
     ref: str | None = None,
-    selects: Callable[[str], bool] | None = None,
+    selects: Selects | None = None,
 ) -> str:
-    """Commit on top of `head` what `restore` gives, move `ref` from `head` to it; return its id."""
-    return checkpoint.commit(
-        mirror,
-        tree=restore(mirror, head, target, selects),
-        parents=[head],
-        message=message,
-        author=author,
-        committer=committer,
-        at=at,
-        ref=ref,
-        expected=head,
-    )
+    """Commit on top of `head` what `restore` gives, move `ref` from `head` to it; return its id.
+
+    The commit and its trees are one durable pack. Raises as `checkpoint.commit` does.
+    """
+    parent = str(commit_of(open_repository(mirror), head).id)
+    pack = Pack(mirror)
+    tree = _restored(mirror, pack, head, target, selects).hex()
+    made = commit_bytes(tree, [parent], message, author.line(at), committer.line(at))
+    sha = pack.add("commit", made).hex()
+    pack.write()
+    if ref is not None:
+        set_ref(mirror, ref, sha, parent)
+    return sha
 
 
-def _clear_way(index: pygit2.Index, path: str) -> None:
-    """Remove what cannot stand beside `path`: a file where it needs a folder, and the reverse."""
-    parts = path.split("/")
-    for depth in range(1, len(parts)):
-        above = "/".join(parts[:depth])
-        if above in index:
-            index.remove(above)
-    index.remove_directory(path)
+def _restored(mirror: Mirror, pack: Pack, head: str, target: str, selects: Selects | None) -> bytes:
+    now, wanted = root(mirror, head), root(mirror, target)
+    if selects is None or now == wanted:
+        return wanted
+    trees = trees_of(mirror)
+    back = {path: then for path, _, then in differing(trees, now, wanted) if selects(text(path))}
+    return _put(trees, pack, now, back) if back else now
+
+
+def _put(trees: Trees, pack: Pack, tree: bytes, files: Mapping[bytes, Entry | None]) -> bytes:
+    """Return `tree` with `files` in it, those of None gone, and no folder left empty."""
+    folders = _by_folder(files)
+    before = _trees_at(trees, tree, folders)
+    made = tree
+    # A folder's path is longer than that of the one above it: the root comes last.
+    for path in sorted(folders, key=len, reverse=True):
+        data = spliced(trees.entries(before[path]), folders[path])
+        made = object_id("tree", data)
+        if not trees.has_read(made):
+            pack.add("tree", data)
+        if path:
+            above, _, name = path.rpartition(b"/")
+            if folders[above].get(name) is None:  # else a file takes the folder's place
+                folders[above][name] = (FOLDER, made) if data else None
+    return made
+
+
+def _by_folder(files: Mapping[bytes, Entry | None]) -> dict[bytes, _Changes]:
+    """Sort changes by the folders that they are in; those above are there too."""
+    folders: dict[bytes, _Changes] = {b"": {}}
+    for path, entry in files.items():
+        above, _, name = path.rpartition(b"/")
+        folders.setdefault(above, {})[name] = entry
+        while above:
+            above = above.rpartition(b"/")[0]
+            folders.setdefault(above, {})
+    return folders
+
+
+def _trees_at(
+    trees: Trees, tree: bytes, folders: Mapping[bytes, _Changes]
+) -> dict[bytes, bytes | None]:
+    """Find the trees of folders, None where there is no folder now."""
+    found: dict[bytes, bytes | None] = {b"": tree}
+    for path in sorted(folders, key=len):
+        if path:
+            above, _, name = path.rpartition(b"/")
+            entry = trees.entries(found[above]).get(name)
+            found[path] = entry[1] if entry is not None and entry[0] == FOLDER else None
+    return found

@@ -36,6 +36,10 @@ class Trees(Reader):
         self._read += len(data)
         return data
 
+    def has_read(self, oid: bytes) -> bool:
+        """Whether the tree was read lately, and so is there; libgit2 takes longer to say no."""
+        return oid in self._parsed
+
     def forget_if_many(self) -> None:
         """Let go of what is kept where it has become too much."""
         if self._read > KEPT_BYTES:

@@ -3,45 +3,19 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import pygit2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bot.git import merge, objects, refs, rollback, workspace
+from bot.git.diff import names
 from bot.git.mirror import Mirror, fetch
 from bot.git.remote import Remote
 
 from .conftest import AT, BOT, commit_all, sh
+from .planted import FILES, NAMES, Files, listed, many, plant
 
 REF = "refs/heads/orchestrate/1-x"
-NAMES = st.sampled_from(["a", "b", "c"])
-FILES = st.dictionaries(
-    st.lists(NAMES, min_size=1, max_size=3).map("/".join),
-    st.tuples(st.sampled_from([0o100644, 0o100755, 0o120000]), st.sampled_from(["x", "y", "z\n"])),
-    max_size=6,
-)
-
-
-def _tree(mirror: Mirror, files: dict[str, tuple[int, str]]) -> str:
-    """Write a tree, later files in the place of what is in their way."""
-    kept: dict[str, tuple[int, str]] = {}
-    for path, file in files.items():
-        for other in list(kept):
-            if path.startswith(other + "/") or other.startswith(path + "/"):
-                del kept[other]
-        kept[path] = file
-    repo = pygit2.Repository(str(mirror.path))
-    index = pygit2.Index()
-    for path, (mode, content) in kept.items():
-        blob = repo.create_blob(content.encode())
-        index.add(pygit2.IndexEntry(path, blob, pygit2.enums.FileMode(mode)))
-    return str(index.write_tree(repo))
-
-
-def _listed(mirror: Mirror, tree: str) -> dict[str, str]:
-    out = sh(mirror.path, "ls-tree", "-r", "-z", tree)
-    return {line.split("\t")[1]: line.split("\t")[0] for line in out.split("\0") if line}
 
 
 async def test_going_back_is_a_new_commit_with_exactly_the_tree(
@@ -69,23 +43,18 @@ async def test_going_back_is_a_new_commit_with_exactly_the_tree(
     assert objects.tree_of(mirror, sha) == objects.tree_of(mirror, head)
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@many
 @given(before=FILES, after=FILES, chosen=st.frozensets(NAMES))
 def test_a_part_goes_back_and_the_rest_stays(
-    mirror: Mirror,
-    before: dict[str, tuple[int, str]],
-    after: dict[str, tuple[int, str]],
-    chosen: frozenset[str],
+    mirror: Mirror, before: Files, after: Files, chosen: frozenset[str]
 ) -> None:
-    old, new = _tree(mirror, before), _tree(mirror, after)
+    old, new = plant(mirror, before), plant(mirror, after)
 
     def selects(path: str) -> bool:
-        return path[-1] in chosen
+        return path.rpartition("/")[2] in chosen
 
-    back = _listed(mirror, rollback.restore(mirror, new, old, selects))
-    was, now = _listed(mirror, old), _listed(mirror, new)
+    back = listed(mirror, rollback.restore(mirror, new, old, selects))
+    was, now = listed(mirror, old), listed(mirror, new)
     wanted = {path: entry for path, entry in was.items() if selects(path)}
     assert {path: entry for path, entry in back.items() if selects(path)} == wanted
     stays = {path for path in now if not selects(path)}
@@ -98,6 +67,26 @@ def test_a_part_goes_back_and_the_rest_stays(
     assert {path for path in back if not selects(path)} == stays - in_the_way
     assert all(back[path] == now[path] for path in stays - in_the_way)
     assert rollback.restore(mirror, new, old) == old
+    assert rollback.restore(mirror, new, old, lambda _: True) == old
+    assert rollback.restore(mirror, new, old, lambda _: False) == new
+
+
+def test_only_the_folders_above_what_goes_back_are_written(mirror: Mirror) -> None:
+    files = {f"d{n}/e/f{m}": (0o100644, f"{n} {m}") for n in range(40) for m in range(3)}
+    changed = {path: (0o100755, content) for path, (_, content) in files.items()}
+    old, new = plant(mirror, files), plant(mirror, changed)
+    packs = mirror.path / "objects" / "pack"
+    before = set(packs.glob("*.idx"))
+    back = rollback.restore(mirror, new, old, lambda path: path == "d7/e/f1")
+    (made,) = set(packs.glob("*.idx")) - before
+    assert len(sh(mirror.path, "show-index", input=made.read_bytes()).splitlines()) == 3
+    assert listed(mirror, back)["d7/e/f1"].startswith("100644 ")
+    assert [each.path for each in names(mirror, new, back)] == ["d7/e/f1"]
+    # What goes back as a whole is there already.
+    rollback.restore(mirror, new, old, lambda path: path.startswith("d7/"))
+    (second,) = set(packs.glob("*.idx")) - before - {made}
+    assert len(sh(mirror.path, "show-index", input=second.read_bytes()).splitlines()) == 1
+    sh(mirror.path, "fsck", "--strict", "--no-dangling")
 
 
 @settings(
@@ -105,9 +94,9 @@ def test_a_part_goes_back_and_the_rest_stays(
 )
 @given(files=FILES)
 async def test_a_workspace_of_any_tree_is_that_tree_to_the_byte(
-    mirror: Mirror, tmp_path: Path, files: dict[str, tuple[int, str]]
+    mirror: Mirror, tmp_path: Path, files: Files
 ) -> None:
-    tree = _tree(mirror, files)
+    tree = plant(mirror, files)
     with tempfile.TemporaryDirectory(dir=tmp_path) as place:
         folder = Path(place) / "w"
         await workspace.create(mirror, tree, folder, Path(place) / "i")
