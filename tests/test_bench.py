@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import floor
+from bench.edits import apply, planned
+from bench.repositories import HISTORY, Repository, git, repository, shape_of
+from bench.workspace import NOBODY
+from bot.git.overlay import probe
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ("--size=small", "--files=60", "--rounds=1")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A folder that another user reaches, too: pytest's own are closed to all but one."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@pytest.fixture(scope="module")
+def tiny(folder: Path) -> Repository:
+    return repository(shape_of("small", 60), folder / "repositories")
+
+
+def run(name: str, folder: Path, *more: str) -> dict[str, Any]:
+    """Run a measurement and return the object that it prints, whose targets need not hold."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"bench.{name}", "--json", f"--dir={folder}", *TINY, *more],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert told["bench"] == name
+    assert {"cpu", "kernel", "file_system"} <= told["machine"].keys()
+    assert {"git", "pygit2", "python"} <= told["versions"].keys()
+    for target in told["targets"]:
+        assert target.keys() == {"name", "target", "measured", "holds"}
+    assert told["holds"] == all(target["holds"] for target in told["targets"])
+    for row in told["results"]:
+        assert (row["repo"], row["files"]) == ("small", 60)
+        assert 0 < row["ms"] < 60_000
+        assert 0 < row["git_ms"] < 60_000
+    assert [path.name for path in folder.iterdir()] == ["repositories"], "something was left"
+    return told
+
+
+def test_the_same_seed_gives_the_same_repository(tiny: Repository, tmp_path: Path) -> None:
+    again = repository(shape_of("small", 60), tmp_path)
+    other = repository(shape_of("small", 60), tmp_path, seed=4)
+    assert again.head == tiny.head != other.head
+    assert repository(shape_of("small", 60), tmp_path) == again  # found, not made
+    assert tiny.files == 60
+    assert git(tiny.path, "rev-list", "--count", "main").strip() == str(HISTORY)
+    git(tiny.path, "fsck", "--strict")
+
+
+def test_edits_are_of_all_kinds_and_repeatable(tiny: Repository, tmp_path: Path) -> None:
+    edits = planned(tiny.sources, 20, random.Random(1))
+    assert edits == planned(tiny.sources, 20, random.Random(1))
+    kinds = [edit.kind for edit in edits]
+    assert [kinds.count(each) for each in ("change", "add", "delete", "rename")] == [14, 2, 2, 2]
+    git(tiny.copy(tmp_path / "a.git"), "worktree", "add", "--quiet", str(tmp_path / "w"), "main")
+    apply(tmp_path / "w", edits)
+    git(tmp_path / "w", "add", "-A")
+    told = git(tmp_path / "w", "diff", "--cached", "--name-status", "--no-renames").splitlines()
+    assert sorted(line[0] for line in told) == ["A"] * 4 + ["D"] * 4 + ["M"] * 14
+
+
+def test_the_floor_is_a_checkpoint_that_git_accepts(tiny: Repository, tmp_path: Path) -> None:
+    bare = tiny.copy(tmp_path / "floor.git")
+    (bare / "refs/heads/orchestrate").mkdir(parents=True)
+    contents = {b"a": b"one\n" * 5, b"b": b"", b"c": bytes(range(256)) * 999}
+    for name, content in contents.items():
+        (tmp_path / name.decode()).write_bytes(content)
+    ids = [floor._object_id(b"blob", content) for content in contents.values()]
+    tree = b"".join(b"100644 %b\0%b" % (name, oid) for name, oid in zip(contents, ids, strict=True))
+    commit = (
+        f"tree {floor._object_id(b'tree', tree).hex()}\nparent {tiny.head}\n"
+        "author a <a@example.com> 1 +0000\ncommitter a <a@example.com> 1 +0000\n\nfloor\n"
+    )
+    files = [tmp_path / name.decode() for name in contents]
+    before = set((bare / "objects/pack").iterdir())
+    made = floor.checkpoint(
+        bare,
+        floor.Objects(files, files[:1], [tree], commit.encode()),
+        "refs/heads/orchestrate/x",
+    )
+    assert made == 5
+    fresh = set((bare / "objects/pack").iterdir()) - before
+    assert sorted(path.suffix for path in fresh) == [".idx", ".pack"]
+    index = next(path for path in fresh if path.suffix == ".idx")
+    assert git(bare, "verify-pack", "-v", str(index)).count(" blob ") == 3
+    git(bare, "fsck", "--strict")
+    head = git(bare, "rev-parse", "refs/heads/orchestrate/x^").strip()
+    assert head == tiny.head
+    assert git(bare, "show", "refs/heads/orchestrate/x:a").encode() == contents[b"a"]
+
+
+@pytest.mark.slow
+@needs_root
+def test_checkpoint(folder: Path, tiny: Repository) -> None:
+    told = run("checkpoint", folder)
+    assert [row["k"] for row in told["results"]] == [1, 10]
+    for row in told["results"]:
+        assert row["objects"] == row["floor_objects"]
+        assert 0 < row["floor_ms"] < 60_000
+        assert 0 < row["pygit2_ms"] < 60_000
+    assert told["scan"]["k"] == 30
+    assert told["writers"]["commits"] == 600
+    assert told["writers"]["lost"] == told["writers"]["twice"] == 0
+
+
+@pytest.mark.slow
+@needs_root
+def test_rollback(folder: Path, tiny: Repository) -> None:
+    told = run("rollback", folder)
+    rows = [(row["mode"], row["k"]) for row in told["results"]]
+    assert rows == [("whole", 1), ("whole", 10), ("paths", 1), ("paths", 10)]
+    assert all(row["floor_ms"] > 0 for row in told["results"])
+
+
+@pytest.mark.slow
+@needs_root
+def test_diff(folder: Path, tiny: Repository) -> None:
+    told = run("diff", folder)
+    assert [(row["k"], row["entries"]) for row in told["results"]] == [(1, 1), (10, 11)]
+    assert all(row["floor_ms"] > 0 for row in told["results"])
+
+
+@pytest.mark.slow
+def test_workspace(folder: Path, tiny: Repository) -> None:
+    root = os.geteuid() == 0
+    if not root and probe(folder / "probe").kind == "checkout":
+        pytest.skip("no overlay mounts here")
+    told = run("workspace", folder)
+    rootless = [row["rootless"] for row in told["results"]]
+    assert rootless == ([False, True] if root else [True])
+    if root and shutil.which("setpriv"):
+        assert told["results"][-1]["as"] == NOBODY
+    assert all(0 < row["kb"] <= 64 for row in told["results"])
+    assert [row["workspaces"] for row in told["at_once"]] == [100] * len(rootless)
