@@ -197,12 +197,17 @@ class Worker:
             step = "`/resume` gives the agent another turn from the last checkpoint."
             refused = [code_free(line) for line in verdict.lines()]
             data = {"violations": refused[:READ_LIMIT_PATHS], **stop(verdict.reason, step)}
-            await git.quarantine(run, left["commit"])
+            if commit := left.get("commit"):
+                await git.quarantine(run, commit)
             return [(Type.CANDIDATE_REFUSED, data, ORCHESTRATE)]
         kind = _kind(left["outcome"])
         title = texts.checkpoint_title(run, kind)
-        await git.adopt(run, left["commit"])
-        made = self._made(run, left["commit"], left["tree"], kind, title, changes)
+        if sha := left.get("commit"):
+            await git.adopt(run, sha)
+        else:  # recorded by an earlier version, which made the commit here
+            message = self._message(run, kind, title, datetime.fromisoformat(left["at"]))
+            sha = await git.checkpoint(run, left["tree"], message)
+        made = self._made(run, sha, left["tree"], kind, title, changes)
         await self._keep_rules(run, made["sha"], verdict.text())
         return [(Type.CHECKPOINTED, made, ORCHESTRATE)]
 
