@@ -1,4 +1,7 @@
-"""Two commits merged in memory: no work tree, no drivers, nothing half done."""
+"""Commits merged in memory: no work tree, no drivers, nothing half done.
+
+What conflicts is told by file and by hunk, so that people can decide it and an agent can mend it.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +9,45 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import pygit2
+from pygit2.enums import FileMode
+
 from bot.errors import Refused
+from bot.runs.ports import Conflict, ConflictKind, Hunk
 
 from . import checkpoint
 from .checkpoint import Identity
-from .repository import Mirror, commit_of, open_repository
+from .hunks import hunks
+from .objects import find
+from .repository import Mirror, commit_of, open_repository, tree_at
 
 _NAMED = 5
 """Conflicting paths that an error names; the rest is counted."""
 
+_LINKS = (FileMode.LINK, FileMode.COMMIT)
+
+_Sides = tuple[pygit2.IndexEntry | None, pygit2.IndexEntry | None, pygit2.IndexEntry | None]
+"""What stands at a path in the base, in ours and in theirs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The merged tree, or None and the paths that people must decide."""
+    """The merged tree; or None, what people must decide, and the commit that did not merge."""
 
     tree: str | None
-    conflicts: tuple[str, ...]
+    conflicts: tuple[Conflict, ...] = ()
+    commit: str | None = None
 
 
 class MergeConflict(Refused):
-    """Two commits change the same lines; `paths` says where."""
+    """Two commits change the same lines; `conflicts` says where."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, conflicts: Sequence[Conflict]) -> None:
+        paths = tuple(dict.fromkeys(each.path for each in conflicts))
         rest = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
         super().__init__(f"The merge conflicts in {', '.join(paths[:_NAMED])}{rest}.")
-        self.paths = tuple(paths)
+        self.conflicts = tuple(conflicts)
+        self.paths = paths
 
 
 def merge_trees(mirror: Mirror, ours: str, theirs: str) -> Merged:
@@ -39,11 +56,26 @@ def merge_trees(mirror: Mirror, ours: str, theirs: str) -> Merged:
     Raises Refused where the mirror lacks a commit.
     """
     repo = open_repository(mirror)
-    index = repo.merge_commits(commit_of(repo, ours), commit_of(repo, theirs))
-    if index.conflicts is None:
-        return Merged(str(index.write_tree(repo)), ())
-    paths = {entry.path for sides in index.conflicts for entry in sides if entry}
-    return Merged(None, tuple(sorted(paths)))
+    our, their = commit_of(repo, ours), commit_of(repo, theirs)
+    return _merged(repo, repo.merge_commits(our, their), our.tree, their.tree, theirs)
+
+
+def merge_all(mirror: Mirror, base: str, heads: Sequence[str]) -> Merged:
+    """Merge branches that were begun on `base` together, one after the other, in their order.
+
+    The first that conflicts with those before it ends it. Commits or trees; of none it is the
+    base itself. Raises Refused where the mirror lacks one.
+    """
+    repo = open_repository(mirror)
+    start = tree_at(repo, base)
+    merged = Merged(str(start.id))
+    for head in heads:
+        assert merged.tree is not None, "a conflict ends it"
+        ours, theirs = tree_at(repo, merged.tree), tree_at(repo, head)
+        merged = _merged(repo, repo.merge_trees(start, ours, theirs), ours, theirs, head)
+        if merged.tree is None:
+            break
+    return merged
 
 
 def merge_commit(
@@ -75,3 +107,53 @@ def merge_commit(
         ref=ref,
         expected=ours,
     )
+
+
+def _merged(
+    repo: pygit2.Repository,
+    index: pygit2.Index,
+    ours: pygit2.Tree,
+    theirs: pygit2.Tree,
+    commit: str,
+) -> Merged:
+    if index.conflicts is None:
+        return Merged(str(index.write_tree(repo)))
+    found = [_conflict(repo, sides, ours, theirs) for sides in index.conflicts]
+    return Merged(None, tuple(sorted(found, key=lambda each: each.path)), commit)
+
+
+def _conflict(
+    repo: pygit2.Repository, sides: _Sides, ours: pygit2.Tree, theirs: pygit2.Tree
+) -> Conflict:
+    path = str(next(entry.path for entry in sides if entry))
+    base, our, their = sides
+    if our and their:
+        kind = _kind_of_both(base, our, their)
+        told: tuple[Hunk, ...] = ()
+        if kind in _IN_LINES:
+            told = hunks(repo, base.id if base else None, our.id, their.id)
+        return Conflict(path, kind, told)
+    other = theirs if our else ours
+    if isinstance(find(other, path), pygit2.Tree):
+        return Conflict(path, "type", ())
+    # Where a side keeps what the base has, the other one gave it another name.
+    kept = our or their
+    changed = base is not None and kept is not None and _differ(base, kept)
+    return Conflict(path, "modify/delete" if changed else "rename", ())
+
+
+_IN_LINES = ("content", "add/add")
+
+
+def _kind_of_both(
+    base: pygit2.IndexEntry | None, our: pygit2.IndexEntry, their: pygit2.IndexEntry
+) -> ConflictKind:
+    if our.mode != their.mode and (our.mode in _LINKS or their.mode in _LINKS):
+        return "type"
+    if our.id == their.id:
+        return "mode"
+    return "content" if base else "add/add"
+
+
+def _differ(one: pygit2.IndexEntry, other: pygit2.IndexEntry) -> bool:
+    return (one.id, one.mode) != (other.id, other.mode)

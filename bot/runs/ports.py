@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from bot.runs.model import Approval, Run
 from policies.config import Config
@@ -95,6 +95,39 @@ class Difference(Protocol):
     @property
     def cut(self) -> bool:
         """Whether the patch is longer than was asked for."""
+
+
+ConflictKind = Literal["content", "add/add", "modify/delete", "type", "mode", "rename"]
+"""What keeps two versions of a path from being merged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of a file, counted from 1: none, before the line `start`, where `count` is 0.
+
+    `text` holds the first of them, each cut.
+    """
+
+    start: int
+    count: int
+    text: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    """One place where both sides changed the same lines, as it is in either."""
+
+    ours: Lines
+    theirs: Lines
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A path that cannot be merged, with the hunks where it is the content."""
+
+    path: str
+    kind: ConflictKind
+    hunks: tuple[Hunk, ...]
 
 
 class Git(Protocol):

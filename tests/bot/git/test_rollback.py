@@ -3,11 +3,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bot.git import merge, objects, refs, rollback, workspace
+from bot.git import objects, refs, rollback, workspace
 from bot.git.diff import names
 from bot.git.mirror import Mirror, fetch
 from bot.git.remote import Remote
@@ -103,33 +102,3 @@ async def test_a_workspace_of_any_tree_is_that_tree_to_the_byte(
         sh(folder, "init", "-q")
         sh(folder, "add", "-A")
         assert sh(folder, "write-tree") == tree
-
-
-def _branch(origin: Path, name: str, start: str, path: str, content: str) -> str:
-    sh(origin, "checkout", "-q", "-B", name, start)
-    (origin / path).write_text(content)
-    return commit_all(origin, name)
-
-
-async def test_two_commits_are_merged_or_say_where_they_conflict(
-    mirror: Mirror, origin: Path, remote: Remote, head: str
-) -> None:
-    lines = [f"line {n}\n" for n in range(20)]
-    ours = _branch(origin, "ours", head, "src/a.py", "".join(["first\n", *lines[1:]]))
-    theirs = _branch(origin, "theirs", head, "src/a.py", "".join([*lines[:-1], "last\n"]))
-    clash = _branch(origin, "clash", head, "src/a.py", "".join(["other\n", *lines[1:]]))
-    await fetch(mirror, remote)
-    merged = merge.merge_trees(mirror, ours, theirs)
-    assert merged.tree
-    content = "".join(["first\n", *lines[1:-1], "last\n"])
-    assert sh(mirror.path, "show", f"{merged.tree}:src/a.py") == content.strip()
-    refs.set_ref(mirror, REF, ours, None)
-    asked = {"message": "Merge", "author": BOT, "committer": BOT, "at": AT, "ref": REF}
-    sha = merge.merge_commit(mirror, ours=ours, theirs=theirs, **asked)  # type: ignore[arg-type]
-    assert sh(mirror.path, "show", "-s", "--format=%P", sha) == f"{ours} {theirs}"
-    assert refs.tip(mirror, REF) == sha
-    assert merge.merge_trees(mirror, ours, clash) == merge.Merged(None, ("src/a.py",))
-    with pytest.raises(merge.MergeConflict, match=r"conflicts in src/a\.py\.$") as caught:
-        merge.merge_commit(mirror, ours=ours, theirs=clash, **asked)  # type: ignore[arg-type]
-    assert caught.value.paths == ("src/a.py",)
-    assert refs.tip(mirror, REF) == sha
