@@ -123,6 +123,23 @@ async def test_a_moved_repository_is_asked_at_its_new_address(
     assert await hydrate(partial, moved, new) == 5
 
 
+async def test_a_candidate_beside_its_head_needs_nothing_and_reads_nothing_else(
+    partial: Mirror, remote: Remote, history: list[str]
+) -> None:
+    await hydrate(partial, remote, history[2])
+    blob = sh(partial.path, "hash-object", "-w", "--stdin", input=b"new\n")
+    tree = sh(partial.path, "mktree", input=f"100644 blob {blob}\tnew.txt\n".encode())
+    before = contents(partial)
+    assert await hydrate(partial, remote, history[2], tree, blob) == 0
+    assert contents(partial) == before
+
+
+async def test_a_submodule_is_no_content(partial: Mirror, remote: Remote, head: str) -> None:
+    await hydrate(partial, remote, head)
+    lines = f"160000 commit {'1' * 40}\tsub\n".encode()
+    assert await hydrate(partial, remote, sh(partial.path, "mktree", input=lines)) == 0
+
+
 async def test_many_who_ask_at_once_fetch_once(
     partial: Mirror, remote: Remote, history: list[str]
 ) -> None:
