@@ -76,6 +76,7 @@ class CommandAgent:
             seconds=turn.seconds,
             output_bytes=turn.output_bytes,
             log=turn.log,
+            namespace=turn.namespace,
         )
 
 

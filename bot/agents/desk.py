@@ -71,6 +71,7 @@ class AgentDesk:
             log=order.log,
             seconds=order.seconds,
             output_bytes=self._output_bytes,
+            namespace=order.place.namespace,
         )
         ended = await agent.turn(turn, stop=stop, on_output=output)
         return _report(order, ended)

@@ -16,7 +16,7 @@ class Turn:
     """One prompt to an agent.
 
     number: counted from 1 within the run.
-    workspace: the folder that it may change.
+    workspace: the folder that it may change, seen in the namespace of the process `namespace`.
     home: what it keeps between the turns of a run.
     log: a file outside the workspace that its raw output is appended to.
     seconds, output_bytes: its limits.
@@ -29,6 +29,7 @@ class Turn:
     log: Path | None
     seconds: float
     output_bytes: int
+    namespace: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

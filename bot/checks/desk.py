@@ -53,5 +53,6 @@ class CheckDesk:
             stop=stop,
             on_output=output,
             output_bytes=self._output_bytes,
+            namespace=place.namespace,
         )
         return result.to_dict()

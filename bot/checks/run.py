@@ -21,7 +21,7 @@ from bot.checks import reports
 from bot.checks.model import REPORT, CheckResult, CheckSpec, Conclusion
 from bot.checks.reports import Report
 from bot.errors import OperatorError
-from bot.sandbox.files import read_inside
+from bot.sandbox.files import read_inside, seen
 from bot.sandbox.model import Ended, Job, Sandbox
 from bot.sandbox.shell import NOT_FOUND, missing_module, missing_program
 
@@ -44,8 +44,9 @@ async def run_check(
     stop: asyncio.Event | None = None,
     on_output: Callable[[str], None] | None = None,
     output_bytes: int = OUTPUT_BYTES,
+    namespace: int | None = None,
 ) -> CheckResult:
-    """Run `spec` in `workspace` and read its report.
+    """Run `spec` in `workspace`, as the process `namespace` sees it, and read its report.
 
     `tools` are folders of programs that it may use; the bot's own environment is refused there
     with OperatorError, since a repository could read, and be judged by, what the bot runs on.
@@ -63,12 +64,13 @@ async def run_check(
         seconds=spec.seconds,
         output_bytes=output_bytes,
         log=log,
+        namespace=namespace,
     )
     try:
         ended = await sandbox.run(job, stop=stop, on_output=on_output)
         # A report may be megabytes of XML: not on the loop that serves everyone.
         report = await asyncio.to_thread(
-            _report, spec, workspace, home / name, command, places.workspace
+            _report, spec, seen(workspace, namespace), home / name, command, places.workspace
         )
     finally:
         _remove(home / name)
@@ -88,7 +90,9 @@ def _refuse_own(tools: Iterable[Path]) -> None:
             )
 
 
-def _report(spec: CheckSpec, workspace: Path, file: Path, command: str, seen: str) -> Report | None:
+def _report(
+    spec: CheckSpec, workspace: Path, file: Path, command: str, jobs_path: str
+) -> Report | None:
     """Read the report; None where the check is not meant to leave one."""
     if spec.report is None and command == spec.run:
         return None
@@ -97,7 +101,7 @@ def _report(spec: CheckSpec, workspace: Path, file: Path, command: str, seen: st
     data = read_inside(root, path, reports.REPORT_BYTES)
     if data is None:
         return Report("none", problem="The check left no report that can be read.")
-    return reports.parse(data, workspace=seen, exists=lambda each: _is_file(workspace, each))
+    return reports.parse(data, workspace=jobs_path, exists=lambda each: _is_file(workspace, each))
 
 
 def _is_file(workspace: Path, relative: str) -> bool:

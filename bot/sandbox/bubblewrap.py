@@ -90,11 +90,13 @@ class Bubblewrap:
 
     def _argv(self, job: Job, told: int, descriptors: list[int]) -> list[str]:
         """The command line; the job's own part goes through a descriptor, out of sight of `ps`."""
+        entered = _entered(job.namespace)
         arguments = [*self._namespaces(), *_system(descriptors), *_own(job)]
         arguments += ["--json-status-fd", str(told)]
         hidden = _memory("\0".join(arguments).encode())
         descriptors.append(hidden)
-        return [*_limits(), _found(self.program), "--args", str(hidden), "--", *job.argv]
+        program = [_found(self.program), "--args", str(hidden), "--"]
+        return [*entered, *_limits(), *program, *job.argv]
 
     def _namespaces(self) -> list[str]:
         nested = ["--disable-userns"] if self.disable_userns else []
@@ -103,6 +105,18 @@ class Bubblewrap:
             *("--uid", str(USER), "--gid", str(USER), "--hostname", "sandbox"),
             *("--cap-drop", "ALL", "--die-with-parent", "--new-session", "--clearenv"),
         ]
+
+
+def _entered(namespace: int | None) -> list[str]:
+    """Go where the workspace is seen; the user that we are stays the same."""
+    if namespace is None:
+        return []
+    if not Path(f"/proc/{namespace}/ns/mnt").exists():
+        raise OperatorError(
+            "The workspace is gone, since the process that held it has ended: resume the run."
+        )
+    which = ("--preserve-credentials", "--user", "--mount", "--target", str(namespace))
+    return [_found("nsenter"), *which, "--"]
 
 
 def _limits() -> list[str]:

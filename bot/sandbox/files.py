@@ -11,6 +11,11 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
+def seen(path: Path, namespace: int | None) -> Path:
+    """Say under which path the host sees what a process sees as `path` in its own namespace."""
+    return path if namespace is None else Path(f"/proc/{namespace}/root", *path.parts[1:])
+
+
 def read_inside(root: Path, relative: str, limit: int) -> bytes | None:
     """Read a plain file below `root` without following a symbolic link at any step.
 

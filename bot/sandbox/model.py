@@ -25,6 +25,7 @@ class Job:
     seconds: wall clock; then every process of the job is killed.
     output_bytes: how much standard output and error may come, together, before the same happens.
     log: a file of the host, outside the workspace, that the raw output is appended to.
+    namespace: the process in whose namespace alone the workspace is seen; None for the host's own.
     """
 
     argv: tuple[str, ...]
@@ -36,6 +37,7 @@ class Job:
     seconds: float
     output_bytes: int
     log: Path | None = None
+    namespace: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,11 @@ class NoSandbox:
         self, job: Job, *, stop: asyncio.Event | None = None, on_output: OnOutput | None = None
     ) -> Ended:
         """Run `job`; see `Sandbox.run`. A process that hides its environment can survive."""
+        if job.namespace is not None:
+            raise OperatorError(
+                "Without a sandbox no job can enter a workspace's namespace: set "
+                "ORCHESTRATE_WORKSPACES=auto."
+            )
         job.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         mark = secrets.token_hex(16)
         env = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.sandbox.files import read_inside, write_new
+from bot.sandbox.files import read_inside, seen, write_new
 
 
 @pytest.fixture
@@ -57,3 +57,11 @@ def test_a_new_file_is_private_and_never_written_through_a_link(root: Path, tmp_
         with pytest.raises(FileExistsError):
             write_new(path, b"theirs")
     assert (tmp_path / "secret").read_bytes() == b"hidden"
+
+
+def test_the_host_sees_a_folder_of_a_namespace_through_its_process(tmp_path: Path) -> None:
+    assert seen(tmp_path, None) == tmp_path
+    ours = seen(tmp_path, os.getpid())
+    assert ours == Path(f"/proc/{os.getpid()}/root{tmp_path}")
+    (tmp_path / "file").write_bytes(b"x")
+    assert read_inside(ours, "file", 10) == b"x"

@@ -15,6 +15,7 @@ import pytest
 import bot
 from bot.errors import OperatorError
 from bot.sandbox.bubblewrap import Bubblewrap
+from bot.sandbox.none import NoSandbox
 from bot.sandbox.tools import expand, find_program
 from tests.bot.sandbox.conftest import MakeJob
 
@@ -139,6 +140,18 @@ async def test_a_job_has_no_rights_to_gain(bubblewrap: Bubblewrap, make_job: Mak
     assert words[:6] == ["CapEff:", "0" * 16, "CapBnd:", "0" * 16, "NoNewPrivs:", "1"]
     assert words[6:8] == ["1000", "0"]
     assert "nested" not in words
+
+
+async def test_a_workspace_in_a_namespace_that_is_gone_is_told(
+    bubblewrap: Bubblewrap, make_job: MakeJob
+) -> None:
+    with pytest.raises(OperatorError, match="The workspace is gone"):
+        await bubblewrap.run(make_job("true", namespace=2**22 + 1))  # above any process's number
+
+
+async def test_no_job_enters_a_namespace_without_a_sandbox(make_job: MakeJob) -> None:
+    with pytest.raises(OperatorError, match="ORCHESTRATE_WORKSPACES"):
+        await NoSandbox().run(make_job("true", namespace=os.getpid()))
 
 
 async def test_tools_are_on_the_path_and_read_only(
