@@ -140,7 +140,7 @@ def settle(
         for _ in range(ATTEMPTS):
             ours, theirs = tip(mirror, run), refs.tip(mirror, seen_ref(ref))
             with _readable(run):
-                _check_end(mirror, run, theirs, known)
+                _check_seen(mirror, run, theirs, known)
                 new = _joined(mirror, run, ours, theirs, identity, at)
             try:
                 if new is not None and new != ours:
@@ -153,13 +153,21 @@ def settle(
     return tip(mirror, run)
 
 
-def _check_end(mirror: Mirror, run: str, theirs: str | None, known: int | None) -> None:
-    """Raise Refused where a record has events that the database does not know."""
-    last = _last_seq(open_repository(mirror), theirs)
-    if known is not None and last > known:
+def _check_seen(mirror: Mirror, run: str, theirs: str | None, known: int | None) -> None:
+    """Raise Refused where a record of the remote is none, or goes on where the database ends."""
+    try:
+        seqs = [event["seq"] for event in _read(open_repository(mirror), theirs)]
+    except Damaged:
+        seqs = [0]
+    if seqs != [*range(1, len(seqs) + 1)]:
         raise Refused(
-            f"The record of run {run} at the remote goes on to event {last}, the database ends "
-            f"with {known}: restore a newer copy of it, or begin with an empty one and "
+            f"The record of run {run} at the remote is damaged, so it was left as it is: "
+            f"`orchestrate verify {run}` says how; move it away there, then `/resume`."
+        )
+    if known is not None and len(seqs) > known:
+        raise Refused(
+            f"The record of run {run} at the remote goes on to event {len(seqs)}, the database "
+            f"ends with {known}: restore a newer copy of it, or begin with an empty one and "
             "`orchestrate rebuild`."
         )
 

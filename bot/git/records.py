@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -73,8 +74,8 @@ class Records:
         self._mirrors = mirrors
         self._address = address
         self._identity = identity
-        self._record_locks: dict[str, asyncio.Lock] = {}
-        self._publish_locks: dict[str, asyncio.Lock] = {}
+        self._record_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._publish_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # -- as things happen
 
@@ -161,7 +162,7 @@ class Records:
             seen = ledger.seen_ref(ref)
             now = await self._call(refs.tip, held, seen)
             if ref not in there:
-                await self._call(refs.set_ref, held, seen, None, now)
+                await self._drop(held, seen)
             elif now != there[ref]:
                 await _fetch(held, remote, f"+{ref}:{seen}")
         return there
@@ -212,9 +213,14 @@ class Records:
         async with self._publish_locks.setdefault(run.id, asyncio.Lock()):
             there = await self._join(run, remote)
             await push(held, remote, [Update(ref, None, sha) for ref, sha in there.items()])
-            ours = [ledger.ref_of(run.id), *map(ledger.seen_ref, _places(run.id))]
-            for ref in ours:
-                now = await self._call(refs.tip, held, ref)
+            for ref in (*map(ledger.seen_ref, _places(run.id)), ledger.ref_of(run.id)):
+                await self._drop(held, ref)
+
+    async def _drop(self, held: Mirror, ref: str) -> None:
+        """Delete a ref of ours; what was seen of a remote changes under the mirror's lock alone."""
+        now = await self._call(refs.tip, held, ref)
+        if now is not None:
+            async with writing(held.path):
                 await self._call(refs.set_ref, held, ref, None, now)
 
     async def _make(self, repository: Repository, remote: Remote) -> None:

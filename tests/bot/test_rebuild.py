@@ -341,6 +341,21 @@ async def test_what_was_changed_in_the_database_or_at_the_remote_is_named(town: 
     assert "could not be looked at: ORCHESTRATE_APP_ID must be set" in verified["problems"][0]
 
 
+async def test_a_merge_waits_while_the_record_there_is_anothers(town: Town) -> None:
+    repo = await town.world.repository()
+    issue, run = await town.started(repo, "add a note", State.AWAITING_REVIEW)
+    published = git(repo, "rev-parse", ledger.ref_of(run.id))
+    forge(repo, run.id)
+    forged = git(repo, "rev-parse", ledger.ref_of(run.id))
+    await repo.person("maintainer").comment(issue, f"/approve {run.head}")
+    run = await town.settled(repo, issue, State.BLOCKED)
+    assert run.reason.startswith(f"The record of run {run.id} at the remote is damaged")
+    assert git(repo, "rev-parse", ledger.ref_of(run.id)) == forged
+    git(repo, "update-ref", ledger.ref_of(run.id), published)
+    await repo.person("writer").comment(issue, "/resume")
+    await approve(town, repo, await town.settled(repo, issue, State.AWAITING_REVIEW))
+
+
 async def test_a_run_that_could_not_begin_is_rebuilt_as_well(town: Town) -> None:
     repo = await town.world.repository({}, {".github/orchestrate.yml": "checks: 7\n"})
     issue, run = await town.started(repo, "add a note --agent writer", State.BLOCKED)

@@ -187,10 +187,26 @@ async def test_a_mirror_that_is_gone_is_made_again_with_the_record(place: Place,
     assert ledger.tip(place.mirror, RUN.id) == place.there(REF)[REF]
 
 
+async def test_an_event_that_was_put_on_top_at_the_remote_is_not_taken_in(place: Place) -> None:
+    await place.records.record(RUN, events(1, 2))
+    await place.records.publish(the_run(2))
+    work = place.remote.parent / "work"
+    sh(work.parent, "clone", "-q", str(place.remote), str(work))
+    sh(work, "fetch", "-q", "origin", REF)
+    sh(work, "checkout", "-q", "FETCH_HEAD")
+    (work / ledger.EVENTS).write_bytes(ledger.line_of(events(1, 1, actor="mallory")[0]))
+    sh(work, "commit", "-q", "-a", "-m", "forged")
+    sh(work, "push", "-q", "origin", f"HEAD:{REF}")
+    await place.records.record(RUN, events(3, 3))
+    with pytest.raises(Refused, match="at the remote is damaged"):
+        await place.records.publish(the_run(3))
+    assert ledger.read(place.mirror, RUN.id) == events(1, 3)
+
+
 async def test_what_is_no_record_at_the_remote_is_not_overwritten(place: Place, head: str) -> None:
     await place.records.record(RUN, events(1, 1))
     sh(place.remote, "update-ref", REF, head)
-    with pytest.raises(Refused, match="cannot be read"):
+    with pytest.raises(Refused, match=f"record of run {RUN.id} at the remote is damaged"):
         await place.records.publish(RUN)
     assert place.there(REF) == {REF: head}
     audit = await place.records.audit(RUN)
