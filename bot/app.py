@@ -69,6 +69,10 @@ DELIVERIES_KEPT = timedelta(days=4)
 PRUNE_SECONDS = 6 * 3600.0
 """How often older ones are looked for."""
 
+UPKEEP_SECONDS = 1800.0
+"""How often it is looked whether a mirror wants tidying: as many checkpoints as a busy server makes
+in that time are no burden yet."""
+
 
 def now() -> datetime:
     """Return the time in UTC."""
@@ -85,19 +89,30 @@ class Bot:
     reconciler: Reconciler
     agents: AgentDesk
     ports: Ports
+    _tidying: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to draw and to work, where the last process left off."""
         await self.ports.git.begin({run.id for run in await self.store.active()})
         await self.reconciler.start()
         await self.engine.start()
+        self._tidying = asyncio.create_task(self._tidy())
 
     async def stop(self) -> None:
         """Stop; what was under way goes on at the next start."""
+        if self._tidying:
+            self._tidying.cancel()
+            await asyncio.wait({self._tidying})
         await self.engine.stop()
         await self.reconciler.stop()
         await self.ports.git.end()
         await self.database.close()
+
+    async def _tidy(self) -> None:
+        """Tidy the mirrors, beside the work and never in its way."""
+        while True:
+            await self.ports.git.upkeep()
+            await asyncio.sleep(UPKEEP_SECONDS)
 
 
 async def compose(

@@ -27,8 +27,8 @@ LEVEL = 1
 FOLD_AT = 50
 """Packs of ours that are joined into one: looking an object up asks every pack, 0.3 us each."""
 
-FOLD_BYTES = 64 * 1024 * 1024
-"""A larger pack is left as it is: copying it costs more than one look-up more."""
+FOLD_BYTES = 4 * 1024 * 1024
+"""A larger pack is left to upkeep: those that are joined are held in memory, all of them."""
 
 OURS = ".orchestrate"
 """What marks a pack as ours, beside it: without deltas, and free to be joined."""
@@ -104,6 +104,11 @@ def write_pack(folder: Path, objects: Iterable[tuple[bytes, bytes]]) -> str:
     index.rename(folder / f"{name}.idx")
     flush(folder)
     return name
+
+
+def count(mirror: Mirror) -> int:
+    """Return how many packs of ours there are that could be joined."""
+    return len(_foldable(mirror.path / "objects" / "pack"))
 
 
 def fold(mirror: Mirror, at_least: int = FOLD_AT) -> int:

@@ -7,14 +7,29 @@ Under the data folder: `mirrors/<repository>.git` and `bases/<repository>/`, sha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bot.errors import Refused, UserError
-from bot.git import candidate, checkpoint, diff, leases, mirror, objects, quarantine, refs
+import structlog
+
+from bot.errors import OrchestrateError, Refused, UserError
+from bot.git import (
+    candidate,
+    checkpoint,
+    diff,
+    leases,
+    mirror,
+    objects,
+    pack,
+    quarantine,
+    refs,
+    upkeep,
+)
 from bot.git.checkpoint import Identity
 from bot.git.diff import Comparison
+from bot.git.locks import Busy, writing
 from bot.git.mirror import Mirror
 from bot.git.partial import hydrate, is_blobless
 from bot.git.pool import Call, Pool
@@ -27,6 +42,8 @@ from bot.runs.ports import Base, Candidate, CommitMessage, HumanWork, Place
 from bot.runs.transitions import TERMINAL
 from policies.config import PATH
 from policies.facts import Change
+
+log = structlog.get_logger()
 
 READ_LIMIT = 1024 * 1024
 """Bytes of a file that the host reads for itself: configurations and manifests are far smaller."""
@@ -169,13 +186,33 @@ class Workbench:
         await self._workspaces.close(run.id)
         if not run.base_sha:
             return  # Before its start a run has no mirror.
-        await self._call(leases.drop, self._mirror(run), run.id)
+        held = self._mirror(run)
+        await self._call(leases.drop, held, run.id)
         if run.state in TERMINAL:
-            await self._call(quarantine.drop, self._mirror(run), run.id)
+            await self._call(quarantine.drop, held, run.id)
+        await self._fold(held)
 
     def is_open(self, run: Run) -> bool:
         """Say whether there is a workspace of the run, perhaps of a process that was killed."""
         return self._workspaces.found(run.id) is not None
+
+    async def _fold(self, held: Mirror) -> None:
+        """Join the packs of checkpoints where they are many; no object goes by that."""
+        if await self._call(pack.count, held) < pack.FOLD_AT:
+            return
+        with contextlib.suppress(Busy):  # the next one to let go does it
+            async with writing(held.path, upkeep.PATIENCE):
+                await self._call(pack.fold, held)
+
+    async def upkeep(self) -> None:
+        """Tidy every mirror that no run uses now, as far as there is something to do."""
+        for path in sorted((self._folder / "mirrors").glob("*.git")):
+            try:
+                done = await upkeep.run(Mirror(path))
+            except OrchestrateError as error:
+                log.warning("mirror not tidied", mirror=path.name, error=str(error))
+            else:
+                log.info("mirror tidied", mirror=path.name, done=done) if done else None
 
     async def too_large(self, run: Run) -> int:
         """Return once the workspace takes more of the disk than it may, with the bytes it takes."""

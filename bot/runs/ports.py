@@ -142,6 +142,9 @@ class Git(Protocol):
     async def end(self) -> None:
         """Leave nothing behind that a next process would have to clean up."""
 
+    async def upkeep(self) -> None:
+        """Tidy what no run uses now, as far as there is something to do."""
+
     async def base(self, run: Run, branch: str) -> Base:
         """Bring the mirror up to date; say what `branch`, or the default branch, is now."""
 
