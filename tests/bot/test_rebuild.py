@@ -31,7 +31,7 @@ from bot.runs.transitions import State
 from bot.serve import listen
 from bot.settings import Settings
 from tests.bot.test_local import Place
-from tests.support.world import CONFIG, Repo, World, yaml_of
+from tests.support.world import AGENT, CONFIG, Repo, World, yaml_of
 
 ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 PATIENCE = 60.0
@@ -41,7 +41,11 @@ LOOK = 0.1
 
 LATER = 'if [ "$ORCHESTRATE_TURN" != 1 ]; then echo good > good.txt; exit 0; fi; '
 SLOW = 'if [ "$ORCHESTRATE_TURN" = 2 ]; then sleep 300; fi; echo more >> notes.txt'
-AGENTS = {**CONFIG["agents"], "idle": {"command": LATER + "true"}, "slow": {"command": SLOW}}
+AGENTS = {
+    "writer": {"command": AGENT},
+    "idle": {"command": LATER + "true"},
+    "slow": {"command": SLOW},
+}
 """Agents: one that works, one that begins to in its second turn, one whose second turn is long."""
 
 

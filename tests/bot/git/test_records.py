@@ -14,6 +14,7 @@ import pytest
 from bot.errors import Refused
 from bot.events import Event, Type
 from bot.git import checkpoint, ledger, objects, records, refs
+from bot.git import push as push_module
 from bot.git.mirror import Mirror, ensure, fetch
 from bot.git.records import AS_BRANCHES, Records
 from bot.git.remote import Remote
@@ -232,7 +233,7 @@ async def test_a_server_that_takes_no_such_ref_gets_a_branch(
         tried.extend(each.ref for each in updates)
         await original(held, remote, updates)
 
-    original = records.push
+    original = push_module.push
     monkeypatch.setattr(records, "push", push)
     await place.records.record(RUN, events(1, 1))
     await place.records.publish(RUN)

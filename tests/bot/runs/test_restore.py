@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -89,7 +90,7 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
 }
 
 
-def record(story: list[tuple[str, dict[str, Any]]], segments: int = 1) -> list[Event]:
+def record(story: Sequence[tuple[str, dict[str, Any]]], segments: int = 1) -> list[Event]:
     """A record with the given events after its request; a segment recorded each of them."""
     data = {"request": "Do", "source": SOURCE.model_dump(), "repository": REPOSITORY.identity()}
     first = Event(id="comment:1:1", seq=1, at=AT, actor="ada", type=Type.REQUESTED, data=data)
