@@ -18,12 +18,13 @@ from bot.errors import Refused
 from . import locks
 from .partial import is_blobless
 from .refs import set_ref, tip
-from .repository import Mirror, commit_of, lookup, open_repository
+from .repository import Mirror, lookup, open_repository
 
 PREFIX = "refs/leases/"
 PACKED = "packed-refs"
 WAIT = 15.0
 """Seconds that an upkeep gets to stop once it sees a lease; it looks many times a second."""
+_ID = re.compile(r"[0-9a-f]{40}\Z")
 _RUN = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}\Z")
 
 
@@ -33,15 +34,14 @@ def take(mirror: Mirror, run: str, commits: Collection[str]) -> None:
     To be called before anything relies on them. Raises Refused where the mirror lacks one of them:
     fetch, and take it then. TransientError where an upkeep does not stop.
     """
-    repo = open_repository(mirror)
-    for sha in commits:
-        commit_of(repo, sha)
     folder = _folder(mirror, run)
-    for sha in commits:
-        _pin(folder / sha)
+    fresh = [sha for sha in commits if _pin(folder / _id(sha))]
+    # Whoever removed objects has stopped then; before, one could look where a pack just was.
     with locks.pinning(mirror.path, WAIT) as waited:
-        if waited:  # whatever was pinned too late may be gone, or going
-            _check(mirror, run, commits)
+        gone = _first_gone(mirror, commits, deeply=waited)
+    if gone:
+        _unpin(mirror, run, fresh)
+        raise Refused(f"The commit {gone[:12]} is not in the mirror; fetch and try again.")
 
 
 def drop(mirror: Mirror, run: str) -> None:
@@ -50,12 +50,8 @@ def drop(mirror: Mirror, run: str) -> None:
     Raises TransientError where somebody keeps the file of packed refs locked.
     """
     folder = _folder(mirror, run)
-    for name in _names(folder):
-        (folder / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # another just pins something, or there was none
-        folder.rmdir()
-    for ref in _packed(mirror, f"{PREFIX}{run}/"):
-        set_ref(mirror, ref, None, tip(mirror, ref))
+    packed = (ref.rpartition("/")[2] for ref in _packed(mirror, f"{PREFIX}{run}/"))
+    _unpin(mirror, run, {*_names(folder), *packed})
 
 
 def held(mirror: Mirror) -> frozenset[str]:
@@ -88,25 +84,46 @@ def _folder(mirror: Mirror, run: str) -> Path:
     return mirror.path / PREFIX / run
 
 
-def _pin(ref: Path) -> None:
-    """Write a ref that only this run writes: whole or not at all, and without a flush.
+def _id(sha: str) -> str:
+    if not _ID.match(sha):
+        raise ValueError(f"{sha!r} is no id of a commit")
+    return sha
 
-    If the machine goes down the run goes with it, and takes its lease again.
+
+def _pin(ref: Path) -> bool:
+    """Write a ref, whole or not at all; say whether it was not there.
+
+    Without a flush: if the machine goes down the run goes with it, and takes its lease again.
     """
     if ref.exists():
-        return
+        return False
     ref.parent.mkdir(parents=True, exist_ok=True)
     lock = ref.with_name(f"{ref.name}.lock")  # git passes over names that end so
     lock.write_text(f"{ref.name}\n")
     lock.rename(ref)
+    return True
 
 
-def _check(mirror: Mirror, run: str, commits: Collection[str]) -> None:
+def _unpin(mirror: Mirror, run: str, names: Collection[str]) -> None:
+    folder = _folder(mirror, run)
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it holds others, or there was none
+        folder.rmdir()
+    for ref in _packed(mirror, f"{PREFIX}{run}/"):
+        if ref.rpartition("/")[2] in names:
+            set_ref(mirror, ref, None, tip(mirror, ref))
+
+
+def _first_gone(mirror: Mirror, commits: Collection[str], *, deeply: bool) -> str | None:
+    """Return a commit that is not there; `deeply` one that lacks some of its files, too."""
     repo = open_repository(mirror)
     for sha in commits:
-        if not _is_whole(repo, sha, has_contents=not is_blobless(mirror)):
-            drop(mirror, run)
-            raise Refused(f"The commit {sha[:12]} is not whole any more; fetch and try again.")
+        if not isinstance(lookup(repo, sha), pygit2.Commit):
+            return sha
+        if deeply and not _is_whole(repo, sha, has_contents=not is_blobless(mirror)):
+            return sha
+    return None
 
 
 def _is_whole(repo: pygit2.Repository, sha: str, *, has_contents: bool) -> bool:

@@ -22,9 +22,14 @@ from .program import NETWORK_TIMEOUT
 POLL = 0.02
 """Seconds between two looks at a lock that another process holds."""
 
+LATELY = 10.0
+"""Seconds for which a look-up that found nothing is tried again after objects were moved."""
 PACKED_STALE = 5.0
 """Seconds after which the lock of packed refs is nobody's: dropping a ref takes milliseconds, and
 what takes longer holds the mirror's lock."""
+
+WRITE, UPKEEP = "lock", "upkeep"
+"""The two locks of a mirror, as files beside it."""
 
 
 class Busy(TransientError):
@@ -37,7 +42,7 @@ async def writing(path: Path, timeout: float = NETWORK_TIMEOUT) -> AsyncIterator
 
     Yields the descriptor for the git program. Raises Busy after `timeout` seconds.
     """
-    with _opened(path, "lock") as descriptor:
+    with _opened(path, WRITE) as descriptor:
         deadline = time.monotonic() + timeout
         while not _try(descriptor, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
@@ -68,7 +73,7 @@ def pinning(path: Path, timeout: float) -> Iterator[bool]:
 
     Raises Busy after `timeout` seconds.
     """
-    with _opened(path, "upkeep") as descriptor:
+    with _opened(path, UPKEEP) as descriptor:
         deadline = time.monotonic() + timeout
         waited = False
         while not _try(descriptor, fcntl.LOCK_SH):
@@ -82,20 +87,43 @@ def pinning(path: Path, timeout: float) -> Iterator[bool]:
 @contextlib.contextmanager
 def removing(path: Path) -> Iterator[int | None]:
     """Be the one that removes objects, or get None: somebody is just pinning some."""
-    with _opened(path, "upkeep") as descriptor:
-        yield descriptor if _try(descriptor, fcntl.LOCK_EX) else None
+    with _opened(path, UPKEEP) as descriptor:
+        if not _try(descriptor, fcntl.LOCK_EX):
+            yield None
+            return
+        try:
+            yield descriptor
+        finally:
+            os.utime(descriptor)
+
+
+def is_unsettled(path: Path) -> bool:
+    """Whether somebody removes objects, or did a moment ago.
+
+    Whoever looks something up meanwhile may look just where it is no more, and find nothing.
+    """
+    try:
+        age = time.time() - _file(path, UPKEEP).stat().st_mtime
+    except FileNotFoundError:
+        return False
+    with _opened(path, UPKEEP) as descriptor:
+        return age < LATELY or not _try(descriptor, fcntl.LOCK_SH)
 
 
 @contextlib.contextmanager
 def _opened(path: Path, kind: str) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path.with_name(f".{path.name}.{kind}"), os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(_file(path, kind), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         yield descriptor
     finally:
         # Not by closing alone: a process forked meanwhile has the descriptor as well.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
+
+
+def _file(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{kind}")
 
 
 def _try(descriptor: int, kind: int) -> bool:

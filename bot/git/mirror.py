@@ -13,7 +13,7 @@ from pathlib import Path
 from bot.errors import Refused
 
 from .listing import is_current
-from .locks import writing
+from .locks import is_unsettled, writing
 from .mend import replace, was_blobless
 from .partial import hydrate, is_blobless
 from .program import NETWORK_TIMEOUT, format_refusal, git
@@ -110,11 +110,11 @@ async def recover(mirror: Mirror, remote: Remote, error: BaseException, *revisio
     """Do what may let a call succeed that failed with `error`; say whether to call again.
 
     `revisions` are the commits and trees that the call was about: in a blobless mirror their
-    contents may be what it missed.
+    contents may be what it missed. Where an upkeep was at work, to call again is enough.
     """
     if isinstance(error, KeyError) and is_blobless(mirror):
         return await hydrate(mirror, remote, *revisions) > 0
-    return await mend(mirror, remote, error)
+    return await mend(mirror, remote, error) or await asyncio.to_thread(is_unsettled, mirror.path)
 
 
 async def _fetch(mirror: Mirror, remote: Remote, *, ledgers: bool) -> None:

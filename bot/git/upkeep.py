@@ -42,6 +42,8 @@ LOOK = 0.05
 PATIENCE = 1.0
 """Seconds that another's fetch is waited for; upkeep comes again."""
 DAY = 86_400.0
+MARK_SECONDS = 3600.0
+"""After which the mark of a pack that is not there is nobody's: it is written a moment before."""
 
 _GRACE = f"{GRACE_DAYS}.days.ago"
 _STAMP = "kept-up"
@@ -133,10 +135,8 @@ async def _work(mirror: Mirror, held: tuple[int, ...], done: list[str], *, whole
 
     await asyncio.to_thread(locks.clear, mirror.path)
     promised = is_blobless(mirror)
-    joined = await asyncio.to_thread(pack.fold, mirror, 2)
-    if joined:
-        done.append(f"{joined} packs of checkpoints joined")
     found = await asyncio.to_thread(needs, mirror)
+    # Each of these replaces packs once: whoever reads finds an object in the old one or the new.
     if whole or (promised and found.many_objects):  # git 2.39 mixes up promised packs otherwise
         await step("everything packed anew", *_repack(), *_cruft())
     elif found.many_objects:
@@ -165,7 +165,7 @@ def _tidy(mirror: Mirror) -> None:
     packs = mirror.path / "objects" / "pack"
     for mark in packs.glob(f"*{pack.OURS}"):
         # Written before its pack, by a process that holds no lock of ours.
-        if not mark.with_suffix(".pack").exists() and _age(mark) > DAY:
+        if not mark.with_suffix(".pack").exists() and _age(mark) > MARK_SECONDS:
             mark.unlink(missing_ok=True)
     for keep in packs.glob("*.keep"):
         if keep.read_bytes().startswith(_KEPT_BY_FETCH):  # one that was killed

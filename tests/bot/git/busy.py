@@ -12,8 +12,9 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from bot.errors import Refused
 from bot.git import leases, objects, refs, upkeep
-from bot.git.mirror import Mirror, ensure
+from bot.git.mirror import Mirror, ensure, recover
 from bot.git.pack import Pack
 from bot.git.remote import Remote
 
@@ -27,11 +28,20 @@ async def fetch(mirror: Mirror, remote: Remote, name: str, number: int) -> str:
 
 
 async def read(mirror: Mirror, remote: Remote, name: str, number: int) -> str:
-    """Read all files of the newest commit."""
+    """Read all files of the newest commit; once more where an upkeep just moved them."""
+    try:
+        return _read(mirror)
+    except (KeyError, Refused) as error:
+        if not await recover(mirror, remote, error):
+            raise
+        return _read(mirror)
+
+
+def _read(mirror: Mirror) -> str:
     head = refs.resolve(mirror, "main")
     assert head is not None
     for path in objects.paths(mirror, head):
-        objects.read(mirror, head, path, 1_000_000)
+        assert objects.read(mirror, head, path, 1_000_000) is not None or path == "link"
     return head
 
 

@@ -84,6 +84,16 @@ async def test_a_commit_that_the_mirror_lacks_is_refused_and_nothing_pinned(
     with pytest.raises(Refused, match="fetch and try again"):
         leases.take(mirror, RUN, [head, "1" * 40])
     assert leases.held(mirror) == frozenset()
+    with pytest.raises(ValueError, match="is no id of a commit"):
+        leases.take(mirror, RUN, ["../../../heads/main"])
+    assert leases.held(mirror) == frozenset()
+
+
+async def test_what_was_pinned_before_stays_where_more_cannot_be(mirror: Mirror, head: str) -> None:
+    leases.take(mirror, RUN, [head])
+    with pytest.raises(Refused):
+        leases.take(mirror, RUN, [head, "1" * 40])
+    assert refs.tip(mirror, f"refs/leases/{RUN}/{head}") == head
 
 
 @pytest.mark.parametrize("run", ["", "..", "a/b", ".hidden", "x" * 65, "a b"])
