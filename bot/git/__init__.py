@@ -2,7 +2,10 @@
 
     program     the git program, in a clean environment
     remote      where a repository is, and the token that opens it
-    mirror      a bare copy of a remote
+    mirror      a bare copy of a remote; with it transfer (how it is filled), listing (is there
+                anything new?), partial (contents when they are needed), soundness and mend (damage)
+    locks       who may write to a mirror, or remove from it
+    leases      what runs use of a mirror, pinned; upkeep waits for it
     push        updates of a remote's refs, with a lease
     refs        names to commits, and compare-and-swap
     objects     what a commit holds

@@ -28,6 +28,7 @@ from bot.payloads import (
     parse,
     thread_of,
 )
+from bot.router import repository_of
 
 ADA = {"login": "ada", "type": "User"}
 BOT = {"login": "orchestrate[bot]", "type": "Bot"}
@@ -184,6 +185,13 @@ def test_an_arrival_says_where_it_happened() -> None:
         default_branch="trunk",
         clone_url="https://github.example/acme/widgets.git",
     )
+
+
+def test_the_size_of_a_repository_is_read_where_it_is_told() -> None:
+    told = read("push", **{**PUSH, "repository": {**BASE["repository"], "size": 512_000}})
+    assert isinstance(told, Pushed)
+    assert told.where.size == 512_000
+    assert repository_of(told.where).size == 512_000
 
 
 @pytest.mark.parametrize("action", ["added", "removed"])
