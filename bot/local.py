@@ -157,6 +157,7 @@ class Local:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_SECONDS):
                 await self.bot.reconciler.settled()
+                await self.bot.engine.finished(run)
         return run
 
     async def rested_elsewhere(self, run_id: str, home: Path) -> bool:
@@ -222,7 +223,7 @@ async def _compose(
     workbench = Workbench(home, address, identity, await workspaces(settings, home))
     forge = LocalForge(home, identity)
     bot = await compose(settings, store, database, workbench, forge, on_output=on_output)
-    library = Library(store, workbench.read_default, workbench.compare)
+    library = Library(store, workbench.read_default, workbench)
     people = _Alone()
     # No handler that the command line reaches asks GitHub for anything but people.
     desk = desk_of(bot, people, cast(Threads, people), library, login="orchestrate")

@@ -20,11 +20,13 @@ from bot.git import (
     checkpoint,
     diff,
     leases,
+    merge,
     mirror,
     objects,
     pack,
     quarantine,
     refs,
+    rollback,
     upkeep,
 )
 from bot.git.checkpoint import Identity
@@ -38,7 +40,7 @@ from bot.git.records import Address, Records
 from bot.git.scan import Source
 from bot.git.workspace import Workspaces
 from bot.runs.model import Repository, Run
-from bot.runs.ports import Base, Candidate, CommitMessage, HumanWork, Place
+from bot.runs.ports import Base, Candidate, CommitMessage, Conflict, HumanWork, Place
 from bot.runs.transitions import TERMINAL
 from policies.config import PATH
 from policies.facts import Change
@@ -85,7 +87,7 @@ class Workbench:
         What it left in the workspaces of the runs that are `active` is kept.
         """
         await self._call(free, self._folder / "mirrors", frozenset(active))
-        await self._workspaces.sweep()
+        await self._workspaces.sweep(active)
 
     async def end(self) -> None:
         """Leave no mount and no helper behind."""
@@ -235,13 +237,18 @@ class Workbench:
 
     # -- the branch
 
-    async def checkpoint(self, run: Run, tree: str, message: CommitMessage) -> str:
-        """Commit `tree` on the run's head and move the local branch there; return the commit."""
+    async def checkpoint(
+        self, run: Run, tree: str, message: CommitMessage, joined: str | None = None
+    ) -> str:
+        """Commit `tree` on the run's head and move the local branch there; return the commit.
+
+        `joined` is a further parent.
+        """
         sha = await self._call(
             checkpoint.commit,
             self._mirror(run),
             tree=tree,
-            parents=[run.head],
+            parents=[run.head, joined] if joined else [run.head],
             message=_text(message),
             author=self._identity,
             committer=self._identity,
@@ -286,6 +293,33 @@ class Workbench:
         authors = tuple(dict.fromkeys(each.author_name for each in added))
         titles = tuple(each.message.splitlines()[0] for each in added if each.message.strip())
         return HumanWork(tip, await self.tree(run, tip), authors, titles)
+
+    async def restored(self, run: Run, target: str, globs: Sequence[str]) -> str:
+        """Return the head's tree with what globs mean as it is in `target`."""
+        held = self._mirror(run)
+        return await self._call(rollback.restore_meant, held, run.head, target, tuple(globs))
+
+    async def without(self, run: Run, tree: str, paths: Collection[str]) -> str:
+        """Return `tree` with some paths, and what is below them, as they are in the head."""
+        held = self._mirror(run)
+        return await self._call(rollback.restore_paths, held, tree, run.head, frozenset(paths))
+
+    async def touched(self, run: Run, old: str, new: str) -> Sequence[str]:
+        """Name the paths in which two trees or commits differ."""
+        return [each.path for each in await self._call(diff.names, self._mirror(run), old, new)]
+
+    async def holds(self, run: Run, commit: str) -> bool:
+        """Whether the head has a commit in its history."""
+        return await self._call(objects.is_ancestor, self._mirror(run), commit, run.head)
+
+    async def merged(self, run: Run, commit: str) -> str | tuple[Conflict, ...]:
+        """Merge a commit into the head, in memory; return the tree, or what conflicts."""
+        held = self._mirror(run)
+        between = await self._call(merge.base_of, held, run.head, commit)
+        needed = [each for each in (run.head, commit, between) if each]
+        await self._hydrate(run.repository, *needed)
+        found = await self._call(merge.merge_trees, held, run.head, commit)
+        return found.conflicts if found.tree is None else found.tree
 
     # -- the ledger
 

@@ -15,7 +15,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -140,13 +140,13 @@ class Workspaces:
             self._soon(_remove_aside, doomed)
         self._opened.discard(run_id)
 
-    async def sweep(self) -> None:
+    async def sweep(self, keep: Collection[str]) -> None:
         """Clean up after a kill; for who has the folder to itself.
 
-        No mount stays, and nothing that was being made or removed. What was changed in workspaces
-        that are still there stays, and `found` says where.
+        No mount stays, and nothing that was being made or removed. What was changed in the
+        workspaces of the runs to `keep` stays, and `found` says where.
         """
-        await asyncio.to_thread(_sweep, self._runs)
+        await asyncio.to_thread(_sweep, self._runs, frozenset(keep))
         await asyncio.to_thread(base.sweep, self._bases)
 
     async def stop(self) -> None:
@@ -358,7 +358,7 @@ def _remove_aside(doomed: Path) -> None:
             quota.lift(doomed.parent, project)
 
 
-def _sweep(runs: Path) -> None:
+def _sweep(runs: Path, keep: frozenset[str]) -> None:
     for point in overlay.mounts_below(runs):
         overlay.unmount(point)
     for folder in (REMOVED, MAKING):
@@ -367,6 +367,9 @@ def _sweep(runs: Path) -> None:
     for each in _entries(runs):
         if each.name.startswith(PROBES):
             _remove_aside(each)
+        elif each.name not in keep and (each / LAYERS).exists():
+            for doomed in close_layers(each):
+                _remove_aside(doomed)
 
 
 def _prune(home: Path, runs: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 
+from bot.runs.model import Run
 from bot.runs.segments import Segments
 from bot.runs.store import Store
 
@@ -36,6 +37,9 @@ LISTENER_SECONDS = 0.2
 
 SWEEP_SECONDS = 30.0
 """How often runs are looked for whose workflow ended while they were not over."""
+
+LOOK_SECONDS = 0.02
+"""How often it is looked whether a segment is over, by who waits for that."""
 
 UNDER_WAY = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
 """The engine's own states of a workflow that is not over."""
@@ -116,6 +120,14 @@ class Engine:
         # DBOS puts its own executor in the loop's place, and has just shut it down.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
         _current.remove(self._segments)
+
+    async def finished(self, run: Run) -> None:
+        """Wait until the newest segment of a run is over, with what is cleared away at its end."""
+        name = f"{run.id}-{run.segment}"
+        while (status := await DBOS.get_workflow_status_async(name)) is not None:
+            if status.status not in UNDER_WAY:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _feed(self) -> None:
         last: dict[str, int] = {}

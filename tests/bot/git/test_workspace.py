@@ -310,8 +310,10 @@ asyncio.run(main())
         (runs / half).mkdir(parents=True)
     (tmp_path / "bases" / "1" / ".making" / "files").mkdir(parents=True)
     workspaces = Workspaces(runs, tmp_path / "bases", Means("overlay", ""))
-    await workspaces.sweep()
+    await workspaces.sweep({"two"})
     assert mounts_below(runs) == []
+    assert workspaces.found("one") is None
+    assert _names(runs / "one") == []
     assert _names(runs) == [".making", ".removed", "one", "two"]
     assert _names(runs / ".making") == _names(runs / ".removed") == []
     assert ".making" not in _names(tmp_path / "bases" / "1")
