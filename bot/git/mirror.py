@@ -8,6 +8,7 @@ fetch writes or prunes.
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 from bot.errors import Refused
@@ -41,6 +42,12 @@ HEADS = "refs/heads/"
 SHA1_DIGITS = 40
 
 
+CHECK_SECONDS = 3600.0
+"""How long the same words of an error are no reason to check the same mirror again: that reads all
+of it."""
+
+_checked: dict[Path, tuple[str, float]] = {}
+"""What made each mirror be checked last, and when."""
 _looked: set[tuple[Path, int]] = set()
 """The mirrors, by path and inode, that were looked at since this process began."""
 
@@ -98,7 +105,7 @@ async def mend(mirror: Mirror, remote: Remote, error: BaseException | None = Non
         return False
     async with writing(path) as lock:
         fault = await asyncio.to_thread(look, path)
-        if fault is None and told:
+        if fault is None and told and not _is_known(path, str(error)):
             fault = await check(path)
         if fault is None:  # if it was suspected, another has mended it meanwhile
             return suspected is not None
@@ -115,6 +122,18 @@ async def recover(mirror: Mirror, remote: Remote, error: BaseException, *revisio
     if isinstance(error, KeyError) and is_blobless(mirror):
         return await hydrate(mirror, remote, *revisions) > 0
     return await mend(mirror, remote, error) or await asyncio.to_thread(is_unsettled, mirror.path)
+
+
+def _is_known(path: Path, words: str) -> bool:
+    """Whether a check found nothing behind these very words a while ago; it is noted for the next.
+
+    A remote that is damaged itself is told in the same words, again and again.
+    """
+    now, before = time.monotonic(), _checked.get(path)
+    if before is not None and before[0] == words and now - before[1] < CHECK_SECONDS:
+        return True
+    _checked[path] = (words, now)
+    return False
 
 
 async def _fetch(mirror: Mirror, remote: Remote, *, ledgers: bool) -> None:

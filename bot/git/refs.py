@@ -58,9 +58,9 @@ def set_ref(mirror: Mirror, ref: str, new: str | None, expected: str | None) -> 
     None means that it does not exist. Raises RefMoved where it is elsewhere, Refused where `new`
     is no commit of the mirror, TransientError where it stays locked.
     """
-    repo = open_repository(mirror)
     deadline = time.monotonic() + LOCK_WAIT
     while True:
+        repo = open_repository(mirror) if new else _opened_anew(mirror)
         try:
             with repo.transaction() as transaction:
                 transaction.lock_ref(ref)
@@ -76,6 +76,14 @@ def set_ref(mirror: Mirror, ref: str, new: str | None, expected: str | None) -> 
             return
         except (pygit2.GitError, OSError) as error:  # a lock's file is a matter of the system
             _wait_for_lock(mirror, ref, error, deadline)
+
+
+def _opened_anew(mirror: Mirror) -> pygit2.Repository:
+    """Open the mirror for this once: where libgit2 fails to drop a packed ref, that handle takes it
+    for dropped from then on.
+    """
+    open_repository(mirror)  # raises Refused where there is none
+    return pygit2.Repository(str(mirror.path), pygit2.enums.RepositoryOpenFlag.BARE)
 
 
 def _wait_for_lock(mirror: Mirror, ref: str, error: Exception, deadline: float) -> None:

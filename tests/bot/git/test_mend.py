@@ -18,7 +18,7 @@ from bot.git.mirror import Mirror, ensure, fetch, mend, recover
 from bot.git.program import git
 from bot.git.push import Update, push
 from bot.git.remote import Remote
-from bot.git.soundness import is_told, look
+from bot.git.soundness import check, is_told, look
 
 from .conftest import AT, BOT, commit_all, sh
 
@@ -325,6 +325,24 @@ async def test_a_sound_mirror_is_never_set_aside(
     assert aside(used) == []
 
 
+async def test_the_same_words_make_it_check_once(
+    used: Mirror, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A remote may be what is damaged; a check reads everything."""
+    asked: list[Path] = []
+
+    async def counted(path: Path) -> str | None:
+        asked.append(path)
+        return await check(path)
+
+    monkeypatch.setattr(mirrors, "check", counted)
+    error = Refused("git fetch failed: error: /a did not send all necessary objects")
+    other = Refused("git fetch failed: fatal: packed object 12 is corrupt")
+    for told in (error, error, other, other):
+        assert not await mend(used, remote, told)
+    assert len(asked) == 2
+
+
 async def test_an_index_without_its_pack_may_be_a_leftover_or_a_loss(
     used: Mirror, origin: Path, remote: Remote, head: str
 ) -> None:
@@ -342,6 +360,7 @@ async def test_an_index_without_its_pack_may_be_a_leftover_or_a_loss(
     for name in before:
         refs.set_ref(used, name, None, before[name])
     assert not await mend(used, remote)
+    error = Refused("The tree 222222222222 is not in the mirror; fetch and try again.")
     assert await recover(used, remote, error)
     assert objects.exists(used, head)
 

@@ -10,7 +10,7 @@ from bot.errors import Refused
 from bot.git import checkpoint, objects, refs
 from bot.git.mirror import Mirror
 
-from .conftest import AT, BOT
+from .conftest import AT, BOT, sh
 
 REF = "refs/heads/orchestrate/1-x"
 
@@ -47,6 +47,21 @@ def test_a_ref_moves_only_from_where_it_is_expected(mirror: Mirror, head: str) -
 def test_a_name_that_is_no_ref_is_refused(mirror: Mirror, head: str) -> None:
     with pytest.raises(Refused):
         refs.set_ref(mirror, "refs/heads/a..b", head, None)
+
+
+async def test_a_packed_ref_is_dropped_once_others_let_go_of_the_packed_refs(
+    mirror: Mirror, head: str
+) -> None:
+    refs.set_ref(mirror, REF, head, None)
+    sh(mirror.path, "pack-refs", "--all", "--prune")
+    lock = mirror.path / "packed-refs.lock"
+    lock.touch()
+    dropping = asyncio.create_task(asyncio.to_thread(refs.set_ref, mirror, REF, None, head))
+    await asyncio.sleep(0.1)
+    assert not dropping.done()
+    lock.unlink()
+    await dropping
+    assert refs.tip(mirror, REF) is None
 
 
 def test_the_lock_of_a_killed_process_is_broken_when_it_is_old(mirror: Mirror, head: str) -> None:
