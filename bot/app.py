@@ -317,7 +317,7 @@ async def build(
         await github.close()
         await database.close()
         raise
-    library = Library(store, threads.file, workbench.compare)
+    library = Library(store, threads.file, workbench)
     return Server(settings, bot, github, desk_of(bot, threads, threads, library, login))
 
 

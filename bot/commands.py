@@ -26,7 +26,10 @@ _OPTION = re.compile(r"--([a-z][a-z-]*)(?:=(.*))?$", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option of a command; `value` is what stands for its value, None for a switch."""
+    """An option of a command; `value` is what stands for its value, None for a switch.
+
+    One of `many` values takes all the words up to the next option, and may be given again.
+    """
 
     name: str
     value: str | None = None
@@ -174,9 +177,11 @@ def _sort(tokens: list[_Token], usage: Usage) -> tuple[list[str], dict[str, str]
             words.append(token.text)
             continue
         option = _option(usage, match.group(1))
-        value = _value(option, match.group(2), tokens)
-        before = options.get(option.name)
-        options[option.name] = f"{before}\n{value}" if before and option.many else value
+        values = [_value(option, match.group(2), tokens)]
+        if option.many:
+            before = options.get(option.name)
+            values = [*([] if before is None else [before]), *values, *_words(tokens)]
+        options[option.name] = "\n".join(values)
     return words, options
 
 
@@ -196,6 +201,12 @@ def _value(option: Option, given: str | None, tokens: list[_Token]) -> str:
     if given is None and not tokens:
         raise _Wrong(f"`--{option.name}` needs a value.")
     return given if given is not None else tokens.pop(0).text
+
+
+def _words(tokens: list[_Token]) -> Iterator[str]:
+    """Take the words up to the next option."""
+    while tokens and (tokens[0].quoted or not tokens[0].text.startswith("--")):
+        yield tokens.pop(0).text
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class Type(StrEnum):
     RESUMED = "resumed"
     RETRIED = "retried"
     ROLLBACK_ASKED = "rollback_asked"
+    UPDATE_ASKED = "update_asked"
     HUMAN_PUSHED = "human_pushed"
     PULL_REQUEST_OPENED = "pull_request_opened"
     MERGED = "merged"

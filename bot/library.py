@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 import structlog
 
-from bot.errors import ConfigError
+from bot.errors import ConfigError, UserError
 from bot.runs.model import Repository, Run
-from bot.runs.ports import Difference
+from bot.runs.ports import Base, Difference, Git
+from bot.runs.revisions import Kept, Stuck, what_passes, with_base
 from bot.runs.store import Store
-from bot.runs.work import read_config
+from bot.runs.work import own, read_config
 from policies.config import PATH, Config
 from policies.facts import Change
 from policies.verdict import code
@@ -24,16 +26,22 @@ FILES_LISTED = 100
 """Files named in an answer."""
 
 ReadFile = Callable[[Repository, str], Awaitable[bytes | None]]
-Compare = Callable[[Run, str, str, int], Awaitable[Difference]]
+
+
+class History(Git, Protocol):
+    """What runs ask of git, and the patch between two commits."""
+
+    async def compare(self, run: Run, old: str, new: str, limit: int) -> Difference:
+        """Compare two trees or commits, with the patch, cut at `limit` bytes."""
 
 
 class Library:
     """Reads repositories for handlers; `read` reads a file of a default branch as it is now."""
 
-    def __init__(self, store: Store, read: ReadFile, compare: Compare) -> None:
+    def __init__(self, store: Store, read: ReadFile, git: History) -> None:
         self._store = store
         self._read = read
-        self._compare = compare
+        self._git = git
 
     async def policy(self, repository: Repository) -> Config:
         """Read the configuration on the default branch now; `ConfigError` when it is wrong."""
@@ -53,8 +61,35 @@ class Library:
 
     async def differences(self, run: Run, old: str, new: str) -> str:
         """Describe in Markdown what changed between two commits of a run."""
-        found = await self._compare(run, old, new, PATCH_BYTES)
+        found = await self._git.compare(run, old, new, PATCH_BYTES)
         return describe(old, new, found.files, found.patch, cut=found.cut)
+
+    async def restored(self, run: Run, target: str, globs: Sequence[str]) -> str:
+        """Return the head's tree with what globs mean as it is in the tree `target`."""
+        return await self._git.restored(run, target, globs)
+
+    async def passing(self, run: Run) -> Kept:
+        """Take out of the refused candidate what breaks a rule; `UserError` says why not."""
+        found = await what_passes(self._git, run, await self._config(run))
+        if isinstance(found, Stuck):
+            raise UserError(found.sentence)
+        return found
+
+    async def newer_base(self, run: Run) -> Base | None:
+        """Return the base as it is now, where it merges into the head; None where it is there.
+
+        `UserError` says what conflicts.
+        """
+        base = await self._git.base(run, run.base)
+        if await self._git.holds(run, base.sha):
+            return None
+        found = await with_base(self._git, run, await self._config(run), base.sha)
+        if isinstance(found, Stuck):
+            raise UserError(found.sentence)
+        return base
+
+    async def _config(self, run: Run) -> Config:
+        return own(run, read_config(await self._git.config(run, run.config)))
 
 
 def describe(old: str, new: str, files: Sequence[Change], patch: str, *, cut: bool) -> str:

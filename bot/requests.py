@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from bot.errors import ConfigError, UserError
 from bot.events import Event, Type
 from bot.router import Desk, Order, Spoken
-from bot.runs.model import Repository, Run, Source, run_id
+from bot.runs.model import Checkpoint, Repository, Run, Source, run_id
+from bot.runs.texts import title_line
 from bot.runs.transitions import State
 from policies.config import Config
 from policies.facts import Role
+from policies.verdict import code
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 async def start_run(
@@ -74,12 +80,28 @@ async def ask_for_changes(desk: Desk, order: Order, run: Run, text: str) -> None
     )
 
 
-async def ask_for_tree(desk: Desk, order: Order, *, kind: str, title: str, tree: str) -> None:
-    """Ask for a new commit on top of the head that has exactly `tree`."""
+async def ask_for_tree(
+    desk: Desk,
+    order: Order,
+    *,
+    kind: str,
+    title: str,
+    tree: str,
+    more: Mapping[str, Any] = NOTHING,
+) -> None:
+    """Ask for a new commit on top of the head that has exactly `tree`.
+
+    `more` is what the record is told besides.
+    """
     run = order.required_run()
-    at = desk.clock()
-    data = {"kind": kind, "title": title, "tree": tree, "at": at.isoformat()}
-    data["by"] = order.person.login
+    data = {
+        "kind": kind,
+        "title": title_line(title),
+        "tree": tree,
+        "at": desk.clock().isoformat(),
+        "by": order.person.login,
+        **more,
+    }
 
     def decide(now: Run) -> list[Event]:
         same_head(run, now)
@@ -88,6 +110,18 @@ async def ask_for_tree(desk: Desk, order: Order, *, kind: str, title: str, tree:
         return [order.event(desk, Type.ROLLBACK_ASKED, data)]
 
     await desk.store.append(run.id, decide)
+
+
+def takes_base_out(run: Run, point: Checkpoint | None) -> str | None:
+    """Say that the way back to `point` leads to before the base was brought in, if it does."""
+    after = point.number if point else 0
+    brought = [each.number for each in run.checkpoints if each.kind == "update"]
+    if point is None or not brought or brought[-1] <= after:
+        return None
+    return (
+        f"This goes back to before checkpoint {brought[-1]} brought {code(run.base)} in: merged "
+        f"like this, it takes out of {code(run.base)} what came in with it. `/undo` gives it back."
+    )
 
 
 def same_head(seen: Run, now: Run) -> None:

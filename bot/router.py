@@ -19,7 +19,8 @@ from bot.errors import ConfigError, UserError
 from bot.events import Event, Type
 from bot.payloads import Arrival, Where
 from bot.runs.model import Repository, Run
-from bot.runs.ports import Clock
+from bot.runs.ports import Base, Clock
+from bot.runs.revisions import Kept
 from bot.runs.store import Store
 from bot.runs.transitions import TERMINAL
 from bot.threads import People, Threads
@@ -116,6 +117,18 @@ class Repositories(Protocol):
 
     async def differences(self, run: Run, old: str, new: str) -> str:
         """Describe in Markdown what changed between two commits of a run."""
+
+    async def restored(self, run: Run, target: str, globs: Sequence[str]) -> str:
+        """Return the head's tree with what globs mean as it is in the tree `target`."""
+
+    async def passing(self, run: Run) -> Kept:
+        """Take out of the refused candidate what breaks a rule; `UserError` says why not."""
+
+    async def newer_base(self, run: Run) -> Base | None:
+        """Return the base as it is now, where it merges into the head; None where it is there.
+
+        `UserError` says what conflicts.
+        """
 
 
 @dataclass(frozen=True, slots=True)

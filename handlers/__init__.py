@@ -29,6 +29,7 @@ from handlers import (
     rollback,
     status,
     undo,
+    update,
 )
 
 FEATURES: tuple[Feature, ...] = (
@@ -40,6 +41,7 @@ FEATURES: tuple[Feature, ...] = (
     cancel.FEATURE,
     rollback.FEATURE,
     undo.FEATURE,
+    update.FEATURE,
     retry.FEATURE,
     status.FEATURE,
     diff.FEATURE,

@@ -1,15 +1,16 @@
-"""`/undo` takes back the last commit on the run's branch, whoever made it, as a new commit.
+"""`/undo` takes back the last commit on the run's branch, whatever made it, as a new commit.
 
     /undo
 
-After a rollback it brings the rolled-back files back; after an undo it does again what was undone.
+That is a turn of the agent, commits of people, a rollback, an update from the base, or an undo:
+after a rollback it brings the rolled-back files back, and twice it gives back what was there.
 """
 
 from __future__ import annotations
 
 from bot.commands import Usage
 from bot.errors import UserError
-from bot.requests import ask_for_tree
+from bot.requests import ask_for_tree, takes_base_out
 from bot.router import Desk, Feature, Order
 
 
@@ -19,10 +20,11 @@ async def handle(desk: Desk, order: Order) -> str | None:
     if run.last is None:
         raise UserError("This run has no checkpoint yet, so there is nothing to undo.")
     number = run.last.number
-    tree = run.checkpoints[-2].tree if len(run.checkpoints) > 1 else run.base_tree
+    before = run.checkpoints[-2] if len(run.checkpoints) > 1 else None
+    tree = before.tree if before else run.base_tree
 
     await ask_for_tree(desk, order, kind="undo", title=f"Undo checkpoint {number}", tree=tree)
-    return None
+    return takes_base_out(run, before)
 
 
 FEATURE = Feature(

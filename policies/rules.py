@@ -31,6 +31,31 @@ def judge(
     )
 
 
+def judge_whole(changes: Sequence[Change], config: Config) -> Verdict:
+    """Judge all that a run differs from a base that was brought in, by what it may touch.
+
+    The limits are those of one checkpoint, and each has kept them.
+    """
+    return all_of(RULE, (check_paths(changes, config),))
+
+
+def offenders(
+    changes: Sequence[Change], violations: Sequence[tuple[str, str]], config: Config
+) -> frozenset[str] | None:
+    """Name the paths that break a rule, both sides of a rename; what is left is to be judged anew.
+
+    None where what refuses the candidate is about no path: leaving some out would not help.
+    """
+    found = {path for path, _ in violations}
+    for change in changes:
+        # Each path is judged for itself, whatever others the candidate touches.
+        if not check_paths((change,), config).allowed:
+            found |= {change.path, change.old_path or change.path}
+    if "" in found or not (found or judge(changes, (), config).allowed):
+        return None
+    return frozenset(found)
+
+
 def _workspace(violations: Sequence[tuple[str, str]]) -> Verdict:
     if not violations:
         return Verdict(True, "workspace", "Everything in the workspace can be committed.")

@@ -60,6 +60,13 @@ def merge_trees(mirror: Mirror, ours: str, theirs: str) -> Merged:
     return _merged(repo, repo.merge_commits(our, their), our.tree, their.tree, theirs)
 
 
+def base_of(mirror: Mirror, one: str, other: str) -> str | None:
+    """Return the commit that two have in common, the newest of them; None where there is none."""
+    repo = open_repository(mirror)
+    found = repo.merge_base(commit_of(repo, one).id, commit_of(repo, other).id)
+    return str(found) if found else None
+
+
 def merge_all(mirror: Mirror, base: str, heads: Sequence[str]) -> Merged:
     """Merge branches that were begun on `base` together, one after the other, in their order.
 

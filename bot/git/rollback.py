@@ -5,8 +5,10 @@ The cost follows what differs between the two: what is equal is neither read nor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+
+from policies.globs import compile_globs, normal
 
 from .checkpoint import Identity, commit_bytes
 from .pack import Pack, object_id
@@ -33,6 +35,23 @@ def restore(mirror: Mirror, head: str, target: str, selects: Selects | None = No
     tree = _restored(mirror, pack, head, target, selects)
     pack.write()
     return tree.hex()
+
+
+def restore_meant(mirror: Mirror, head: str, target: str, globs: tuple[str, ...]) -> str:
+    """Restore what gitignore-style globs mean."""
+    meant = compile_globs(globs)
+    return restore(mirror, head, target, lambda path: meant.match(normal(path)))
+
+
+def restore_paths(mirror: Mirror, head: str, target: str, paths: frozenset[str]) -> str:
+    """Restore some paths, and what is below those that are folders on either side."""
+    return restore(mirror, head, target, lambda path: not paths.isdisjoint(_and_above(path)))
+
+
+def _and_above(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 def roll_back(

@@ -26,6 +26,9 @@ from bot.runs.model import (
 from bot.runs.transitions import State, Trigger, transition
 from bot.runs.triggers import trigger_of
 
+QUARANTINED = ("tree", "commit", "turn", "violations")
+"""What is remembered of a refused candidate: enough to keep what passes of it."""
+
 STOPPED = frozenset({State.BLOCKED, State.PAUSED, State.FAILED, State.CANCELLED})
 """States that say why the run stands still, as far as there is something to say."""
 
@@ -133,11 +136,14 @@ def _turn_started(run: Run, event: Event) -> dict[str, Any]:
 
 
 def _turn_ended(run: Run, event: Event) -> dict[str, Any]:
-    return {"turn_open": False, "candidate": dict(event.data), **_stop(event)}
+    candidate = dict(event.data)
+    return {"turn_open": False, "candidate": candidate, "quarantine": {}, **_stop(event)}
 
 
 def _candidate_refused(run: Run, event: Event) -> dict[str, Any]:
-    return {"candidate": {}, "refused": tuple(event.data["violations"]), **_stop(event)}
+    kept = {key: run.candidate[key] for key in QUARANTINED if key in run.candidate}
+    refused = tuple(event.data["violations"])
+    return {"candidate": {}, "quarantine": kept, "refused": refused, **_stop(event)}
 
 
 def _checkpointed(run: Run, event: Event) -> dict[str, Any]:
@@ -150,17 +156,30 @@ def _checkpointed(run: Run, event: Event) -> dict[str, Any]:
         "head": made.sha,
         "candidate": {},
         "refused": (),
+        "quarantine": {},
         "restore": {},
         "reason": run.candidate.get("reason", ""),
         "next_step": run.candidate.get("next_step", ""),
         "foreign": "" if made.kind == "human" else run.foreign,
         "pushers": () if made.kind == "human" else run.pushers,
-        **(_answered(run, made) if made.kind == "agent" else {}),
+        **(_answered(run, made) if made.kind in ("agent", "kept") else {}),
+        **_new_base(event),
     }
 
 
+def _new_base(event: Event) -> dict[str, Any]:
+    """From where the base was brought in, the run's own work is what differs from that."""
+    data = event.data
+    if data["kind"] != "update":
+        return {}
+    return {"base_sha": data["base_sha"], "base_tree": data["base_tree"]}
+
+
 def _answered(run: Run, made: Checkpoint) -> dict[str, Any]:
-    """What was asked is done with an agent's whole turn; a turn cut short leaves it open."""
+    """What was asked is done with an agent's whole turn, or what a person kept of it.
+
+    A turn cut short leaves it open.
+    """
     answers = tuple(
         each if each.sha else Answer(comment=each.comment, sha=made.sha) for each in run.answers
     )
@@ -228,6 +247,10 @@ def _rollback_asked(run: Run, event: Event) -> dict[str, Any]:
     return {"restore": dict(event.data)}
 
 
+def _update_asked(run: Run, event: Event) -> dict[str, Any]:
+    return {"restore": {"kind": "update", **event.data}}
+
+
 def _human_pushed(run: Run, event: Event) -> dict[str, Any]:
     who, after = event.data["who"], event.data["after"]
     return {
@@ -272,6 +295,7 @@ _APPLY: dict[str, Callable[[Run, Event], dict[str, Any]]] = {
     Type.RESUMED: _resumed,
     Type.RETRIED: _retried,
     Type.ROLLBACK_ASKED: _rollback_asked,
+    Type.UPDATE_ASKED: _update_asked,
     Type.HUMAN_PUSHED: _human_pushed,
     Type.PULL_REQUEST_OPENED: _pull_request_opened,
     Type.MERGED: _merged,

@@ -18,7 +18,11 @@ ID_LENGTH = 10
 """Characters of a run's id: 50 bits, so that a million runs collide with a chance of 1 in 2,000."""
 
 
-CheckpointKind = Literal["agent", "interrupted", "partial", "rollback", "undo", "human"]
+CheckpointKind = Literal[
+    "agent", "interrupted", "partial", "kept", "rollback", "undo", "update", "human"
+]
+"""What a checkpoint came of: a turn, whole or not, what passed of a refused one, going back, the
+base brought in, or commits of people."""
 
 
 class _Value(BaseModel):
@@ -142,7 +146,8 @@ class Run(_Value):
 
     `work` is what the segment under way or next to come does, None where the run waits;
     `segment` counts the segments, and `active` says that one of them is not over. `own_agent` and
-    `own_checks` are commands given with the request itself, on the command line.
+    `own_checks` are commands given with the request itself, on the command line. `quarantine` is
+    the refused candidate that can still be kept in part.
     """
 
     id: str
@@ -193,6 +198,7 @@ class Run(_Value):
     outcomes: tuple[Outcome, ...] = ()
     checked: str = ""
     refused: tuple[str, ...] = ()
+    quarantine: dict[str, Any] = Field(default_factory=dict)
     approvals: tuple[Approval, ...] = ()
     merge_sha: str = ""
     attempt: int = 0

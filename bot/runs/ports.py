@@ -175,8 +175,13 @@ class Git(Protocol):
     async def changes(self, run: Run, old: str, new: str) -> tuple[Change, ...]:
         """Compare two trees or commits."""
 
-    async def checkpoint(self, run: Run, tree: str, message: CommitMessage) -> str:
-        """Commit `tree` on the run's head and move the local branch there; return the commit."""
+    async def checkpoint(
+        self, run: Run, tree: str, message: CommitMessage, joined: str | None = None
+    ) -> str:
+        """Commit `tree` on the run's head and move the local branch there; return the commit.
+
+        `joined` is a further parent.
+        """
 
     async def tree(self, run: Run, commit: str) -> str:
         """Return the tree of a commit."""
@@ -189,6 +194,21 @@ class Git(Protocol):
 
     async def adopt(self, run: Run, sha: str) -> None:
         """Move the local branch from the head to a commit on top of it."""
+
+    async def restored(self, run: Run, target: str, globs: Sequence[str]) -> str:
+        """Return the head's tree with what globs mean as it is in `target`."""
+
+    async def without(self, run: Run, tree: str, paths: Collection[str]) -> str:
+        """Return `tree` with some paths, and what is below them, as they are in the head."""
+
+    async def touched(self, run: Run, old: str, new: str) -> Sequence[str]:
+        """Name the paths in which two trees or commits differ."""
+
+    async def holds(self, run: Run, commit: str) -> bool:
+        """Whether the head has a commit in its history."""
+
+    async def merged(self, run: Run, commit: str) -> str | tuple[Conflict, ...]:
+        """Merge a commit into the head, in memory; return the tree, or what conflicts."""
 
     async def record(self, run: Run, events: Sequence[Mapping[str, Any]]) -> None:
         """Append events to the local ledger; those that it holds already are passed over."""

@@ -43,6 +43,7 @@ _DOING = {
     Work.JUDGE: "making the checkpoint",
     Work.CHECK: "running the checks",
     Work.RESTORE: "restoring the files",
+    Work.UPDATE: "bringing the base in",
     Work.ADOPT: "taking in the pushed commits",
     Work.MERGE: "merging",
 }

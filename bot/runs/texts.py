@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bot.runs.model import CheckpointKind, Run
+from bot.runs.ports import Conflict, ConflictKind, Hunk, Lines
+from policies.verdict import code
 
 SLUG_LENGTH = 40
 """Characters of a request in a branch name: enough to recognise it in a list."""
@@ -17,6 +19,21 @@ TITLE_LENGTH = 72
 
 OUTPUT_IN_PROMPT = 6_000
 """Characters of a failed check's output that the next turn is shown: its end says why."""
+
+CONFLICTS = 20
+"""Conflicts that are told: who has more merges by hand, and git shows them there."""
+
+PLACES = 3
+"""Places that are told of one conflict."""
+
+_CONFLICTS: Mapping[ConflictKind, str] = {
+    "content": "both changed the same lines",
+    "add/add": "both added it, and not the same",
+    "modify/delete": "one changed it, the other deleted it",
+    "type": "it is a file in one, and something else in the other",
+    "mode": "both changed its mode",
+    "rename": "it was moved in one, and moved elsewhere, deleted or added in the other",
+}
 
 HIDDEN = {"Cf", "Co", "Cs", "Cn"}
 """Unicode categories that people do not see and that an agent would read."""
@@ -57,13 +74,25 @@ def trailers(run: Run, number: int, *, agent: str | None) -> dict[str, tuple[str
     return values
 
 
+_NOTES: Mapping[CheckpointKind, str] = {
+    "interrupted": " (interrupted)",
+    "partial": " (not finished)",
+    "kept": " (what passes the rules)",
+}
+
+
 def checkpoint_title(run: Run, kind: CheckpointKind) -> str:
     """Write the first line of an agent's commit."""
-    asked = run.turns > 1 and run.instructions and kind == "agent"
+    asked = run.turns > 1 and run.instructions and kind in ("agent", "kept")
     title = visible(run.instructions[-1]) if asked else run.title
     line = title.splitlines()[0] if title else run.title
-    note = {"interrupted": " (interrupted)", "partial": " (not finished)"}.get(kind, "")
+    note = _NOTES.get(kind, "")
     return f"{line[: TITLE_LENGTH - len(note)]}{note}"
+
+
+def title_line(text: str) -> str:
+    """Cut a text to what a commit's first line takes."""
+    return text if len(text) <= TITLE_LENGTH else f"{text[: TITLE_LENGTH - 1].rstrip()}…"
 
 
 def prompt(run: Run, results: Iterable[Mapping[str, Any]], turn: int) -> str:
@@ -101,6 +130,31 @@ def _failure(result: Mapping[str, Any]) -> str:
 def _quoted(title: str, text: str) -> str:
     lines = "\n".join(f"> {line}" for line in visible(text).splitlines())
     return f"{title}:\n\n{lines}"
+
+
+def conflict_lines(conflicts: Sequence[Conflict], theirs: str) -> list[str]:
+    """Write conflicts as a list, a line each; `theirs` names the other side."""
+    lines = [f"- {code(each.path)}: {_CONFLICTS[each.kind]}" for each in conflicts]
+    for number, each in enumerate(conflicts[:CONFLICTS]):
+        places = [_place(hunk, theirs) for hunk in each.hunks[:PLACES]]
+        more = len(each.hunks) - len(places)
+        places += [f"and in {more} more"] if more > 0 else []
+        lines[number] += "".join(f"; {place}" for place in places)
+    more = len(conflicts) - CONFLICTS
+    return lines[:CONFLICTS] + ([f"- and {more} more"] if more > 0 else [])
+
+
+def _place(hunk: Hunk, theirs: str) -> str:
+    shown = [code(lines.text[0]) if lines.text else "nothing" for lines in (hunk.ours, hunk.theirs)]
+    return (
+        f"{_span(hunk.ours)} here ({shown[0]}), {_span(hunk.theirs)} in {code(theirs)} ({shown[1]})"
+    )
+
+
+def _span(lines: Lines) -> str:
+    if lines.count > 1:
+        return f"lines {lines.start} to {lines.start + lines.count - 1}"
+    return f"line {lines.start}" if lines.count else f"before line {lines.start}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -47,7 +47,8 @@ class Work(StrEnum):
     TURN = "turn"  # one prompt to the agent
     JUDGE = "judge"  # the rules over what the turn left, then the checkpoint
     CHECK = "check"  # the checks on the head
-    RESTORE = "restore"  # a new commit with an earlier tree
+    RESTORE = "restore"  # a new commit with an earlier tree, or with what passes of a refused one
+    UPDATE = "update"  # the base merged into the branch
     ADOPT = "adopt"  # a person's commits become a checkpoint
     MERGE = "merge"  # the approved head, and no other
 
@@ -71,13 +72,14 @@ class Trigger(StrEnum):
     CHECKPOINTED = "checkpoint made"
     CHECKPOINTED_HALFWAY = "checkpoint made of an interrupted turn"
     CHECKPOINTED_PARTLY = "checkpoint made of a failed turn"
-    RESTORED = "tree restored"
+    RESTORED = "tree restored, or the base brought in"
     GREEN = "checks passed, plan finished"
     GREEN_TASKS_LEFT = "checks passed, tasks left"
     RED = "checks failed, turns left"
     RED_NO_TURNS = "checks failed, no turns left"
     CHANGES_ASKED = "changes asked"
-    RESTORE_ASKED = "rollback, undo or update asked"
+    RESTORE_ASKED = "rollback or undo asked"
+    UPDATE_ASKED = "update from base asked"
     RETRY_ASKED = "retry asked"
     HUMAN_PUSHED = "a human pushed"
     PAUSE_ASKED = "pause asked"
@@ -152,6 +154,7 @@ _TABLE: dict[tuple[State, Trigger], Row] = {
     (_S.VALIDATING, _T.REFUSED): Row(_S.BLOCKED, None, _S.VALIDATING),
     (_S.AWAITING_REVIEW, _T.CHANGES_ASKED): Row(_S.RUNNING, _W.TURN),
     (_S.AWAITING_REVIEW, _T.RESTORE_ASKED): Row(_S.VALIDATING, _W.RESTORE),
+    (_S.AWAITING_REVIEW, _T.UPDATE_ASKED): Row(_S.VALIDATING, _W.UPDATE),
     (_S.AWAITING_REVIEW, _T.RETRY_ASKED): Row(_S.VALIDATING, _W.CHECK),
     (_S.AWAITING_REVIEW, _T.APPROVED): Row(_S.MERGING, _W.MERGE),
     (_S.AWAITING_REVIEW, _T.HUMAN_PUSHED): Row(_S.VALIDATING, _W.ADOPT),
@@ -164,6 +167,7 @@ _TABLE: dict[tuple[State, Trigger], Row] = {
     (_S.BLOCKED, _T.CHANGES_ASKED): Row(_S.RUNNING, _W.TURN),
     (_S.BLOCKED, _T.RETRY_ASKED): Row(_S.VALIDATING, _W.CHECK),
     (_S.BLOCKED, _T.RESTORE_ASKED): Row(_S.VALIDATING, _W.RESTORE),
+    (_S.BLOCKED, _T.UPDATE_ASKED): Row(_S.VALIDATING, _W.UPDATE),
     (_S.FAILED, _T.RESUME_ASKED): Row(BACK),
     (_S.FAILED, _T.CANCELLED): Row(_S.CANCELLED),
 }

@@ -63,6 +63,8 @@ _CHECKPOINTS = {
     "partial": Trigger.CHECKPOINTED_PARTLY,
     "rollback": Trigger.RESTORED,
     "undo": Trigger.RESTORED,
+    "kept": Trigger.RESTORED,
+    "update": Trigger.RESTORED,
     "human": Trigger.RESTORED,
 }
 _TRIGGERS: dict[str, Trigger] = {
@@ -73,6 +75,7 @@ _TRIGGERS: dict[str, Trigger] = {
     Type.PAUSED: Trigger.PAUSE_ASKED,
     Type.RETRIED: Trigger.RETRY_ASKED,
     Type.ROLLBACK_ASKED: Trigger.RESTORE_ASKED,
+    Type.UPDATE_ASKED: Trigger.UPDATE_ASKED,
     Type.HUMAN_PUSHED: Trigger.HUMAN_PUSHED,
     Type.MERGED: Trigger.MERGED,
     Type.BLOCKED: Trigger.REFUSED,

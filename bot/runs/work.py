@@ -31,6 +31,7 @@ from bot.runs.ports import (
     TurnOrder,
 )
 from bot.runs.recorder import Recorder
+from bot.runs.revisions import Stuck, with_base
 from bot.runs.store import Store
 from bot.runs.transitions import Work
 from policies.config import PATH, Agent, Config, parse
@@ -56,8 +57,11 @@ NOT_YET = -1
 RULES = "rules"
 """The name under which the rules' verdict is kept beside the checks' results."""
 
-BY_AGENT = frozenset({"agent", "interrupted", "partial"})
+BY_AGENT = frozenset({"agent", "interrupted", "partial", "kept"})
 """The kinds of checkpoints that an agent's turn left."""
+
+RESTORED = "Restored from a tree that was there before."
+"""What the rules say of a tree that they have seen already."""
 
 Made = list[tuple[str, dict[str, Any], str]]
 """What came of a piece of work: (type, data, actor) of each event."""
@@ -91,6 +95,7 @@ class Worker:
             Work.JUDGE: self._judge,
             Work.CHECK: self._check,
             Work.RESTORE: self._restore,
+            Work.UPDATE: self._update,
             Work.ADOPT: self._adopt,
             Work.MERGE: self._merge,
         }
@@ -195,6 +200,8 @@ class Worker:
         verdict = judge(changes, violations, await self._config(run))
         if not verdict.allowed:
             step = "`/resume` gives the agent another turn from the last checkpoint."
+            if left["tree"] != run.tree:
+                step += " `/rollback --only-violations` keeps what passes the rules."
             refused = [code_free(line) for line in verdict.lines()]
             data = {"violations": refused[:READ_LIMIT_PATHS], **stop(verdict.reason, step)}
             if commit := left.get("commit"):
@@ -212,15 +219,35 @@ class Worker:
         return [(Type.CHECKPOINTED, made, ORCHESTRATE)]
 
     async def _restore(self, run: Run, _cause: str) -> Made:
-        asked = run.restore
+        asked, text = run.restore, RESTORED
         changes = await self._ports.git.changes(run, run.head, asked["tree"])
+        if asked["kind"] == "kept":
+            verdict = judge(changes, (), await self._config(run))
+            if not verdict.allowed:
+                return [_blocked(verdict.reason, "`/resume` gives the agent another turn.")]
+            text = verdict.text()
         # The time is part of the commit, so a second try makes the same one.
         at = datetime.fromisoformat(asked["at"])
         message = self._message(run, asked["kind"], asked["title"], at)
         sha = await self._ports.git.checkpoint(run, asked["tree"], message)
         made = self._made(run, sha, asked["tree"], asked["kind"], asked["title"], changes)
-        await self._keep_rules(run, made["sha"], "Restored from a tree that was there before.")
+        await self._keep_rules(run, made["sha"], text)
         return [(Type.CHECKPOINTED, made, asked.get("by", ORCHESTRATE))]
+
+    async def _update(self, run: Run, _cause: str) -> Made:
+        git, asked = self._ports.git, run.restore
+        base = asked["base_sha"]
+        found = await with_base(git, run, await self._config(run), base)
+        if isinstance(found, Stuck):
+            return [_blocked(found.reason, found.next_step)]
+        changes = await git.changes(run, run.head, found.tree)
+        at = datetime.fromisoformat(asked["at"])
+        message = self._message(run, "update", asked["title"], at)
+        sha = await git.checkpoint(run, found.tree, message, joined=base)
+        made = self._made(run, sha, found.tree, "update", asked["title"], changes)
+        made |= {"base_sha": base, "base_tree": asked["base_tree"]}
+        await self._keep_rules(run, sha, found.verdict)
+        return [(Type.CHECKPOINTED, made, asked["by"])]
 
     def _message(self, run: Run, kind: CheckpointKind, title: str, at: datetime) -> CommitMessage:
         agent = run.agent if kind in BY_AGENT else None
