@@ -7,20 +7,25 @@ module says for which paths that may be so, erring on the side of yes; git itsel
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 
-from .wildmatch import Matches, compile_name, compile_path
+from .wildmatch import KEPT_BYTES, MAX_PATTERN, Matches, compile_name, compile_path, lines_of
 
 NAME = b".gitattributes"
-MAX_BYTES = 1024 * 1024
-"""Bytes of a `.gitattributes` that are read; real ones have a few KB."""
 
 _LINE_ENDS = frozenset({b"text", b"crlf", b"eol"})
 _IDENT = b"ident"
 _ALWAYS = frozenset({b"filter", b"working-tree-encoding"})
 _TELLING = _LINE_ENDS | _ALWAYS | {_IDENT}
+
+_MACRO = b"[attr]"
+_BLANKS = re.compile(rb"[ \t\r]+")
+
+Macros = frozenset[tuple[bytes, frozenset[bytes]]]
+"""Names that stand for attributes, with the telling ones that each may set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +44,16 @@ class Attributes:
     lines: tuple[Line, ...] = ()
     above: Attributes | None = None
     depth: int = 0
+    macros: Macros = field(default=frozenset())
 
     def below(self, path: bytes, text: bytes | None) -> Attributes:
         """Return the attributes within a folder; `text` is what its `.gitattributes` says."""
-        lines = parse(text or b"")
+        # Git takes macros from the first folder alone.
+        macros = self.macros if path else macros_of(text or b"")
+        lines = parse(text or b"", macros)
         return (
-            Attributes(lines, self, len(path) + 1 if path else 0)
-            if lines or self.lines or self.above
+            Attributes(lines, self, len(path) + 1 if path else 0, macros)
+            if lines or macros or self.lines or self.above
             else self
         )
 
@@ -74,54 +82,73 @@ def may_convert(sets: frozenset[bytes], content: bytes) -> bool:
     return _IDENT in sets and b"$Id" in content
 
 
-@lru_cache(maxsize=256)
-def parse(text: bytes) -> tuple[Line, ...]:
-    """Return the lines of a `.gitattributes` that say something telling."""
-    if not any(word in text for word in _TELLING):
+def parse(text: bytes, macros: Macros = frozenset()) -> tuple[Line, ...]:
+    """Return the lines of a `.gitattributes` that say something telling, perhaps by a macro."""
+    if not any(word in text for word in _TELLING) and not any(name in text for name, _ in macros):
         return ()
-    lines = text[:MAX_BYTES].removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    split = [(pattern, words) for line in lines for pattern, words in _split(line)]
-    macros = _macros(split)
-    return tuple(
+    return _parse_kept(text, macros) if len(text) <= KEPT_BYTES else _parse(text, macros)
+
+
+def macros_of(text: bytes) -> Macros:
+    """Return the macros that the first folder's `.gitattributes` defines, wherever in it.
+
+    A name that is defined twice stands for all of it.
+    """
+    if _MACRO not in text:
+        return frozenset()
+    words: dict[bytes, set[bytes]] = {}
+    for pattern, names in _split(text):
+        if pattern.startswith(_MACRO):
+            words.setdefault(pattern.removeprefix(_MACRO), set()).update(names)
+    found = {name: frozenset(names & _TELLING) for name, names in words.items()}
+    while True:  # until those that stand for others say nothing more
+        more = {name: found[name] | _sets(names, found) for name, names in words.items()}
+        if more == found:
+            return frozenset((name, sets) for name, sets in found.items() if sets)
+        found = more
+
+
+def _parse(text: bytes, macros: Macros) -> tuple[Line, ...]:
+    known = dict(macros)
+    found = tuple(
         Line(*_pattern(pattern), sets)
-        for pattern, words in split
-        if not pattern.startswith((b"[attr]", b"!")) and (sets := _sets(words, macros))
+        for pattern, names in _split(text)
+        if not pattern.startswith(b"!") and (sets := _sets(names, known))
     )
+    # What is not read may say anything.
+    return found if lines_of(text)[1] else (*found, Line(_all, True, _TELLING))
 
 
-def _split(line: bytes) -> Iterable[tuple[bytes, list[bytes]]]:
-    line = line.strip(b" \t\r\n")
-    if not line or line.startswith(b"#"):
-        return
-    if line.startswith(b'"'):
-        # A quoted pattern: read as one that matches everything, which only asks git more often.
-        yield b"*", line.split()[1:]
-        return
-    pattern, *words = line.split()
-    yield pattern, words
+_parse_kept = lru_cache(maxsize=64)(_parse)
 
 
-def _macros(split: Iterable[tuple[bytes, list[bytes]]]) -> dict[bytes, frozenset[bytes]]:
-    macros: dict[bytes, frozenset[bytes]] = {}
-    for pattern, words in split:
-        if pattern.startswith(b"[attr]"):
-            macros[pattern.removeprefix(b"[attr]")] = _sets(words, macros)
-    return macros
-
-
-def _sets(words: Iterable[bytes], macros: dict[bytes, frozenset[bytes]]) -> frozenset[bytes]:
-    found: frozenset[bytes] = frozenset()
-    for word in words:
-        name, _, value = word.partition(b"=")
-        if name.startswith((b"-", b"!")):
+def _split(text: bytes) -> Iterable[tuple[bytes, list[bytes]]]:
+    """Return the pattern of each line, and the names that it sets."""
+    for line in lines_of(text)[0]:
+        stripped = line.strip(b" \t\r")
+        if not stripped or stripped.startswith(b"#"):
             continue
-        if name in _TELLING and value not in (b"unset",):
-            found |= {name}
-        found |= macros.get(name, frozenset())
+        pattern, *words = _BLANKS.split(stripped)
+        if pattern.startswith(b'"'):
+            # A quoted pattern: read as one that matches everything, which only asks git more often.
+            pattern = b"*"
+        yield pattern, [each.partition(b"=")[0] for each in words if each[:1] not in b"-!"]
+
+
+def _sets(names: Iterable[bytes], macros: Mapping[bytes, frozenset[bytes]]) -> frozenset[bytes]:
+    found: frozenset[bytes] = frozenset()
+    for name in names:
+        found |= _TELLING & {name} | macros.get(name, frozenset())
     return found
 
 
 def _pattern(pattern: bytes) -> tuple[Matches, bool]:
+    if len(pattern) > MAX_PATTERN:
+        return _all, True
     if b"/" not in pattern:
         return compile_name(pattern), True
     return compile_path(pattern.removeprefix(b"/")), False
+
+
+def _all(_: bytes) -> bool:
+    return True

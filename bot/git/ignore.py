@@ -10,11 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .wildmatch import Matches, compile_name, compile_path
+from .wildmatch import KEPT_BYTES, Matches, compile_name, compile_path, lines_of
 
 NAME = b".gitignore"
-MAX_BYTES = 1024 * 1024
-"""Bytes of a `.gitignore` that are read; what comes after is no rule. Real ones have a few KB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +63,17 @@ class Ignores:
         return Ignores(parse(text or b""), self, len(path) + 1 if path else 0, ignored)
 
 
-@lru_cache(maxsize=256)
 def parse(text: bytes) -> tuple[Rule, ...]:
     """Return the rules of a `.gitignore`, the last line first, as they are looked at."""
-    lines = text[:MAX_BYTES].removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    rules = [rule for line in lines if (rule := _rule(line.removesuffix(b"\r")))]
+    return _parse_kept(text) if len(text) <= KEPT_BYTES else _parse(text)
+
+
+def _parse(text: bytes) -> tuple[Rule, ...]:
+    rules = [rule for line in lines_of(text)[0] if (rule := _rule(line))]
     return tuple(reversed(rules))
+
+
+_parse_kept = lru_cache(maxsize=64)(_parse)
 
 
 def _rule(line: bytes) -> Rule | None:

@@ -1,8 +1,8 @@
 """Git's wildcard patterns, as `.gitignore` and `.gitattributes` have them.
 
-The meaning is that of git's wildmatch.c with WM_PATHNAME. Patterns come from a workspace, so the
-time to match one grows with the path's length times the pattern's and no faster: what stands
-between two stars is looked for once, from the left, and never again (atomic groups).
+The meaning is that of git's dir.c and wildmatch.c, with WM_PATHNAME. Patterns come from a
+workspace, so the time to match one grows with the path's length times the pattern's and no faster:
+what stands between two stars is looked for once, from the left, and never again (atomic groups).
 """
 
 from __future__ import annotations
@@ -16,6 +16,13 @@ Matches = Callable[[bytes], bool]
 MAX_PATTERN = 1024
 """Bytes of a pattern; a longer one matches nothing. Paths are shorter, as the rules have it."""
 
+MAX_BYTES = 1024 * 1024
+"""Bytes of a file of patterns that are read. Real ones have a few KB."""
+MAX_LINES = 20_000
+"""Lines of it that are read: each may take 600 bytes of memory, and 0.2 ms to prepare."""
+KEPT_BYTES = 16 * 1024
+"""Bytes of such a file up to which what was made of it is kept for the next time."""
+
 _SPECIAL = re.compile(rb"[*?\[\\]")
 _POSIX = {
     b"alnum": rb"a-zA-Z0-9",
@@ -27,11 +34,24 @@ _POSIX = {
     b"lower": rb"a-z",
     b"print": rb"\x20-\x7e",
     b"punct": rb"!-/:-@\[-`{-~",
-    b"space": rb"\s",
+    b"space": rb" \t\n\r",
     b"upper": rb"A-Z",
     b"xdigit": rb"0-9a-fA-F",
 }
-_STAR, _DEEP, _SLASH = b"*", b"**", b"/"
+_STAR, _DEEP, _DEEPER, _SLASH = b"*", b"**", b"**\\", b"/"
+"""Tokens that are no expressions; `_DEEPER` stands for `**` before an escaped slash, where there is
+a folder at least."""
+
+
+def lines_of(text: bytes) -> tuple[list[bytes], bool]:
+    """Return the lines of a file of patterns that are read, and whether those are all.
+
+    To git each ends at a zero byte.
+    """
+    *lines, last = text[:MAX_BYTES].removeprefix(b"\xef\xbb\xbf").split(b"\n", MAX_LINES)
+    is_cut_off = len(text) >= MAX_BYTES or (len(lines) == MAX_LINES and last != b"")
+    read = lines if is_cut_off else [*lines, last]
+    return [line.removesuffix(b"\r").partition(b"\0")[0] for line in read], not is_cut_off
 
 
 @lru_cache(maxsize=4096)
@@ -48,9 +68,14 @@ def compile_name(pattern: bytes) -> Matches:
 @lru_cache(maxsize=4096)
 def compile_path(pattern: bytes) -> Matches:
     """Return what tells whether a path matches; a star does not match a slash, two may."""
-    if not _SPECIAL.search(pattern):
+    special = _SPECIAL.search(pattern)
+    if special is None:
         return pattern.__eq__
-    return _compiled(pattern)
+    # As in git, what comes before the first special byte is compared by itself, and the rest is a
+    # pattern of its own: in `a/b**/c` the two stars stand at its beginning, and match slashes.
+    start = special.start()
+    literal, matches = pattern[:start], _compiled(pattern[start:])
+    return lambda path: path.startswith(literal) and matches(path[start:])
 
 
 def _compiled(pattern: bytes) -> Matches:
@@ -68,15 +93,8 @@ def _tokens(pattern: bytes) -> list[bytes] | None:
     while at < end:
         byte = pattern[at : at + 1]
         if byte == b"*":
-            stop = at
-            while pattern[stop : stop + 1] == b"*":
-                stop += 1
-            bounded = pattern[at - 1 : at] in (b"", b"/") and pattern[stop : stop + 1] in (
-                b"",
-                b"/",
-            )
-            tokens.append(_DEEP if stop - at > 1 and (bounded) else _STAR)
-            at = stop
+            token, at = _stars(pattern, at)
+            tokens.append(token)
         elif byte == b"[":
             found = _set(pattern, at + 1)
             if found is None:
@@ -92,6 +110,18 @@ def _tokens(pattern: bytes) -> list[bytes] | None:
             tokens.append(rb"[^/]" if byte == b"?" else _literal(byte))
             at += 1
     return tokens
+
+
+def _stars(pattern: bytes, at: int) -> tuple[bytes, int]:
+    """Read stars; two or more between slashes are deep."""
+    stop = at
+    while pattern[stop : stop + 1] == b"*":
+        stop += 1
+    if stop - at == 1 or pattern[at - 1 : at] not in (b"", b"/"):
+        return _STAR, stop
+    if pattern[stop : stop + 1] in (b"", b"/"):
+        return _DEEP, stop
+    return (_DEEPER if pattern[stop : stop + 2] == b"\\/" else _STAR), stop
 
 
 def _literal(byte: bytes) -> bytes:
@@ -151,20 +181,22 @@ def _set(pattern: bytes, at: int) -> tuple[bytes, int] | None:
 def _expression(tokens: list[bytes]) -> bytes:
     """Join tokens into one expression: what is between two `**` in groups, each tried once."""
     groups: list[list[bytes]] = [[]]
+    folders: list[bytes] = []  # before each group but the first
     at, end = 0, len(tokens)
     while at < end:
-        if tokens[at] != _DEEP:
+        if tokens[at] not in (_DEEP, _DEEPER):
             groups[-1].append(tokens[at])
             at += 1
         elif at + 1 == end:  # at the end: all that is below
             groups[-1].append(rb".*")
             at += 1
         else:  # `**/`: any number of folders
+            folders.append(rb"(?:[^/]*/)*" if tokens[at] == _DEEP else rb"(?:[^/]*/)+")
             groups.append([])
             at += 2
     head, *rest = [_segments(group) for group in groups]
-    middle = b"".join(rb"(?>(?:[^/]+/)*?%b)" % each for each in rest[:-1])
-    last = rb"(?:[^/]+/)*%b" % rest[-1] if rest else b""
+    middle = b"".join(rb"(?>%b?%b)" % each for each in zip(folders, rest[:-1], strict=False))
+    last = folders[-1] + rest[-1] if rest else b""
     return head + middle + last
 
 
