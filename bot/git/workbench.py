@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import pygit2
 import structlog
 
 from bot.errors import OrchestrateError, Refused, UserError
@@ -47,13 +48,16 @@ from policies.facts import Change
 
 log = structlog.get_logger()
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 READ_LIMIT = 1024 * 1024
 """Bytes of a file that the host reads for itself: configurations and manifests are far smaller."""
 
 BLOBLESS_OVER = 500 * 1024
 """KB from which on a repository is mirrored without the contents of old files."""
 
-OWN_REFS = ("refs/heads/orchestrate", "refs/orchestrate")
+OWN_REFS = ("refs/heads/orchestrate", "refs/orchestrate", "refs/quarantine")
 """The refs that only this process moves, and no git program."""
 
 
@@ -132,33 +136,33 @@ class Workbench:
         """Read the configuration kept as `blob`; empty when there was none."""
         if not blob:
             return ""
-        data = await self._call(objects.read_blob, self._mirror(run), blob, READ_LIMIT)
+        data = await self._on(run.repository, objects.read_blob, blob, READ_LIMIT)
         return data.decode("utf-8", "replace")
 
     async def read(self, run: Run, commit: str, path: str) -> bytes | None:
         """Read one file of a commit; None when there is none, or it is no file to read."""
         try:
-            return await self._call(objects.read, self._mirror(run), commit, path, READ_LIMIT)
+            return await self._on(run.repository, objects.read, commit, path, READ_LIMIT)
         except Refused:
             return None
 
     async def paths(self, run: Run, commit: str) -> Sequence[str]:
         """List the files of a commit."""
-        return await self._call(objects.paths, self._mirror(run), commit)
+        return await self._on(run.repository, objects.paths, commit)
 
     async def tree(self, run: Run, commit: str) -> str:
         """Return the tree of a commit."""
-        return await self._call(objects.tree_of, self._mirror(run), commit)
+        return await self._on(run.repository, objects.tree_of, commit)
 
     async def changes(self, run: Run, old: str, new: str) -> tuple[Change, ...]:
         """Compare two trees or commits."""
         await self._hydrate(run.repository, old, new)
-        return await self._call(diff.changes, self._mirror(run), old, new)
+        return await self._on(run.repository, diff.changes, old, new)
 
     async def compare(self, run: Run, old: str, new: str, limit: int) -> Comparison:
         """Compare two trees or commits, with the patch, cut at `limit` bytes."""
         await self._hydrate(run.repository, old, new)
-        return await self._call(diff.compare, self._mirror(run), old, new, limit)
+        return await self._on(run.repository, diff.compare, old, new, limit)
 
     # -- the workspace
 
@@ -212,6 +216,7 @@ class Workbench:
             try:
                 done = await upkeep.run(Mirror(path))
             except OrchestrateError as error:
+                # Where it is damaged, the next run that fetches finds that out and mends it.
                 log.warning("mirror not tidied", mirror=path.name, error=str(error))
             else:
                 log.info("mirror tidied", mirror=path.name, done=done) if done else None
@@ -227,13 +232,13 @@ class Workbench:
             raise Refused("The workspace of the turn is gone, and what it changed with it.")
         source = Source(left.changed, left.tree, left.opaque, left.whole)
         made = candidate.Made(_text(message), self._identity, self._identity, message.at)
-        found = await self._call(candidate.take, self._mirror(run), source, run.head, made)
+        found = await self._on(run.repository, candidate.take, source, run.head, made)
         violations = tuple((each.path, each.reason) for each in found.violations)
         return Candidate(found.tree, found.commit, violations)
 
     async def quarantine(self, run: Run, commit: str) -> None:
         """Keep a refused candidate on this machine; it is never pushed."""
-        await self._call(quarantine.keep, self._mirror(run), run.id, run.turns, commit)
+        await self._on(run.repository, quarantine.keep, run.id, run.turns, commit)
 
     # -- the branch
 
@@ -244,9 +249,9 @@ class Workbench:
 
         `joined` is a further parent.
         """
-        sha = await self._call(
+        sha = await self._on(
+            run.repository,
             checkpoint.commit,
-            self._mirror(run),
             tree=tree,
             parents=[run.head, joined] if joined else [run.head],
             message=_text(message),
@@ -261,7 +266,8 @@ class Workbench:
         """Move the local branch from the head to `sha`, a commit on top of it."""
         held, ref = self._mirror(run), f"refs/heads/{run.branch}"
         absent = await self._call(refs.tip, held, ref) is None
-        await self._call(refs.set_ref, held, ref, sha, None if absent else run.head)
+        expected = None if absent else run.head
+        await self._on(run.repository, refs.set_ref, ref, sha, expected)
 
     async def push(self, run: Run) -> HumanWork | None:
         """Publish the head under a lease; when people pushed, leave it and say what they did."""
@@ -289,36 +295,37 @@ class Workbench:
         ours = {run.base_sha, *(each.sha for each in run.checkpoints)}
         if tip is None or tip in ours:
             return None
-        added = await self._call(objects.commits_between, held, run.head, tip)
+        added = await self._on(run.repository, objects.commits_between, run.head, tip)
         authors = tuple(dict.fromkeys(each.author_name for each in added))
         titles = tuple(each.message.splitlines()[0] for each in added if each.message.strip())
         return HumanWork(tip, await self.tree(run, tip), authors, titles)
 
     async def restored(self, run: Run, target: str, globs: Sequence[str]) -> str:
         """Return the head's tree with what globs mean as it is in `target`."""
-        held = self._mirror(run)
-        return await self._call(rollback.restore_meant, held, run.head, target, tuple(globs))
+        return await self._on(
+            run.repository, rollback.restore_meant, run.head, target, tuple(globs)
+        )
 
     async def without(self, run: Run, tree: str, paths: Collection[str]) -> str:
         """Return `tree` with some paths, and what is below them, as they are in the head."""
-        held = self._mirror(run)
-        return await self._call(rollback.restore_paths, held, tree, run.head, frozenset(paths))
+        return await self._on(
+            run.repository, rollback.restore_paths, tree, run.head, frozenset(paths)
+        )
 
     async def touched(self, run: Run, old: str, new: str) -> Sequence[str]:
         """Name the paths in which two trees or commits differ."""
-        return [each.path for each in await self._call(diff.names, self._mirror(run), old, new)]
+        return [each.path for each in await self._on(run.repository, diff.names, old, new)]
 
     async def holds(self, run: Run, commit: str) -> bool:
         """Whether the head has a commit in its history."""
-        return await self._call(objects.is_ancestor, self._mirror(run), commit, run.head)
+        return await self._on(run.repository, objects.is_ancestor, commit, run.head)
 
     async def merged(self, run: Run, commit: str) -> str | tuple[Conflict, ...]:
         """Merge a commit into the head, in memory; return the tree, or what conflicts."""
-        held = self._mirror(run)
-        between = await self._call(merge.base_of, held, run.head, commit)
+        between = await self._on(run.repository, merge.base_of, run.head, commit)
         needed = [each for each in (run.head, commit, between) if each]
         await self._hydrate(run.repository, *needed)
-        found = await self._call(merge.merge_trees, held, run.head, commit)
+        found = await self._on(run.repository, merge.merge_trees, run.head, commit)
         return found.conflicts if found.tree is None else found.tree
 
     # -- the ledger
@@ -345,6 +352,22 @@ class Workbench:
     async def _fetched(self, repository: Repository) -> Mirror:
         path, remote = self._path(repository), await self._address(repository)
         return await mirror.ensure(path, remote, blobless=repository.size > self._blobless_over)
+
+    async def _on(
+        self,
+        repository: Repository,
+        function: Callable[Concatenate[Mirror, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a function on a repository's mirror; where that is damaged, once more when mended."""
+        held = Mirror(self._path(repository))
+        try:
+            return await self._call(function, held, *args, **kwargs)
+        except (Refused, KeyError, pygit2.GitError) as error:
+            if not await mirror.recover(held, await self._address(repository), error):
+                raise
+        return await self._call(function, held, *args, **kwargs)
 
     async def _hydrate(self, repository: Repository, *revisions: str) -> None:
         """Bring in the contents of files that are going to be read, where they are not here."""

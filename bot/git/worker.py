@@ -14,6 +14,10 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+import pygit2
+
+from bot.errors import Refused
+
 LENGTH = struct.Struct(">Q")
 
 _PR_SET_PDEATHSIG = 1
@@ -48,6 +52,9 @@ def _answer(question: bytes) -> bytes:
         # From the process that started this one, over a pipe that nobody else holds.
         function, args, kwargs = pickle.loads(question)  # noqa: S301
         return pickle.dumps(Answer(function(*args, **kwargs)))
+    except pygit2.GitError as error:
+        # libgit2's own cannot be pickled: its class names a module that is not to be found.
+        return pickle.dumps(Answer(error=Refused(f"The mirror cannot be used: {error}.")))
     except Exception as error:  # noqa: BLE001 - the caller's to handle, over there
         return pickle.dumps(Answer(error=error.with_traceback(None)))
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pygit2
 import pytest
 
 from bot.errors import Refused, TransientError
@@ -145,3 +146,9 @@ def _is_gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
     except OSError:
         return True
+
+
+async def test_an_error_of_libgit2_comes_as_one_of_ours(workers: Pool, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="The mirror cannot be used: "):
+        await workers.call(pygit2.Repository, str(tmp_path))
+    assert await workers.call(divmod, 7, 2) == (3, 1), "and the worker lives"
