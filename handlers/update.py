@@ -17,14 +17,18 @@ from bot.errors import UserError
 from bot.events import Event, Type
 from bot.requests import same_head
 from bot.router import Desk, Feature, Order
+from bot.runs.fold import cannot
 from bot.runs.model import Run
 from bot.runs.texts import title_line
+from bot.runs.transitions import Trigger, possible
 from policies.verdict import code
 
 
 async def handle(desk: Desk, order: Order) -> str | None:
     """Ask for the base as it is now to be merged in, where it merges."""
     run = order.required_run()
+    if Trigger.UPDATE_ASKED not in possible(run.state):
+        raise UserError(cannot(run))
     if run.last is None:
         raise UserError(
             "This run has no checkpoint yet that the base could be brought into; `/resume` gives "

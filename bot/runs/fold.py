@@ -84,7 +84,7 @@ def evolve(run: Run, event: Event) -> Run:
     if trigger is not None:
         follows = transition(run.state, trigger, run.resume_to)
         if follows is None:
-            raise UserError(_cannot(run, trigger))
+            raise UserError(cannot(run))
         update |= {
             "state": follows.state,
             "work": follows.work,
@@ -311,7 +311,8 @@ def _title(request: str) -> str:
     return line if len(line) <= 72 else line[:71].rstrip() + "…"
 
 
-def _cannot(run: Run, trigger: Trigger) -> str:
+def cannot(run: Run) -> str:
+    """Say what a run in this state takes, in place of what was asked of it."""
     name = run.state.value.replace("_", " ")
     if run.state in (State.DONE, State.CANCELLED):
         return f"Run `{run.id}` is {name}; `/orchestrate …` starts a new one."

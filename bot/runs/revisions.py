@@ -17,6 +17,9 @@ from policies.facts import Change
 from policies.rules import judge, judge_whole, offenders
 from policies.verdict import code, counted
 
+VIOLATIONS = 100
+"""Violations named in an event: a comment shows ten, the record a few more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
@@ -28,7 +31,8 @@ class Stuck:
     @property
     def sentence(self) -> str:
         """Both, as they are said to a person."""
-        return f"{self.reason} {self.next_step}"
+        blank = "\n\n" if "\n" in self.reason else " "
+        return f"{self.reason}{blank}{self.next_step}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,9 @@ async def what_passes(git: Git, run: Run, config: Config) -> Kept | Stuck:
         return Stuck("No candidate was refused since the last checkpoint.", again)
     tree = run.quarantine["tree"]
     violations = [(path, reason) for path, reason in run.quarantine.get("violations", ())]
+    if len(violations) >= VIOLATIONS:
+        why = f"The turn left {VIOLATIONS} entries or more that cannot be committed"
+        return Stuck(f"{why}, and not all of them are recorded.", again)
     changes = await git.changes(run, run.head, tree)
     gone = offenders(changes, violations, config)
     if gone is None:
@@ -104,4 +111,4 @@ def _is_of(change: Change, paths: frozenset[str]) -> bool:
 def _conflicts(run: Run, base: str, conflicts: Sequence[Conflict]) -> str:
     count = counted(len({each.path for each in conflicts}), "file")
     lines = "\n".join(conflict_lines(conflicts, run.base))
-    return f"{code(run.base)} at `{base[:7]}` conflicts with this run in {count}:\n\n{lines}\n\n"
+    return f"{code(run.base)} at `{base[:7]}` conflicts with this run in {count}:\n\n{lines}"

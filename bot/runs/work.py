@@ -31,7 +31,7 @@ from bot.runs.ports import (
     TurnOrder,
 )
 from bot.runs.recorder import Recorder
-from bot.runs.revisions import Stuck, with_base
+from bot.runs.revisions import VIOLATIONS, Stuck, with_base
 from bot.runs.store import Store
 from bot.runs.transitions import Work
 from policies.config import PATH, Agent, Config, parse
@@ -47,9 +47,6 @@ MINUTE_SECONDS = 60.0
 
 OWN_AGENT = "command"
 """The name of an agent that was given as a command with the request."""
-
-READ_LIMIT_PATHS = 100
-"""Violations named in an event: a comment shows ten, the record a few more."""
 
 NOT_YET = -1
 """The attempt of a check that has not ended once."""
@@ -187,7 +184,7 @@ class Worker:
         return {
             "tree": found.tree,
             "commit": found.commit,
-            "violations": [list(each) for each in found.violations[:READ_LIMIT_PATHS]],
+            "violations": [list(each) for each in found.violations[:VIOLATIONS]],
             "at": at.isoformat(),
         }
 
@@ -203,7 +200,7 @@ class Worker:
             if left["tree"] != run.tree:
                 step += " `/rollback --only-violations` keeps what passes the rules."
             refused = [code_free(line) for line in verdict.lines()]
-            data = {"violations": refused[:READ_LIMIT_PATHS], **stop(verdict.reason, step)}
+            data = {"violations": refused[:VIOLATIONS], **stop(verdict.reason, step)}
             if commit := left.get("commit"):
                 await git.quarantine(run, commit)
             return [(Type.CANDIDATE_REFUSED, data, ORCHESTRATE)]

@@ -101,8 +101,27 @@ def test_options_and_quotes_are_read_as_a_shell_does(
 
 
 @pytest.mark.parametrize(
+    ("body", "arguments", "paths"),
+    [
+        ("/rollback 2 --paths docs/**", ("2",), ["docs/**"]),
+        ("/rollback 2 --paths docs/** *.md 'a b'", ("2",), ["docs/**", "*.md", "a b"]),
+        ("/rollback --paths=docs/** --paths *.md x", (), ["docs/**", "*.md", "x"]),
+        ("/rollback --paths a '--b' --paths=c", (), ["a", "--b", "c"]),
+        ("/rollback --paths a -- base", ("base",), ["a"]),
+    ],
+)
+def test_an_option_of_many_values_takes_the_words_up_to_the_next_option(
+    body: str, arguments: tuple[str, ...], paths: list[str]
+) -> None:
+    found = one(body)
+    assert (found.arguments, found.options["paths"].split("\n")) == (arguments, paths)
+
+
+@pytest.mark.parametrize(
     ("body", "says"),
     [
+        ("/rollback --paths", "`--paths` needs a value"),
+        ("/rollback --only-violations=yes", "`--only-violations` takes no value"),
         ("/orchestrate fix --fast", "no option `--fast`"),
         ("/orchestrate fix --agent", "`--agent` needs a value"),
         ("/orchestrate fix --plan=yes", "`--plan` takes no value"),

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.config import Config
-from policies.rules import judge
+from policies.facts import MODE_SYMLINK, Change
+from policies.rules import judge, judge_whole, offenders
 from tests.policies.builders import change, config
 
 GOOD = change("src/a.py")
@@ -47,3 +48,56 @@ def test_the_order_of_what_was_found_never_matters(
     chance.shuffle(other)
     chance.shuffle(others)
     assert judge(changes, found, Config()) == judge(other, others, Config())  # type: ignore[arg-type]
+
+
+def test_what_breaks_a_rule_is_named_and_the_rest_is_not() -> None:
+    changes = [
+        GOOD,
+        change("uv.lock"),
+        change("free", old_path=".github/workflows/x.yml", status="renamed"),
+        change(".npmrc", old_path="plain", status="renamed"),
+        change("link", old_mode=0, new_mode=MODE_SYMLINK, status="added"),
+    ]
+    broken = frozenset({"uv.lock", "free", ".github/workflows/x.yml", ".npmrc", "plain"})
+    assert offenders(changes, [], Config()) == broken
+    found = [("dev/tty", "is a device"), ("src/a.py", "is a socket")]
+    assert offenders(changes, found, Config()) == broken | {"dev/tty", "src/a.py"}
+    allowed = config("paths: {allowed: [src/**]}")
+    assert offenders([GOOD, change("docs")], [], allowed) == frozenset({"docs"})
+
+
+def test_of_a_good_candidate_nothing_is_named() -> None:
+    assert offenders([GOOD], [], Config()) == frozenset()
+
+
+def test_a_refusal_that_is_about_no_path_is_mended_by_leaving_none_out() -> None:
+    few = config("limits: {files: 1}")
+    assert offenders([GOOD, change("b")], [], few) is None
+    assert offenders([], [("", "There are too many files.")], Config()) is None
+    # Without what breaks a rule the limit may hold: that is judged anew.
+    assert offenders([GOOD, change("uv.lock")], [], few) == frozenset({"uv.lock"})
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                GOOD,
+                change("uv.lock"),
+                change("b", old_path=".npmrc", status="renamed"),
+                change("c", new_mode=MODE_SYMLINK),
+            ]
+        )
+    )
+)
+def test_what_is_left_passes_the_rules_about_paths(changes: list[Change]) -> None:
+    gone = offenders(changes, [], Config())
+    assert gone is not None
+    rest = [each for each in changes if not gone & {each.path, each.old_path}]
+    assert judge(rest, [], Config()).allowed
+
+
+def test_the_whole_of_a_run_is_judged_by_its_paths_and_not_by_the_limits_of_one_step() -> None:
+    few = config("limits: {files: 1}")
+    assert judge_whole([GOOD, change("b")], few).allowed
+    assert not judge_whole([GOOD, change("uv.lock")], few).allowed

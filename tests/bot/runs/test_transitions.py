@@ -41,6 +41,7 @@ S, T, W = State, Trigger, Work
         (S.VALIDATING, T.RED_NO_TURNS, S.BLOCKED, None),
         (S.AWAITING_REVIEW, T.CHANGES_ASKED, S.RUNNING, W.TURN),
         (S.AWAITING_REVIEW, T.RESTORE_ASKED, S.VALIDATING, W.RESTORE),
+        (S.AWAITING_REVIEW, T.UPDATE_ASKED, S.VALIDATING, W.UPDATE),
         (S.AWAITING_REVIEW, T.APPROVED, S.MERGING, W.MERGE),
         (S.AWAITING_REVIEW, T.HUMAN_PUSHED, S.VALIDATING, W.ADOPT),
         (S.MERGING, T.MERGED, S.DONE, None),
@@ -49,6 +50,7 @@ S, T, W = State, Trigger, Work
         (S.RUNNING, T.PAUSE_ASKED, S.PAUSED, None),
         (S.BLOCKED, T.RETRY_ASKED, S.VALIDATING, W.CHECK),
         (S.BLOCKED, T.RESTORE_ASKED, S.VALIDATING, W.RESTORE),
+        (S.BLOCKED, T.UPDATE_ASKED, S.VALIDATING, W.UPDATE),
         (S.FAILED, T.CANCELLED, S.CANCELLED, None),
     ],
 )
@@ -124,6 +126,7 @@ def test_every_state_can_be_reached_and_every_live_one_can_end() -> None:
 
 def test_a_person_cannot_do_in_a_terminal_state_what_work_may_still_report() -> None:
     asked = {T.RESUME_ASKED, T.RETRY_ASKED, T.APPROVED, T.CHANGES_ASKED, T.CANCELLED}
+    asked |= {T.RESTORE_ASKED, T.UPDATE_ASKED}
     assert not asked & OUTCOMES
     for state in TERMINAL:
         for trigger in asked:
