@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
@@ -14,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.errors import OperatorError, OrchestrateError
+from bot.git import trial
+from bot.git.overlay import probe
 from bot.github.client import GitHubApp
 from bot.sandbox.probe import findings as sandbox_findings
 from bot.settings import Settings, load
@@ -31,7 +34,7 @@ class Finding:
 
 async def examine() -> list[dict[str, Any]]:
     """Look at the programs, the settings and GitHub; return a finding each."""
-    found = [_python(), _user(), *_programs()]
+    found = [_python(), _user(), *_programs(), _git_lfs()]
     try:
         settings = load()
     except OperatorError as error:
@@ -41,7 +44,9 @@ async def examine() -> list[dict[str, Any]]:
         Finding(each.name, each.ok, contains and each.name == "sandbox", each.sentence)
         for each in await sandbox_findings(settings.sandbox)
     ]
-    found += [_data_dir(settings), *_tools(settings), *_variables(settings)]
+    folder = _data_dir(settings)
+    found += [folder, *([await _workspaces(settings)] if folder.ok else [])]
+    found += [*_tools(settings), *_variables(settings)]
     if not settings.missing():
         found.append(await _github(settings))
     return [asdict(each) for each in found]
@@ -80,6 +85,17 @@ def _programs() -> list[Finding]:
     return found
 
 
+def _git_lfs() -> Finding:
+    path = shutil.which("git-lfs")
+    if path:
+        return Finding("git-lfs", True, False, f"{path}.")
+    say = (
+        "Without it files that Git LFS keeps are pointers in workspaces, and a run may not change "
+        "them. Install it: apt-get install git-lfs."
+    )
+    return Finding("git-lfs", False, False, say)
+
+
 def _data_dir(settings: Settings) -> Finding:
     folder = settings.data_dir
     try:
@@ -92,6 +108,23 @@ def _data_dir(settings: Settings) -> Finding:
         return Finding("data folder", False, True, say)
     free = shutil.disk_usage(folder).free // 2**30
     return Finding("data folder", True, True, f"{folder}, {free} GB free.")
+
+
+async def _workspaces(settings: Settings) -> Finding:
+    """Say how workspaces are made here, and what one costs, by making some."""
+    runs = settings.data_dir / "runs"
+    try:
+        means = await asyncio.to_thread(
+            probe, runs, settings.workspaces, contained=settings.sandbox != "none"
+        )
+        cost = await trial.cost(runs, means)
+    except OrchestrateError as error:
+        return Finding("workspaces", False, True, str(error))
+    took = f"Opening one of {trial.FILES} files took {cost:.1f} ms."
+    chosen = means.kind == settings.workspaces
+    return Finding(
+        "workspaces", chosen or means.kind != "checkout", False, f"{means.sentence} {took}"
+    )
 
 
 def _tools(settings: Settings) -> list[Finding]:

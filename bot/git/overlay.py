@@ -65,6 +65,11 @@ _TRY = (
     " && mkdir -m 700 new-folder && chmod 600 changed"
 )
 
+_BY_ROOT = "Overlay mounts, made by root: the same cost for any size."
+_CHOSEN = "ORCHESTRATE_WORKSPACES=checkout: each workspace is a full copy."
+_ENFORCED = "The disk limit is enforced by a project quota."
+_WATCHED = "The disk limit is watched."
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -191,14 +196,12 @@ def probe(
     """
     folder.mkdir(parents=True, exist_ok=True)
     if wanted == "checkout":
-        return Means("checkout", "ORCHESTRATE_WORKSPACES=checkout: each workspace is a full copy.")
+        return Means("checkout", f"{_CHOSEN} {_WATCHED}")
     refused: list[str] = []
     if wanted in ("auto", "overlay"):
         problem, enforced = _try_overlay(folder)
         if not problem:
-            return Means(
-                "overlay", "Overlay mounts, made by root: the same cost for any size.", enforced
-            )
+            return Means("overlay", f"{_BY_ROOT} {_ENFORCED if enforced else _WATCHED}", enforced)
         refused.append(f"as root: {problem}")
     if wanted in ("auto", "rootless"):
         problem = _try_rootless(folder) if contained else "jobs without a sandbox cannot enter it"
@@ -216,13 +219,14 @@ def probe(
 
 def _in_namespace(refused: list[str]) -> str:
     why = f" ({refused[0]})" if refused else ""
-    return f"Overlay mounts, each in a user namespace{why}: the same cost for any size."
+    return f"Overlay mounts, each in a user namespace{why}: the same cost for any size. {_WATCHED}"
 
 
 def _full_copies(why: str) -> str:
     return (
         f"Each workspace is a full copy, since overlay mounts are refused ({why}): keep "
-        "ORCHESTRATE_DATA_DIR on ext4, xfs or btrfs, and let this user make user namespaces."
+        "ORCHESTRATE_DATA_DIR on ext4, xfs or btrfs, and let this user make user namespaces. "
+        f"{_WATCHED}"
     )
 
 

@@ -57,18 +57,25 @@ def project(folder: Path) -> int:
 
 def used(folder: Path) -> int:
     """Return how many bytes the project of `folder` takes on the disk."""
-    number = project(folder)
-    with _opened(folder) as descriptor:
-        answer = ctypes.create_string_buffer(_DQBLK.size)
-        _quotactl(descriptor, _GET_QUOTA, number, answer)
-        size: int = _DQBLK.unpack(answer.raw)[2]
-    return size
+    return _state(folder, project(folder))[2]
+
+
+def limited(folder: Path, number: int) -> int:
+    """Return to how many bytes a project is held, 0 for no limit; `folder` as `lift` has it."""
+    return _state(folder, number)[0] * _BLOCK
 
 
 def lift(folder: Path, number: int) -> None:
     """Forget the limit of a project whose folder is gone; `folder` is any on its file system."""
     with _opened(folder) as descriptor:
         _set_limits(descriptor, number, 0, 0)
+
+
+def _state(folder: Path, number: int) -> tuple[int, ...]:
+    answer = ctypes.create_string_buffer(_DQBLK.size)
+    with _opened(folder) as descriptor, contextlib.suppress(FileNotFoundError):
+        _quotactl(descriptor, _GET_QUOTA, number, answer)  # xfs forgets one that has nothing
+    return _DQBLK.unpack(answer.raw)
 
 
 def _set_limits(descriptor: int, number: int, size: int, files: int) -> None:

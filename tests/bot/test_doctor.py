@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from bot.doctor import examine
+from bot.git.overlay import mounts_below
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("APP_ID", "PRIVATE_KEY", "PRIVATE_KEY_FILE", "WEBHOOK_SECRET", "PORT", "SANDBOX"):
+    names = ("APP_ID", "PRIVATE_KEY", "PRIVATE_KEY_FILE", "WEBHOOK_SECRET", "PORT", "SANDBOX")
+    for name in (*names, "WORKSPACES"):
         monkeypatch.delenv(f"ORCHESTRATE_{name}", raising=False)
     monkeypatch.setenv("ORCHESTRATE_DATA_DIR", str(tmp_path / "data"))
 
@@ -37,6 +40,38 @@ async def test_a_missing_sandbox_is_needed_and_says_what_to_install(
     sandbox = (await found())["sandbox"]
     assert (sandbox["ok"], sandbox["needed"]) == (False, True)
     assert "bubblewrap" in str(sandbox["sentence"])
+
+
+async def test_it_says_how_workspaces_are_made_and_what_one_costs(tmp_path: Path) -> None:
+    workspaces = (await found())["workspaces"]
+    assert re.search(
+        r"(Overlay|copy).*disk limit is (watched|enforced).*100 files took [\d.]+ ms\.$",
+        str(workspaces["sentence"]),
+    )
+    assert list((tmp_path / "data" / "runs").iterdir()) == []
+    assert mounts_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["rootless", "checkout"])
+async def test_a_chosen_kind_of_workspace_is_the_one_tried(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("ORCHESTRATE_WORKSPACES", kind)
+    workspaces = (await found())["workspaces"]
+    if not workspaces["ok"]:
+        pytest.skip(str(workspaces["sentence"]))
+    said = {"rootless": "each in a user namespace", "checkout": "a full copy"}[kind]
+    assert said in str(workspaces["sentence"])
+
+
+async def test_a_kind_of_workspace_that_cannot_be_had_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ORCHESTRATE_WORKSPACES", "rootless")
+    monkeypatch.setenv("ORCHESTRATE_SANDBOX", "none")
+    workspaces = (await found())["workspaces"]
+    assert (workspaces["ok"], workspaces["needed"]) == (False, True)
+    assert "ORCHESTRATE_WORKSPACES=rootless cannot be had here" in str(workspaces["sentence"])
 
 
 async def test_a_wrong_setting_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
