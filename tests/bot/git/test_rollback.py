@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bot.git import objects, refs, rollback, workspace
+from bot.git import base, objects, refs, rollback
 from bot.git.diff import names
 from bot.git.mirror import Mirror, fetch
 from bot.git.remote import Remote
@@ -98,7 +98,7 @@ async def test_a_workspace_of_any_tree_is_that_tree_to_the_byte(
     tree = plant(mirror, files)
     with tempfile.TemporaryDirectory(dir=tmp_path) as place:
         folder = Path(place) / "w"
-        await workspace.create(mirror, tree, folder, Path(place) / "i")
+        await base.check_out(mirror, tree, folder, Path(place) / "i")
         sh(folder, "init", "-q")
         sh(folder, "add", "-A")
         assert sh(folder, "write-tree") == tree
