@@ -10,6 +10,7 @@ quiet, so that nobody flushes what another wrote.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import random
 import shutil
@@ -70,6 +71,11 @@ class Case:
         self.scratch = Mirror(repository.copy(folder / f"{repository.name}-scratch.git"))
         self.floor = repository.copy(folder / f"{repository.name}-floor.git")
         (self.floor / REF).parent.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def largest(self) -> int:
+        """The most files that are edited at once."""
+        return self.ours.repository.files // SHARE
 
     def measure(self, k: int, number: int, times: Times, *, plain: bool) -> None:
         """Make one round with `k` edits."""
@@ -153,38 +159,41 @@ class Case:
         return tree
 
 
-def measure(repository: Repository, folder: Path, rounds: int) -> list[Row]:
-    """Measure a repository with each number of files that it is large enough for."""
-    rows = []
-    with Ours(repository, folder) as ours:
-        case = Case(repository, folder, ours)
-        for k in _ks(repository.files):
-            times = Times()
-            for number in range(WARM + rounds):
+def measure(cases: Sequence[Case], rounds: int) -> list[Row]:
+    """Measure each repository with each number of files that it is large enough for.
+
+    The repositories take turns, too, since they are compared with one another.
+    """
+    rows = {case.ours.repository.name: list[Row]() for case in cases}
+    for k in KS:
+        measured = [(case, Times()) for case in cases if k <= case.largest]
+        for number in range(WARM + rounds):
+            for case, times in measured:
                 times.keeping = number >= WARM
                 case.measure(k, number, times, plain=number < WARM + PLAIN_ROUNDS)
-            rows.append(_row(repository.name, repository.files, k, times.medians()))
-            print(rows[-1], file=sys.stderr)
-        case.plain.remove()
-    return rows
+        for case, times in measured:
+            row = _row(case.ours.repository, k, times.medians())
+            rows[case.ours.repository.name].append(row)
+            print(row, file=sys.stderr)
+    return [row for of_one in rows.values() for row in of_one]
 
 
-def scan_many(repository: Repository, folder: Path) -> Row:
+def scan_many(case: Case) -> Row:
     """Measure the look at a workspace with very many changed files, and the rules of paths."""
-    with Ours(repository, folder) as ours:
-        k = min(MANY, repository.files // SHARE)
-        workspace, times = ours.open("many"), Times()
-        make(workspace.folder, planned(repository.sources, k, random.Random(k)))
-        found = ours.take(workspace)
-        source, repo = source_of(workspace), open_repository(ours.mirror)
-        changes = diff.changes(ours.mirror, ours.head, found.tree)
-        for number in range(WARM + SCANS):
-            times.keeping = number >= WARM
-            times.time("scan", lambda: scan(source, Reader(repo)))
-            times.time("names", lambda: diff.names(ours.mirror, ours.head, found.tree))
-            verdict = times.time("rules", lambda: check_paths(changes, Config()))
-            assert verdict.allowed
-        ms = times.medians()
+    ours, k = case.ours, min(MANY, case.largest)
+    workspace, times = ours.open("many"), Times()
+    make(workspace.folder, planned(case.sources, k, random.Random(k)))
+    found = ours.take(workspace)
+    source, repo = source_of(workspace), open_repository(ours.mirror)
+    changes = diff.changes(ours.mirror, ours.head, found.tree)
+    for number in range(WARM + SCANS):
+        times.keeping = number >= WARM
+        times.time("scan", lambda: scan(source, Reader(repo)))
+        times.time("names", lambda: diff.names(ours.mirror, ours.head, found.tree))
+        verdict = times.time("rules", lambda: check_paths(changes, Config()))
+        assert verdict.allowed
+    ms = times.medians()
+    repository = ours.repository
     return {
         "repo": repository.name,
         "files": repository.files,
@@ -251,12 +260,8 @@ def _write(mirror: Mirror, number: int, commits: int, start: object) -> None:
                 time.sleep(random.uniform(0, 0.002))
 
 
-def _ks(files: int) -> Iterator[int]:
-    return (k for k in KS if k <= files // SHARE)
-
-
-def _row(name: str, files: int, k: int, spent: dict[str, float]) -> Row:
-    row = {"repo": name, "files": files, "k": k, "ms": spent["ours"]}
+def _row(repository: Repository, k: int, spent: dict[str, float]) -> Row:
+    row: Row = {"repo": repository.name, "files": repository.files, "k": k, "ms": spent["ours"]}
     for key, column in (("floor", "floor_ms"), ("git", "git_ms"), ("durable", "git_durable_ms"),
                         ("pygit2", "pygit2_ms")):  # fmt: skip
         row[column] = spent[key]
@@ -304,13 +309,13 @@ def main() -> int:
     """Measure, and print a table or, with `--json`, one object."""
     given: argparse.Namespace = options(__doc__).parse_args()
     need_root()
-    with workplace(given) as (folder, repositories):
-        rows = [
-            row
-            for repository in repositories
-            for row in measure(repository, folder / repository.name, given.rounds)
-        ]
-        many = scan_many(repositories[-1], folder / "many")
+    with workplace(given) as (folder, repositories), contextlib.ExitStack() as stack:
+        cases = []
+        for repository in repositories:
+            place = folder / repository.name
+            cases.append(Case(repository, place, stack.enter_context(Ours(repository, place))))
+        rows = measure(cases, given.rounds)
+        many = scan_many(cases[-1])
         writers = write_at_once(repositories[0], folder)
     targets = list(_targets(rows, many, writers))
     return report("checkpoint", given, rows, targets, scan=many, writers=writers)

@@ -78,11 +78,6 @@ class Plain:
         self._old(paths)
         self._refresh()
 
-    def remove(self) -> None:
-        """Remove the worktree and its repository."""
-        shutil.rmtree(self.folder)
-        shutil.rmtree(self.git_dir)
-
     def _old(self, paths: Iterable[str]) -> None:
         then = time.time() - _AGO
         for path in paths:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -36,6 +37,7 @@ from bench.measure import (
 from bench.ours import Ours
 from bench.repositories import Repository, git
 from bot.git import base, overlay, workspace
+from bot.git.overlay import Kind
 
 GIT_ROUNDS = 3
 """Of `git worktree add`, which takes ten seconds in the large repository."""
@@ -67,17 +69,20 @@ class Case:
         self.rootless = rootless
         self.plain = repository.copy(folder / f"{repository.name}-plain.git")
 
-    def row(self, rounds: int) -> Row:
-        """Measure one workspace at a time, in turn with git's."""
-        first, _ = timed(lambda: self.ours.open("first"))
-        times = Times()
-        for number in range(WARM + rounds):
-            times.keeping = number >= WARM
-            contestants = [self._open, *([self._add] if number < WARM + GIT_ROUNDS else [])]
-            for contestant in turns(contestants, number):
-                settle()
-                contestant(number, times)
-        ms = times.medians()
+        self._first, _ = timed(lambda: ours.open("first"))
+        self._times = Times()
+
+    def measure(self, number: int) -> None:
+        """Make a round: one workspace of ours, and one of git's."""
+        self._times.keeping = number >= WARM
+        contestants = [self._open, *([self._add] if number < WARM + GIT_ROUNDS else [])]
+        for contestant in turns(contestants, number):
+            settle()
+            contestant(number, self._times)
+
+    def row(self) -> Row:
+        """Return what was measured."""
+        ms = self._times.medians()
         return {
             "repo": self.repository.name,
             "files": self.repository.files,
@@ -88,7 +93,7 @@ class Case:
             "rootless": self.rootless,
             "as": os.geteuid(),
             **({"mount_ms": ms["mount"]} if "mount" in ms else {}),
-            "first_base_ms": round(first, 1),
+            "first_base_ms": round(self._first, 1),
             "near_base_ms": self._near(),
         }
 
@@ -151,15 +156,19 @@ def measure(
     repositories: Sequence[Repository], folder: Path, rounds: int, *, rootless: bool
 ) -> tuple[list[Row], list[Row]]:
     """Measure each repository: one workspace at a time, and many at once."""
-    rows, many = [], []
-    for repository in repositories:
-        place = folder / repository.name
-        with Ours(repository, place, "rootless" if rootless else "overlay") as ours:
-            case = Case(repository, place, ours, rootless=rootless)
-            rows.append(case.row(rounds))
-            many.append(case.at_once())
-            print(rows[-1], many[-1], file=sys.stderr)
-        shutil.rmtree(place)
+    kind: Kind = "rootless" if rootless else "overlay"
+    with contextlib.ExitStack() as stack:
+        cases = []
+        for repository in repositories:
+            place = folder / kind / repository.name
+            ours = stack.enter_context(Ours(repository, place, kind))
+            cases.append(Case(repository, place, ours, rootless=rootless))
+        for number in range(WARM + rounds):
+            for case in cases:  # in turn as well, since they are compared with one another
+                case.measure(number)
+        rows = [case.row() for case in cases]
+        many = [case.at_once() for case in cases]
+        print(rows, many, file=sys.stderr)
     return rows, many
 
 
