@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from bot.errors import OrchestrateError
+from bot.errors import OrchestrateError, UserError
 
 if TYPE_CHECKING:
     from bot.settings import Settings
@@ -160,6 +160,11 @@ def _steered(verb: str, run_id: str, rest: str, as_json: bool) -> dict[str, Any]
     return summary
 
 
+def _escaped(text: str) -> str:
+    """Write a text so that a command reads it between quotes as it is."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
 _WAITS = ("awaiting_review", "awaiting_approval", "done")
 
 
@@ -209,16 +214,38 @@ def cancel(run_id: RunId, as_json: AsJson = False) -> None:
 def rollback(
     run_id: RunId,
     to: Annotated[str, typer.Argument(help="A checkpoint's number, its SHA, or base.")] = "",
+    paths: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Only what this means; may be given again."),
+    ] = None,
+    only_violations: Annotated[
+        bool, typer.Option("--only-violations", help="Keep what passes of a refused turn.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Restore the files of a checkpoint, as a new commit on top."""
-    _restore("rollback", run_id, to, as_json)
+    """Restore the files of a checkpoint, or some of them, as a new commit on top.
+
+    Examples:
+
+    `orchestrate rollback RUN 2 --paths "docs/**" --paths "*.md"`
+
+    `orchestrate rollback RUN --only-violations`
+    """
+    words = [to, *(f'--paths "{_escaped(glob)}"' for glob in paths or ())]
+    words += ["--only-violations"] if only_violations else []
+    _restore("rollback", run_id, " ".join(word for word in words if word), as_json)
 
 
 @app.command()
 def undo(run_id: RunId, as_json: AsJson = False) -> None:
     """Take back the last checkpoint, as a new commit on top."""
     _restore("undo", run_id, "", as_json)
+
+
+@app.command()
+def update(run_id: RunId, as_json: AsJson = False) -> None:
+    """Bring the base branch in: it is merged into the run's branch, and checked."""
+    _restore("update", run_id, "", as_json)
 
 
 @app.command()
@@ -266,12 +293,19 @@ def logs(
 def diff(
     run_id: RunId,
     between: Annotated[str, typer.Argument(help="Checkpoints: 2, 1..3 or base..2.")] = "",
+    stat: Annotated[bool, typer.Option("--stat", help="Only the lines counted, by file.")] = False,
+    names: Annotated[
+        bool, typer.Option("--names", help="Only the files, and what became of them.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print what changed between two checkpoints; without them, since the base."""
-    from bot.terminal import print_diff
+    from bot.terminal import Shown, print_diff
 
-    found = _run(print_diff(_settings(), run_id, between, quiet=as_json))
+    if stat and names:
+        raise UserError("`--stat` and `--names` are two ways to show it; give one of them.")
+    how: Shown = "stat" if stat else "names" if names else "patch"
+    found = _run(print_diff(_settings(), run_id, between, how, quiet=as_json))
     if as_json:
         _print_json(found)
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from rich.console import Console
@@ -36,6 +36,7 @@ from bot.runs.store import Store
 from bot.runs.transitions import State
 from bot.settings import Settings
 from bot.verify import verify_run
+from policies.facts import Change
 
 FOLLOW_SECONDS = 0.3
 """How often `logs -f` looks for more."""
@@ -359,22 +360,58 @@ def _print_rest(path: Path, printed: dict[Path, int]) -> bool:
     return bool(data)
 
 
+Shown = Literal["patch", "stat", "names"]
+"""How a difference is shown: as a patch, by lines counted, or by names alone."""
+
+
 async def print_diff(
-    settings: Settings, run_id: str, between: str, *, quiet: bool
+    settings: Settings,
+    run_id: str,
+    between: str,
+    how: Shown,
+    *,
+    quiet: bool,
 ) -> dict[str, Any]:
-    """Print a patch, unless `quiet`; return it with the files that it changes."""
+    """Print a difference, unless `quiet`; return the files, and with `patch` that as well."""
     run, home = await find_run(settings, run_id)
     old, new = ends(run, between)
-
     mirror = Mirror(home / "mirrors" / f"{run.repository.id}.git")
-    found = await asyncio.to_thread(diff.compare, mirror, old, new, limit=PATCH_BYTES)
+    shown: dict[str, Any] = {"run": run.id, "old": old, "new": new}
+    if how == "names":
+        named = await asyncio.to_thread(diff.names, mirror, old, new)
+        lines = [f"{each.status:10} {each.path}" for each in named]
+        shown["files"] = [{"path": each.path, "status": each.status} for each in named]
+    elif how == "stat":
+        files = await asyncio.to_thread(diff.changes, mirror, old, new)
+        lines = [_stat(each) for each in files]
+        shown["files"] = [_counted(each) for each in files]
+    else:
+        found = await asyncio.to_thread(diff.compare, mirror, old, new, limit=PATCH_BYTES)
+        lines = []
+        shown |= {"files": [_counted(each) for each in found.files], "patch": found.patch}
     if not quiet:
-        Console(highlight=False, markup=False).out(found.patch, end="")
-    files = [
-        {"path": f.path, "status": f.status, "added": f.added, "deleted": f.deleted}
-        for f in found.files
-    ]
-    return {"run": run.id, "old": old, "new": new, "files": files, "patch": found.patch}
+        console = Console(highlight=False, markup=False)
+        console.out(shown.get("patch", ""), end="")
+        for line in lines:
+            console.out(_printable(line))
+    return shown
+
+
+def _counted(change: Change) -> dict[str, Any]:
+    renamed = {"old_path": change.old_path} if change.old_path else {}
+    size = {"added": change.added, "deleted": change.deleted}
+    return {"path": change.path, **renamed, "status": change.status, **size}
+
+
+def _stat(change: Change) -> str:
+    size = "binary" if change.binary else f"+{change.added} −{change.deleted}"
+    name = f"{change.old_path} → {change.path}" if change.old_path else change.path
+    return f"{size:12} {name}"
+
+
+def _printable(line: str) -> str:
+    """Show what does not print by its number: a file's name may hold anything."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
 async def print_verdict(settings: Settings, run_id: str, *, quiet: bool) -> dict[str, Any]:

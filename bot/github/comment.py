@@ -29,10 +29,11 @@ _RESUME = ("/resume [--agent NAME]", "goes on")
 _CANCEL = ("/cancel", "ends the run; the branch stays")
 _ROLLBACK = ("/rollback N", "restores checkpoint N, as a new commit; `base` is the beginning")
 _UNDO = ("/undo", "takes the last step back")
+_UPDATE = ("/update", "brings the base in")
 _DIFF = ("/diff", "shows what changed")
 _RETRY = ("/retry [CHECK]", "runs the checks again")
 _PAUSE = ("/pause", "stops it, and keeps what is done")
-_LATER = (_ROLLBACK, _UNDO, _DIFF, _RETRY)  # They need a checkpoint.
+_LATER = (_ROLLBACK, _UNDO, _UPDATE, _DIFF, _RETRY)  # They need a checkpoint.
 
 _COMMANDS: Mapping[State, tuple[tuple[str, str], ...]] = MappingProxyType(
     {
@@ -50,12 +51,13 @@ _COMMANDS: Mapping[State, tuple[tuple[str, str], ...]] = MappingProxyType(
             _ORCHESTRATE,
             _ROLLBACK,
             _UNDO,
+            _UPDATE,
             _DIFF,
             _RETRY,
             _CANCEL,
         ),
         State.PAUSED: (_RESUME, _CANCEL),
-        State.BLOCKED: (_RESUME, _ORCHESTRATE, _RETRY, _ROLLBACK, _UNDO, _CANCEL),
+        State.BLOCKED: (_RESUME, _ORCHESTRATE, _RETRY, _ROLLBACK, _UNDO, _UPDATE, _CANCEL),
         State.FAILED: (_RESUME, _CANCEL),
     }
 )

@@ -322,9 +322,64 @@ def test_the_command_line_tells_of_a_run(place: Place) -> None:
     assert place.json("show", run["run"])[1]["events"][0]["type"] == "requested"
     assert "hello\n" in place.orchestrate("logs", run["run"])[1]
     assert "\n+x\n" in place.orchestrate("diff", run["run"])[1]
+    assert place.orchestrate("diff", run["run"], "--stat")[1] == "+1 −0        a.txt\n"
+    assert place.orchestrate("diff", run["run"], "--names")[1] == "modified   a.txt\n"
     code, verified = place.json("verify", run["run"])
     assert (code, verified["ok"], verified["problems"]) == (0, True, [])
     assert verified["events"] == verified["published"] > 0
+
+
+def commit_to_main(place: Place, path: str) -> str:
+    """Commit a file to `main`, in a worktree beside the person's own; return the commit."""
+    other = place.folder.with_name("beside")
+    place.git("worktree", "add", "--quiet", str(other), "main")
+    (other / path).write_text(f"{path}\n")
+    place.git("-C", str(other), "add", path)
+    place.git("-C", str(other), "commit", "--quiet", f"--message={path}")
+    place.git("worktree", "remove", str(other))
+    return place.git("rev-parse", "main")
+
+
+def test_a_run_goes_back_in_part_and_takes_its_base_in(place: Place) -> None:
+    commit_to_main(place, "b.txt")
+    work = f"{ADD_X}; mv b.txt c.txt; echo new > 'new file.txt'"
+    given = ("--base", "main", "--agent-command", work, "--check", HAS_X)
+    code, run = place.json("run", "Add x to a", *given)
+    assert code == 0
+    code, back = place.json(
+        "rollback", run["run"], "base", "--paths", "new file.txt", "--paths", "[bc].txt"
+    )
+    assert (code, [each["kind"] for each in back["checkpoints"]]) == (0, ["agent", "rollback"])
+    code, shown = place.json("diff", run["run"], "--names")
+    assert shown["files"] == [{"path": "a.txt", "status": "modified"}]
+    code, shown = place.json("diff", run["run"], "1", "--stat")
+    (renamed,) = [each for each in shown["files"] if "old_path" in each]
+    assert (renamed["old_path"], renamed["path"]) == ("b.txt", "c.txt")
+    code, _, err = place.orchestrate("rollback", run["run"], "base", "--paths", "no/**")
+    assert code == 1
+    assert "Nothing that `no/**` means differs" in err
+    code, _, err = place.orchestrate("diff", run["run"], "--names", "--stat")
+    assert (code, len(err.splitlines())) == (1, 1)
+
+    code, _, err = place.orchestrate("update", run["run"])
+    assert code == 0
+    assert "`main` has nothing that this run does not have" in err
+    tip = commit_to_main(place, "d.txt")
+    code, updated = place.json("update", run["run"])
+    assert (code, updated["state"]) == (0, "awaiting_review")
+    assert updated["checkpoints"][-1]["kind"] == "update"
+    assert place.git("log", "-1", "--format=%P", run["branch"]).split()[1] == tip
+
+
+def test_what_passes_of_a_refused_turn_is_kept_from_the_command_line(place: Place) -> None:
+    work = f"{ADD_X}; echo evil > AGENTS.md"
+    code, run = place.json("run", "Add x", "--base=main", f"--agent-command={work}")
+    assert (code, run["state"]) == (1, "blocked")
+    assert f"`orchestrate rollback {run['run']} --only-violations`" in run["next_step"]
+    code, _, err = place.orchestrate("rollback", run["run"], "--only-violations")
+    assert code == 0, err
+    assert "`AGENTS.md`" in err
+    assert place.orchestrate("diff", run["run"], "--names")[1] == "modified   a.txt\n"
 
 
 def test_what_goes_wrong_is_one_sentence_and_exit_code_1(place: Place) -> None:
