@@ -122,6 +122,7 @@ def test_the_comment_of_a_run_that_is_ready() -> None:
         "- `/orchestrate REQUEST` asks for changes: the agent's next turn\n"
         "- `/rollback N` restores checkpoint N, as a new commit; `base` is the beginning\n"
         "- `/undo` takes the last step back\n"
+        "- `/update` brings the base in\n"
         "- `/diff` shows what changed\n"
         "- `/retry [CHECK]` runs the checks again\n"
         "- `/cancel` ends the run; the branch stays\n"
