@@ -469,7 +469,7 @@ def test_a_killed_run_goes_on_with_the_next_command(
 
 @pytest.mark.slow
 def test_a_second_run_of_the_repository_waits_for_the_first(place: Place) -> None:
-    with sleeping(place, f"{ADD_X}; echo asleep; sleep 2") as (process, _):
+    with sleeping(place, f"{ADD_X}; echo asleep; sleep 6") as (process, _):
         code, _, err = place.orchestrate(
             "run", "Touch b", "--base=main", "--agent-command=touch b", "--check=test -e b"
         )
