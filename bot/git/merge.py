@@ -19,10 +19,17 @@ from . import checkpoint
 from .checkpoint import Identity
 from .hunks import hunks
 from .objects import find
+from .pack import Pack
+from .program import text
 from .repository import Mirror, commit_of, open_repository, tree_at
+from .splice import put
+from .trees import Entry
+from .walk import differing, trees_of
 
 _NAMED = 5
 """Conflicting paths that an error names; the rest is counted."""
+
+_LACKING = "Contents of files that both sides changed are not in the mirror; merge them by hand."
 
 _LINKS = (FileMode.LINK, FileMode.COMMIT)
 
@@ -53,11 +60,15 @@ class MergeConflict(Refused):
 def merge_trees(mirror: Mirror, ours: str, theirs: str) -> Merged:
     """Merge the commit `theirs` into the commit `ours`, renames followed; returns a tree.
 
-    Raises Refused where the mirror lacks a commit.
+    Raises Refused where the mirror lacks a commit, or the content of a file that both changed.
     """
     repo = open_repository(mirror)
     our, their = commit_of(repo, ours), commit_of(repo, theirs)
-    return _merged(repo, repo.merge_commits(our, their), our.tree, their.tree, theirs)
+    try:
+        index = repo.merge_commits(our, their)
+    except KeyError as error:
+        raise Refused(_LACKING) from error
+    return _merged(mirror, index, our.tree, their.tree, theirs)
 
 
 def base_of(mirror: Mirror, one: str, other: str) -> str | None:
@@ -71,7 +82,7 @@ def merge_all(mirror: Mirror, base: str, heads: Sequence[str]) -> Merged:
     """Merge branches that were begun on `base` together, one after the other, in their order.
 
     The first that conflicts with those before it ends it. Commits or trees; of none it is the
-    base itself. Raises Refused where the mirror lacks one.
+    base itself. Raises Refused where the mirror lacks one, or the content of a file in them.
     """
     repo = open_repository(mirror)
     start = tree_at(repo, base)
@@ -79,7 +90,11 @@ def merge_all(mirror: Mirror, base: str, heads: Sequence[str]) -> Merged:
     for head in heads:
         assert merged.tree is not None, "a conflict ends it"
         ours, theirs = tree_at(repo, merged.tree), tree_at(repo, head)
-        merged = _merged(repo, repo.merge_trees(start, ours, theirs), ours, theirs, head)
+        try:
+            index = repo.merge_trees(start, ours, theirs)
+        except KeyError as error:
+            raise Refused(_LACKING) from error
+        merged = _merged(mirror, index, ours, theirs, head)
         if merged.tree is None:
             break
     return merged
@@ -117,16 +132,32 @@ def merge_commit(
 
 
 def _merged(
-    repo: pygit2.Repository,
-    index: pygit2.Index,
-    ours: pygit2.Tree,
-    theirs: pygit2.Tree,
-    commit: str,
+    mirror: Mirror, index: pygit2.Index, ours: pygit2.Tree, theirs: pygit2.Tree, commit: str
 ) -> Merged:
     if index.conflicts is None:
-        return Merged(str(index.write_tree(repo)))
+        return Merged(_written(mirror, index, ours, theirs))
+    repo = open_repository(mirror)
     found = [_conflict(repo, sides, ours, theirs) for sides in index.conflicts]
     return Merged(None, tuple(sorted(found, key=lambda each: each.path)), commit)
+
+
+def _written(mirror: Mirror, index: pygit2.Index, ours: pygit2.Tree, theirs: pygit2.Tree) -> str:
+    """Write what was merged as a tree; where both sides are equal, so is what came of them.
+
+    libgit2 would write every folder, after a look for each file of the repository.
+    """
+    trees, pack = trees_of(mirror), Pack(mirror)
+    files: dict[bytes, Entry | None] = {}
+    for path, _, _ in differing(trees, ours.id.raw, theirs.id.raw):
+        try:
+            entry = index[text(path)]
+        except KeyError:
+            files[path] = None
+        else:
+            files[path] = (b"%o" % entry.mode, entry.id.raw)
+    tree = put(trees, pack, ours.id.raw, files)
+    pack.write()
+    return tree.hex()
 
 
 def _conflict(

@@ -5,24 +5,21 @@ The cost follows what differs between the two: what is equal is neither read nor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from policies.globs import compile_globs, normal
 
 from .checkpoint import Identity, commit_bytes
-from .pack import Pack, object_id
+from .pack import Pack
 from .program import text
 from .refs import set_ref
 from .repository import Mirror, commit_of, open_repository
-from .trees import FOLDER, Entry, spliced
-from .walk import Trees, differing, root, trees_of
+from .splice import put
+from .walk import differing, root, trees_of
 
 Selects = Callable[[str], bool]
 """Says of a path whether it goes back."""
-
-_Changes = dict[bytes, Entry | None]
-"""What becomes of the names of one folder; None takes one away."""
 
 
 def restore(mirror: Mirror, head: str, target: str, selects: Selects | None = None) -> str:
@@ -87,47 +84,4 @@ def _restored(mirror: Mirror, pack: Pack, head: str, target: str, selects: Selec
         return wanted
     trees = trees_of(mirror)
     back = {path: then for path, _, then in differing(trees, now, wanted) if selects(text(path))}
-    return _put(trees, pack, now, back) if back else now
-
-
-def _put(trees: Trees, pack: Pack, tree: bytes, files: Mapping[bytes, Entry | None]) -> bytes:
-    """Return `tree` with `files` in it, those of None gone, and no folder left empty."""
-    folders = _by_folder(files)
-    before = _trees_at(trees, tree, folders)
-    made = tree
-    # A folder's path is longer than that of the one above it: the root comes last.
-    for path in sorted(folders, key=len, reverse=True):
-        data = spliced(trees.entries(before[path]), folders[path])
-        made = object_id("tree", data)
-        if not trees.has_read(made):
-            pack.add("tree", data)
-        if path:
-            above, _, name = path.rpartition(b"/")
-            if folders[above].get(name) is None:  # else a file takes the folder's place
-                folders[above][name] = (FOLDER, made) if data else None
-    return made
-
-
-def _by_folder(files: Mapping[bytes, Entry | None]) -> dict[bytes, _Changes]:
-    """Sort changes by the folders that they are in; those above are there too."""
-    folders: dict[bytes, _Changes] = {b"": {}}
-    for path, entry in files.items():
-        above, _, name = path.rpartition(b"/")
-        folders.setdefault(above, {})[name] = entry
-        while above:
-            above = above.rpartition(b"/")[0]
-            folders.setdefault(above, {})
-    return folders
-
-
-def _trees_at(
-    trees: Trees, tree: bytes, folders: Mapping[bytes, _Changes]
-) -> dict[bytes, bytes | None]:
-    """Find the trees of folders, None where there is no folder now."""
-    found: dict[bytes, bytes | None] = {b"": tree}
-    for path in sorted(folders, key=len):
-        if path:
-            above, _, name = path.rpartition(b"/")
-            entry = trees.entries(found[above]).get(name)
-            found[path] = entry[1] if entry is not None and entry[0] == FOLDER else None
-    return found
+    return put(trees, pack, now, back) if back else now
