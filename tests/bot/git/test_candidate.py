@@ -8,7 +8,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -88,7 +88,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def desks(tmp_path: Path, kind: str) -> Iterator[object]:
+async def desks(tmp_path: Path, kind: str) -> AsyncIterator[object]:
     made: list[Desk] = []
 
     async def make(mirror: Mirror, parent: str) -> Desk:

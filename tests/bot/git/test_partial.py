@@ -9,11 +9,11 @@ import pytest
 
 from bot.errors import OrchestrateError
 from bot.git import checkpoint, diff, merge, objects, refs
+from bot.git.base import check_out
 from bot.git.listing import is_current
 from bot.git.mirror import Mirror, ensure, fetch, hydrate, is_blobless
 from bot.git.push import Update, push
 from bot.git.remote import Remote
-from bot.git.workspace import create
 from tests.support.world import World
 
 from .conftest import AT, BOT, commit_all, sh
@@ -75,7 +75,7 @@ async def test_differences_merges_and_workspaces_work_with_what_was_brought(
     assert [(c.path, c.added, c.deleted) for c in compared.files] == [("src/a.py", 20, 20)]
     assert "+version = 2\n" in compared.patch
     assert merge.merge_trees(partial, history[0], history[2]).tree is not None
-    await create(partial, history[2], tmp_path / "w", tmp_path / "index")
+    await check_out(partial, history[2], tmp_path / "w", tmp_path / "index")
     assert (tmp_path / "w" / "src" / "a.py").read_text() == "version = 2\n" * 20
 
 

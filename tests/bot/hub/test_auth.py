@@ -26,7 +26,9 @@ from tests.bot.hub.world import REPO, World
 async def test_a_bad_claim_is_refused(world: World, claims: dict[str, Any], message: str) -> None:
     # A number is seconds from now: not from when the tests were collected, minutes ago.
     now = int(time.time())
-    given = {name: now + it if isinstance(it, int) else it for name, it in claims.items()}
+    given: dict[str, Any] = {
+        name: now + it if isinstance(it, int) else it for name, it in claims.items()
+    }
     answer = await world.ask(world.jwt(**given), "GET", "/app")
     assert answer.status_code == 401
     assert answer.json()["message"].startswith(message)
