@@ -53,7 +53,7 @@ venv_package() {
     "$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
 }
 
-# require_system [chromium]: installs what is missing where it may, and says what it cannot.
+# require_system [tests]: installs what is missing where it may, and says what it cannot.
 require_system() {
     packages=
     if ! find_python; then
@@ -63,8 +63,9 @@ require_system() {
     fi
     has git || packages="$packages git"
     has bwrap || packages="$packages bubblewrap"
-    if [ "${1:-}" = chromium ] && ! has chromium; then
-        packages="$packages chromium"
+    if [ "${1:-}" = tests ]; then
+        has chromium || packages="$packages chromium"
+        has git-lfs || packages="$packages git-lfs"
     fi
     [ -n "$packages" ] || return 0
     if can_install; then
@@ -97,9 +98,9 @@ as root installs it on Debian 12): nothing here works without it."
         lacks bubblewrap "without it agents and checks do not run, unless ORCHESTRATE_SANDBOX=none \
 lets them run as you, with all that you may read."
     fi
-    if [ "${1:-}" = chromium ] && ! has chromium; then
-        lacks chromium "without it the tests of the pages in a browser are skipped."
-    fi
+    [ "${1:-}" = tests ] || return 0
+    has chromium || lacks chromium "without it the tests of the pages in a browser are skipped."
+    has git-lfs || lacks git-lfs "without it the tests of files that Git LFS keeps are skipped."
 }
 
 # --- environments ---------------------------------------------------------------------------------
@@ -194,7 +195,7 @@ install_project() {
     echo "$stamp" >.venv/.project
 }
 
-# install [chromium]: all that the scripts need.
+# install [tests]: all that the scripts need, and what the tests need besides.
 install() {
     # They would send what is installed, or what is imported, somewhere else.
     unset PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV

@@ -134,11 +134,15 @@ def test_who_runs_without_a_sandbox_is_not_asked_for_one(machine: Machine) -> No
     assert machine.run("require_system", ORCHESTRATE_SANDBOX="none").stderr == ""
 
 
-@pytest.mark.parametrize(("wanted", "said"), [("", False), ("chromium", True)])
-def test_only_the_tests_want_a_browser(machine: Machine, wanted: str, said: bool) -> None:
+@pytest.mark.parametrize(("wanted", "said"), [("", 0), ("tests", 1)])
+def test_only_the_tests_want_a_browser_and_git_lfs(
+    machine: Machine, wanted: str, said: int
+) -> None:
     done = machine.run(f"require_system {wanted}")
     assert done.returncode == 0
-    assert ("skipped" in done.stderr) is said
+    for package in ("chromium", "git-lfs"):
+        assert done.stderr.count(f"apt-get install {package}`") == said
+    assert done.stderr.count("skipped") == 2 * said
 
 
 def test_a_package_that_is_not_to_be_had_stops_no_other(machine: Machine) -> None:
@@ -148,7 +152,7 @@ def test_a_package_that_is_not_to_be_had_stops_no_other(machine: Machine) -> Non
     makes = f'case "$*" in *install*bubblewrap) : >{machine.bin}/bwrap;; esac'
     chmod = f"[ ! -e {machine.bin}/bwrap ] || {shutil.which('chmod')} 755 {machine.bin}/bwrap"
     machine.program("apt-get", f"{fails}\n{makes}\n{chmod}")
-    done = machine.run("require_system chromium")
+    done = machine.run("require_system tests")
     assert done.returncode == 0
     assert "could not install chromium" in done.stderr
     assert "bubblewrap is missing" not in done.stderr

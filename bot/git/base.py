@@ -3,7 +3,9 @@
 `bases/<repository>/<tree>/` holds `files` and `meta`, and `bases/<repository>/<commit>` is a link
 to its tree's folder. Where a tree near by has one, the new one is the difference: only the files
 that differ, and a whiteout (a device 0:0, as overlay mounts have it) for each that is gone. The
-files are written by the git program, so that line ends and attributes are as git has them.
+files are written by the git program, so that line ends and attributes are as git has them. Where
+what Git LFS keeps of a tree is not to be had, its base has pointers, and lies apart, in
+`bases/<repository>.pointers/`: it is not taken for the tree once more is to be had.
 
 Bases are a cache. Nothing of them is flushed to the disk, so one made before the machine last
 started is made anew.
@@ -20,18 +22,22 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bot.errors import OperatorError, TransientError
 
+from . import lfs
+from .lfs import Pointer
 from .program import LOCAL_TIMEOUT, git, raw, text
 from .removal import remove
 from .repository import Mirror
 
 FILES, META, INDEX = "files", "meta", "index"
 ATTRIBUTES = ".gitattributes"
+POINTERS = ".pointers"
+"""How the folder's name ends with bases without what Git LFS keeps."""
 MAX_LAYERS = 8
 """Layers of one base: each is a look-up more for a file that is not there, and a path more in the
 mount's options, of which one page is all that there is."""
@@ -50,8 +56,15 @@ LOCK_POLL = 0.01
 """Seconds between two looks at a lock that another maker holds."""
 
 _FOLDER, _SUBMODULE, _ABSENT = b"040000", b"160000", b"000000"
+# What a filter cannot make of a file stays as the repository has it.
+_LENIENT = ("-c", "filter.lfs.required=false")
+_UNFILTERED = (*_LENIENT, "-c", "filter.lfs.process=")
 _LOCK, _MAKING = ".lock", ".making"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+Fetch = Callable[[], Awaitable[bool]]
+"""Brings in what Git LFS keeps of the files that are wanted; says whether all of it is here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,30 +98,50 @@ class Plan:
 class _Meta:
     """What is kept of a base: its layers' trees, how many files it has, its attribute files.
 
-    An attribute file is a mode, an id and a path; `boot` is the machine's start that it is of.
+    An attribute file is a mode, an id and a path; `lfs` says that they name Git LFS, and `boot` is
+    the machine's start that it is of.
     """
 
     layers: list[str]
     files: int
     attributes: list[list[str]]
+    lfs: bool
     boot: str
 
 
-async def layers(bases: Path, mirror: Mirror, commit: str) -> Base:
+class _Lacking(Exception):
+    """Git LFS keeps files of the tree, and they are not here."""
+
+
+async def layers(bases: Path, mirror: Mirror, commit: str, fetch: Fetch | None = None) -> Base:
     """Return the base of `commit`, or of a tree; made where it is absent.
 
-    It appears when it is complete; who asks meanwhile waits for the one who makes it. Raises
-    Refused where the commit is absent, or git does not write such names to a disk.
+    It appears when it is complete; who asks meanwhile waits for the one who makes it. `fetch` is
+    called where Git LFS keeps files of it that are not here. Raises Refused where the commit is
+    absent, or git does not write such names to a disk.
     """
     home = bases / mirror.path.stem
     if found := await asyncio.to_thread(_warm, home, commit):
         return found
+    apart = home.with_name(home.name + POINTERS)
+    if (found := await asyncio.to_thread(_warm, apart, commit)) and not (fetch and await fetch()):
+        return found
+    try:
+        return await _layers(home, mirror, commit, whole=fetch is not None)
+    except _Lacking:
+        # Not under the lock: it may take long.
+        here = fetch is not None and await fetch()
+    return await _layers(home if here else apart, mirror, commit, whole=False)
+
+
+async def _layers(home: Path, mirror: Mirror, commit: str, *, whole: bool) -> Base:
+    """Find or make the base of a commit; raises _Lacking where it is to be `whole` and is not."""
     asked = ("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
     tree = (await git(*asked, git_dir=mirror.path)).decode().strip()
     async with _locked(home):
         made = not await asyncio.to_thread(_ready, home, tree)
         if made:
-            await _make(home, mirror, commit, tree)
+            await _make(home, mirror, commit, tree, whole=whole)
         await asyncio.to_thread(_link, home, commit, tree)
     found = await asyncio.to_thread(_warm, home, tree)
     if found is None:
@@ -116,15 +149,29 @@ async def layers(bases: Path, mirror: Mirror, commit: str) -> Base:
     return replace(found, made=made)
 
 
-async def check_out(mirror: Mirror, tree: str, files: Path, index: Path) -> None:
+async def check_out(
+    mirror: Mirror,
+    tree: str,
+    files: Path,
+    index: Path,
+    kept: Mapping[bytes, Pointer] | None = None,
+    *,
+    pointers: bool = False,
+) -> None:
     """Write the files of `tree` to the new folder `files`, and its index to `index`.
 
-    Submodules are empty folders; modes are 0644 and 0755 whatever this process's umask.
+    Submodules are empty folders; modes are 0644 and 0755 whatever this process's umask. `kept` says
+    what Git LFS keeps; what is not here of it is a pointer, and with `pointers` all of it.
     """
-    await asyncio.to_thread(files.mkdir)
+
     # An empty index and an empty folder: git finds nothing there that it could follow out.
     await git("read-tree", "--end-of-options", tree, git_dir=mirror.path, index=index)
-    await git("checkout-index", "--all", git_dir=mirror.path, work_tree=files, index=index)
+    await asyncio.to_thread(files.mkdir)
+    if pointers:
+        there = functools.partial(git, git_dir=mirror.path, work_tree=files, index=index)
+        await there(*_UNFILTERED, "checkout-index", "--all")
+    else:
+        await _write_out(mirror, files, index, kept or {})
     await _open_modes(files)
 
 
@@ -189,17 +236,17 @@ def boot() -> str:
 # -- making
 
 
-async def _make(home: Path, mirror: Mirror, commit: str, tree: str) -> None:
+async def _make(home: Path, mirror: Mirror, commit: str, tree: str, *, whole: bool) -> None:
     """Make the base of `tree`, as a difference where that is near to one that is there."""
     making = home / _MAKING
     try:
         for near in await _near(home, mirror, commit):
             await asyncio.to_thread(_clear, making)
-            if meta := await _difference(home, mirror, near, tree, making):
+            if meta := await _difference(home, mirror, near, tree, making, whole=whole):
                 break
         else:
             await asyncio.to_thread(_clear, making)
-            meta = await _full(mirror, tree, making)
+            meta = await _full(mirror, tree, making, whole=whole)
         await asyncio.to_thread(_finish, home, tree, meta)
     finally:
         await asyncio.to_thread(remove, making)
@@ -226,23 +273,28 @@ async def _near(home: Path, mirror: Mirror, commit: str) -> list[str]:
     return list(dict.fromkeys(p[0] if len(p) < MAX_LAYERS else p[-1] for p in piles))
 
 
-async def _full(mirror: Mirror, tree: str, making: Path) -> _Meta:
+async def _full(mirror: Mirror, tree: str, making: Path, *, whole: bool) -> _Meta:
     files, index = making / FILES, making / INDEX
-    await check_out(mirror, tree, files, index)
+    await git("read-tree", "--end-of-options", tree, git_dir=mirror.path, index=index)
     listed = await git(
         "ls-files",
-        *("--stage", "-z", "--", f":(glob)**/{ATTRIBUTES}"),
+        *("--stage", "-z", "--", f":(top,glob)**/{ATTRIBUTES}"),
         git_dir=mirror.path,
-        work_tree=files,
+        work_tree=making,
         index=index,
     )
     entries = [line.partition(b"\t") for line in listed.split(b"\0") if line]
     attributes = [[*about.decode().split()[:2], text(path)] for about, _, path in entries]
-    return _Meta([tree], _count(index), attributes, boot())
+    named = await lfs.are_named(mirror, [sha for _, sha, _ in attributes])
+    kept = await lfs.in_tree(mirror, tree) if named else {}
+    if whole and await _lacks(mirror, kept):
+        raise _Lacking
+    await check_out(mirror, tree, files, index, kept)
+    return _Meta([tree], _count(index), attributes, named, boot())
 
 
 async def _difference(
-    home: Path, mirror: Mirror, near: str, tree: str, making: Path
+    home: Path, mirror: Mirror, near: str, tree: str, making: Path, *, whole: bool
 ) -> _Meta | None:
     """Write to `making` what `tree` has other than `near`; None where that is not worth it."""
     below = await asyncio.to_thread(_read, home, near)
@@ -255,7 +307,10 @@ async def _difference(
     if told or len(files) > MAX_SHARE * below.files:
         return None
     planned = plan(found)
-    await _write(mirror, below.attributes, planned.write, making)
+    kept = await _kept(mirror, planned) if below.lfs else {}
+    if whole and await _lacks(mirror, kept):
+        raise _Lacking
+    await _write(mirror, below.attributes, planned.write, kept, making)
     try:
         await asyncio.to_thread(_hide, making / FILES, planned.hide)
     except PermissionError:  # before Linux 5.8 only root may make a whiteout
@@ -264,11 +319,30 @@ async def _difference(
     added = sum(each.old_mode == _ABSENT for each in files)
     gone = sum(each.new_mode == _ABSENT for each in files)
     count = below.files + added - gone
-    return _Meta([tree, *below.layers], count, below.attributes, boot())
+    return _Meta([tree, *below.layers], count, below.attributes, below.lfs, boot())
+
+
+async def _kept(mirror: Mirror, planned: Plan) -> dict[bytes, Pointer]:
+    """Say which files to be written Git LFS keeps."""
+    blobs = {each.path: each.sha.decode() for each in planned.write if each.new_mode != _SUBMODULE}
+    found = await lfs.pointers(mirror, [*blobs.values()])
+    return {path: found[sha] for path, sha in blobs.items() if sha in found}
+
+
+async def _lacks(mirror: Mirror, kept: Mapping[bytes, Pointer]) -> bool:
+    return len(await asyncio.to_thread(_here, mirror, kept)) < len(kept)
+
+
+def _here(mirror: Mirror, kept: Mapping[bytes, Pointer]) -> list[bytes]:
+    return [path for path, each in kept.items() if lfs.is_here(mirror, each)]
 
 
 async def _write(
-    mirror: Mirror, attributes: list[list[str]], changed: Collection[Change], making: Path
+    mirror: Mirror,
+    attributes: list[list[str]],
+    changed: Collection[Change],
+    kept: Mapping[bytes, Pointer],
+    making: Path,
 ) -> None:
     """Let git write `changed`, by an index that has nothing else but the attribute files."""
     files, index = making / FILES, making / INDEX
@@ -277,11 +351,36 @@ async def _write(
         return
     lines = [f"{mode} {sha}\t".encode() + raw(path) for mode, sha, path in attributes]
     lines += [b"%s %s\t%s" % (each.new_mode, each.sha, each.path) for each in changed]
-    there = functools.partial(git, git_dir=mirror.path, work_tree=files, index=index)
+
     told = b"\0".join(lines) + b"\0"
-    await there("update-index", "-z", "--index-info", input=told)
-    named = b"\0".join(each.path for each in changed) + b"\0"
-    await there("checkout-index", "-z", "--stdin", input=named)
+    asked = ("update-index", "-z", "--index-info")
+    await git(*asked, git_dir=mirror.path, work_tree=files, index=index, input=told)
+    await _write_out(mirror, files, index, kept, [each.path for each in changed])
+
+
+async def _write_out(
+    mirror: Mirror,
+    files: Path,
+    index: Path,
+    kept: Mapping[bytes, Pointer],
+    paths: Iterable[bytes] | None = None,
+) -> None:
+    """Let git write files of an index, all of them or those at some paths.
+
+    Those that Git LFS keeps are written in a second go where not all are here: git-lfs takes its
+    time over each that it has not.
+    """
+
+    async def write(*how: str, paths: Iterable[bytes] | None) -> None:
+        which = ("--all",) if paths is None else ("-z", "--stdin")
+        named = None if paths is None else b"".join(path + b"\0" for path in paths)
+        asked = (*how, "checkout-index", "--force", *which)
+        await git(*asked, git_dir=mirror.path, work_tree=files, index=index, input=named)
+
+    here = await asyncio.to_thread(_here, mirror, kept)
+    await write(*(_LENIENT if len(here) == len(kept) else _UNFILTERED), paths=paths)
+    if here and len(here) < len(kept):
+        await write(*_LENIENT, paths=here)
 
 
 def _hide(files: Path, paths: Iterable[bytes]) -> None:

@@ -18,6 +18,7 @@ import structlog
 
 from bot.errors import OrchestrateError
 
+from . import lfs
 from .program import NETWORK_TIMEOUT, git, run
 from .remote import Remote
 from .soundness import damaged_packs, own_refs
@@ -251,4 +252,5 @@ def _swap(path: Path, fresh: Path) -> Path:
         number += 1
     path.rename(aside)
     fresh.rename(path)
+    lfs.carry_over(aside, path)
     return aside

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Collection, Sequence
@@ -62,6 +63,13 @@ _CONFIG = {
     "safe.directory": "*",  # a person's repository may belong to that person
     "submodule.recurse": "false",
 }
+# In no work tree and with no index git-lfs takes no `.lfsconfig` from there.
+_LFS = {
+    "filter.lfs.process": "unset GIT_WORK_TREE GIT_INDEX_FILE; exec git-lfs filter-process",
+    "filter.lfs.required": "true",
+    "lfs.locksverify": "false",
+    "lfs.transfer.maxretries": "3",
+}
 _PASSED_ON = (
     *("PATH", "TMPDIR"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
@@ -72,6 +80,7 @@ _PASSED_ON = (
 _FORMAT = re.compile(r"unknown repository extension|object.format|mismatched algorithms", re.I)
 _DENIED = re.compile(
     r"authentication failed|could not read (username|password)|error: 40[13]|terminal prompts"
+    r"|authentication required|authorization error"  # as git-lfs has it
     r"|permission to .* denied|access denied|write access to repository not granted",
     re.I,
 )
@@ -83,6 +92,7 @@ _ABSENT = re.compile(
 _PASSING = re.compile(
     r"could not resolve|failed to connect|couldn't connect|connection (refused|reset|timed out)"
     r"|error: (5\d\d|429)|http 5\d\d|early eof|unexpected disconnect|hung up|timed out|timeout"
+    r"|server error|http 429"  # as git-lfs has it
     r"|empty reply|rpc failed|too slow|ssl_|gnutls|cannot lock ref|unable to create '.*\.lock'",
     re.I,
 )
@@ -242,6 +252,11 @@ def _environment(
     places = {"GIT_DIR": git_dir, "GIT_WORK_TREE": work_tree, "GIT_INDEX_FILE": index}
     env |= {name: str(place.absolute()) for name, place in places.items() if place}
     pairs = [*_CONFIG.items()]
+    if shutil.which("git-lfs"):
+        pairs += _LFS.items()
+        # Without a remote there is nowhere to fetch from: a checkout has what is here.
+        url = remote.lfs_url if remote else ""
+        pairs += [("lfs.url", url), ("lfs.pushurl", url)]
     if remote and (header := remote.header()):
         pairs.append(header)
     env["GIT_CONFIG_COUNT"] = str(len(pairs))
@@ -267,7 +282,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 def _command(args: Sequence[str]) -> str:
     """Return the name of a git command, behind what is given before it."""
-    return args[2] if args[0] in ("-c", "-C") else args[0]
+    at = 0
+    while args[at] in ("-c", "-C"):
+        at += 2
+    return args[at]
 
 
 def _missing(work_tree: Path | None) -> str:

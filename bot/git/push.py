@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 from bot.errors import Refused
 
+from . import lfs
 from .mirror import RECEIVE_PACK, remote_refs
 from .program import NETWORK_TIMEOUT, Finished, failure, run
 from .remote import Remote
 from .repository import Mirror
+
+BRANCHES = "refs/heads/"
 
 _REJECTED = re.compile(r"^!\t[^\t]*:(?P<ref>[^\t:]+)\t(?P<why>.*)$", re.M)
 
@@ -39,10 +42,14 @@ class PushRejected(Refused):
 async def push(mirror: Mirror, remote: Remote, updates: Sequence[Update]) -> None:
     """Make the remote's refs what `updates` say; what it has already is done.
 
-    Each ref moves by itself, from what is expected or not at all. Raises PushRejected for those
+    Each ref moves by itself, from what is expected or not at all. What Git LFS keeps of a branch's
+    files goes before it. Raises PushRejected for those
     that did not; TransientError, or Refused, where the remote could not be spoken to.
     """
     todo = list(updates)
+    branches = [(u.new, u.expected) for u in updates if u.new and u.ref.startswith(BRANCHES)]
+    # First, since the remote may refuse a branch that names what it does not have.
+    await lfs.push(mirror, remote, branches)
     while todo:
         done = await _push(mirror, remote, todo)
         if done.status == 0:

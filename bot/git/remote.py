@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 
@@ -30,6 +31,13 @@ class Remote:
     def is_http(self) -> bool:
         """Whether it is spoken to over HTTP, not read from this machine's disk."""
         return self.url.startswith(("https://", "http://"))
+
+    @property
+    def lfs_url(self) -> str:
+        """The address of what Git LFS keeps for the repository."""
+        if not self.is_http:
+            return Path(self.url).as_uri()
+        return f"{self.url.rstrip('/').removesuffix('.git')}.git/info/lfs"
 
     def header(self) -> tuple[str, str] | None:
         """Return git's configuration key and value that send the token, to this host alone."""

@@ -28,6 +28,9 @@ from .trees import EXECUTABLE, FILE, FOLDER, LINK, SUBMODULE, Entries, Entry, Re
 
 MAX_FILE = 100 * 1024 * 1024
 """Bytes of one file; GitHub refuses a push with a larger one."""
+TOO_LARGE = f"It is larger than {MAX_FILE // 2**20} MiB, which GitHub refuses."
+MAX_FILTERED = 512 * 1024 * 1024
+"""Bytes of one file that a filter such as Git LFS may make small; it is held in memory."""
 MAX_RULES = 1024 * 1024
 """Bytes of a `.gitignore` or `.gitattributes` that are read; real ones have a few KB."""
 MAX_VIOLATIONS = 100
@@ -36,6 +39,7 @@ MAX_DEPTH = 256
 """Folders within folders: far more than people make, fewer than break other programs."""
 ATTEMPTS = 10
 """Times that a folder is listed again in which names vanish meanwhile."""
+_NOT_HELD = f"It is larger than {MAX_FILTERED // 2**20} MiB, the most that is put through a filter."
 # Code points that HFS+ leaves out when it compares names: ".g\u200cit" is ".git" there. The list is
 # that of git's `next_hfs_char` (utf8.c).
 _IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
@@ -320,11 +324,11 @@ class _Scanner:
         if seen is not None and seen == (signature, before):
             return
         mode = EXECUTABLE if status.st_mode & stat.S_IXUSR else FILE
-        if status.st_size > MAX_FILE and not self._had(before, status.st_size):
-            reason = f"It is larger than {MAX_FILE // 2**20} MiB, which GitHub refuses."
+        sets = here.attributes.may_set(path)
+        limit, reason = (MAX_FILTERED, _NOT_HELD) if b"filter" in sets else (MAX_FILE, TOO_LARGE)
+        if status.st_size > limit and not self._had(before, status.st_size):
             self._refuse(path, reason)
             return
-        sets = here.attributes.may_set(path)
         file = File(path, mode, status.st_size, signature, None, sets, before)
         here.node.entries[name] = file
         self._scan.files.append(file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -21,6 +22,7 @@ from bot.git import (
     checkpoint,
     diff,
     leases,
+    lfs,
     merge,
     mirror,
     objects,
@@ -181,7 +183,8 @@ class Workbench:
         if await self._call(refs.tip, held, f"refs/heads/{run.branch}") is None:
             await self.adopt(run, run.head)
         await self._hydrate(run.repository, commit)
-        await self._workspaces.open(held, commit, run.id)
+        contents = functools.partial(self._contents, run, commit)
+        await self._workspaces.open(held, commit, run.id, contents)
         place = self.place(run)
         for folder in (place.home, place.logs):
             folder.mkdir(parents=True, exist_ok=True)
@@ -374,6 +377,10 @@ class Workbench:
         held = Mirror(self._path(repository))
         if await self._call(is_blobless, held):
             await hydrate(held, await self._address(repository), *revisions)
+
+    async def _contents(self, run: Run, commit: str) -> bool:
+        """Bring in what Git LFS keeps of a commit's files, where it is to be had."""
+        return await lfs.fetch(self._mirror(run), await self._address(run.repository), commit)
 
     def _path(self, repository: Repository) -> Path:
         return self._folder / "mirrors" / f"{repository.id}.git"

@@ -23,8 +23,8 @@ import structlog
 
 from bot.errors import OperatorError
 
-from . import base, overlay, quota
-from .base import Base
+from . import base, lfs, overlay, quota
+from .base import Base, Fetch
 from .overlay import OPAQUE, Holder, Kind, Means
 from .program import git
 from .removal import remove
@@ -40,6 +40,9 @@ REMOVED, MAKING, PROBES = ".removed", ".making", ".probe-"
 DISK_BYTES = 10 * 1024**3
 """What one workspace may hold of its own: installed dependencies and build output of a large
 project are some gigabytes, and a disk has to hold several at once."""
+MAX_COPIED = 256 * 1024 * 1024
+"""Bytes that Git LFS may keep of a full copy's files, which are all read at each checkpoint; where
+it keeps more, the copy has pointers."""
 WATCH_SECONDS = 5.0
 """Between two looks at a workspace that is only watched; a disk takes some gigabytes meanwhile."""
 PRUNE_SECONDS = 600.0
@@ -91,15 +94,18 @@ class Workspaces:
         self._after: set[asyncio.Task[None]] = set()
         self._pruned = 0.0
 
-    async def open(self, mirror: Mirror, commit: str, run_id: str) -> Workspace:
+    async def open(
+        self, mirror: Mirror, commit: str, run_id: str, fetch: Fetch | None = None
+    ) -> Workspace:
         """Make a fresh workspace with the files of `commit`, in place of what the run had.
 
-        Raises Refused where the commit is absent, or git does not write such names to a disk.
+        `fetch` is called where Git LFS keeps some that are not here. Raises Refused where the
+        commit is absent, or git does not write such names to a disk.
         """
         await self.close(run_id)
         if self._means.kind == "checkout":
-            return await self._copy(mirror, commit, run_id)
-        stands_on = await base.layers(self._bases, mirror, commit)
+            return await self._copy(mirror, commit, run_id, fetch)
+        stands_on = await base.layers(self._bases, mirror, commit, fetch)
         place = self._runs / run_id
         limit = self._disk_bytes if self._means.quota else None
         self._opened.add(run_id)
@@ -180,14 +186,21 @@ class Workspaces:
         self._holders[run_id] = holder
         return _workspace(place, _Meta("rootless", made.tree, [], ""), holder.pid)
 
-    async def _copy(self, mirror: Mirror, commit: str, run_id: str) -> Workspace:
+    async def _copy(
+        self, mirror: Mirror, commit: str, run_id: str, fetch: Fetch | None
+    ) -> Workspace:
         place = self._runs / run_id
         asked = ("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
         tree = (await git(*asked, git_dir=mirror.path)).decode().strip()
+        kept = await lfs.in_tree(mirror, tree)
+        pointers = sum(each.size for each in kept.values()) > MAX_COPIED
+        if fetch and not pointers and not all(lfs.is_here(mirror, each) for each in kept.values()):
+            await fetch()
         making = self._runs / MAKING / f"{run_id}-{secrets.token_hex(4)}"
         await asyncio.to_thread(making.mkdir, parents=True)
         try:
-            await base.check_out(mirror, tree, making / FOLDER, making / "index")
+            files, index = making / FOLDER, making / "index"
+            await base.check_out(mirror, tree, files, index, kept, pointers=pointers)
             return await asyncio.to_thread(_put, making / FOLDER, place, tree)
         finally:
             await asyncio.to_thread(remove, making)

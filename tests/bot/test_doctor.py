@@ -42,6 +42,19 @@ async def test_a_missing_sandbox_is_needed_and_says_what_to_install(
     assert "bubblewrap" in str(sandbox["sentence"])
 
 
+async def test_git_lfs_is_not_needed_and_it_says_what_follows_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "git-lfs"
+    program.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert (await found())["git-lfs"]["sentence"] == f"{program}."
+    program.unlink()
+    missing = (await found())["git-lfs"]
+    assert (missing["ok"], missing["needed"]) == (False, False)
+    assert "pointers in workspaces" in str(missing["sentence"])
+
+
 async def test_it_says_how_workspaces_are_made_and_what_one_costs(tmp_path: Path) -> None:
     workspaces = (await found())["workspaces"]
     assert re.search(
