@@ -59,7 +59,7 @@ _FOLDER, _SUBMODULE, _ABSENT = b"040000", b"160000", b"000000"
 # What a filter cannot make of a file stays as the repository has it.
 _LENIENT = ("-c", "filter.lfs.required=false")
 _UNFILTERED = (*_LENIENT, "-c", "filter.lfs.process=")
-_LOCK, _MAKING = ".lock", ".making"
+_LOCK, _MAKING = ".lock", ".making-"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -163,7 +163,6 @@ async def check_out(
     Submodules are empty folders; modes are 0644 and 0755 whatever this process's umask. `kept` says
     what Git LFS keeps; what is not here of it is a pointer, and with `pointers` all of it.
     """
-
     # An empty index and an empty folder: git finds nothing there that it could follow out.
     await git("read-tree", "--end-of-options", tree, git_dir=mirror.path, index=index)
     await asyncio.to_thread(files.mkdir)
@@ -219,12 +218,10 @@ def prune(home: Path, used: Collection[str]) -> None:
             each.unlink(missing_ok=True)
 
 
-def sweep(bases: Path) -> None:
-    """Remove what was being made or removed; for who has the folder to itself."""
-    for home in _listed(bases):
-        for each in _listed(home):
-            if each.name.startswith(".") and each.name != _LOCK:
-                remove(each)
+def unfinished(bases: Path) -> list[Path]:
+    """List what was being made or removed; for who has the folder to itself."""
+    found = [each for home in _listed(bases) for each in _listed(home)]
+    return [each for each in found if each.name.startswith(".") and each.name != _LOCK]
 
 
 @functools.cache
@@ -238,7 +235,8 @@ def boot() -> str:
 
 async def _make(home: Path, mirror: Mirror, commit: str, tree: str, *, whole: bool) -> None:
     """Make the base of `tree`, as a difference where that is near to one that is there."""
-    making = home / _MAKING
+    # A name of its own: a git process that outlived a killed maker may still write to that one's.
+    making = home / f"{_MAKING}{secrets.token_hex(4)}"
     try:
         for near in await _near(home, mirror, commit):
             await asyncio.to_thread(_clear, making)
@@ -247,7 +245,7 @@ async def _make(home: Path, mirror: Mirror, commit: str, tree: str, *, whole: bo
         else:
             await asyncio.to_thread(_clear, making)
             meta = await _full(mirror, tree, making, whole=whole)
-        await asyncio.to_thread(_finish, home, tree, meta)
+        await asyncio.to_thread(_finish, making, home / tree, meta)
     finally:
         await asyncio.to_thread(remove, making)
 
@@ -351,7 +349,6 @@ async def _write(
         return
     lines = [f"{mode} {sha}\t".encode() + raw(path) for mode, sha, path in attributes]
     lines += [b"%s %s\t%s" % (each.new_mode, each.sha, each.path) for each in changed]
-
     told = b"\0".join(lines) + b"\0"
     asked = ("update-index", "-z", "--index-info")
     await git(*asked, git_dir=mirror.path, work_tree=files, index=index, input=told)
@@ -449,11 +446,10 @@ def _ready(home: Path, tree: str) -> bool:
     return False
 
 
-def _finish(home: Path, tree: str, meta: _Meta) -> None:
-    making = home / _MAKING
+def _finish(making: Path, made: Path, meta: _Meta) -> None:
     (making / INDEX).unlink(missing_ok=True)
     (making / META).write_text(json.dumps(asdict(meta)))
-    making.rename(home / tree)
+    making.rename(made)
 
 
 def _link(home: Path, commit: str, tree: str) -> None:

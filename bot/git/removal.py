@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def remove(folder: Path) -> None:
         return
     _empty(doomed)
     doomed.rmdir()
+
+
+def remove_or_leave(folder: Path) -> None:
+    """Remove a folder as `remove` does; one that something still writes to is left to the next.
+
+    A program that outlived a killed server may: git for some seconds, a job without a sandbox.
+    """
+    with contextlib.suppress(OSError):
+        remove(folder)
 
 
 def _empty(top: Path) -> None:

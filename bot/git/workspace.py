@@ -27,10 +27,10 @@ from . import base, lfs, overlay, quota
 from .base import Base, Fetch
 from .overlay import OPAQUE, Holder, Kind, Means
 from .program import git
-from .removal import remove
+from .removal import remove, remove_or_leave
 from .repository import Mirror
 
-__all__ = ["Workspace", "Workspaces", "create", "mount_layers", "open_layers", "remove"]
+__all__ = ["Workspace", "Workspaces", "mount_layers", "open_layers"]
 
 log = structlog.get_logger()
 
@@ -142,18 +142,19 @@ class Workspaces:
         """Throw the run's workspace away; none is done."""
         if holder := self._holders.pop(run_id, None):
             await holder.end()
-        for doomed in await asyncio.to_thread(close_layers, self._runs / run_id):
-            self._soon(_remove_aside, doomed)
+        doomed = await asyncio.to_thread(close_layers, self._runs / run_id)
+        self._soon(_remove_aside, *doomed)
         self._opened.discard(run_id)
 
     async def sweep(self, keep: Collection[str]) -> None:
         """Clean up after a kill; for who has the folder to itself.
 
-        No mount stays, and nothing that was being made or removed. What was changed in the
-        workspaces of the runs to `keep` stays, and `found` says where.
+        No mount stays, and nothing that was being made or removed; it goes while others go on.
+        What was changed in the workspaces of the runs to `keep` stays, and `found` says where.
         """
-        await asyncio.to_thread(_sweep, self._runs, frozenset(keep))
-        await asyncio.to_thread(base.sweep, self._bases)
+        doomed = await asyncio.to_thread(_sweep, self._runs, frozenset(keep))
+        doomed += await asyncio.to_thread(base.unfinished, self._bases)
+        self._soon(_remove_aside, *doomed)
 
     async def stop(self) -> None:
         """Take the mounts away that were made here, and wait for what is being removed."""
@@ -269,39 +270,6 @@ def mount_layers(lowers: tuple[Path, ...], place: Path) -> None:
     overlay.mount(lowers, *_layers(place), place / FOLDER)
 
 
-async def create(mirror: Mirror, commit: str, folder: Path, index: Path) -> None:
-    """Write the files of `commit` to `folder`, and what git knows of them to the file `index`.
-
-    Line ends and attributes are as git has them; submodules are empty folders. The folder appears
-    when it is complete. Raises FileExistsError where it is there already, Refused where git will
-    not write a commit's names to a disk (`.git` and its spellings).
-    """
-    assert not index.is_relative_to(folder), "the index must lie outside the workspace"
-    making = folder.with_name(f".{folder.name}.making")
-    await asyncio.to_thread(_clear, folder, making, index)
-    # An empty index and an empty folder: git finds nothing there that it could follow out.
-    await git("read-tree", "--end-of-options", commit, git_dir=mirror.path, index=index)
-    await git(
-        "checkout-index",
-        "--all",
-        "--index",
-        git_dir=mirror.path,
-        work_tree=making,
-        index=index,
-    )
-    making.rename(folder)
-
-
-def _clear(folder: Path, making: Path, index: Path) -> None:
-    if folder.exists():
-        raise FileExistsError(folder)
-    remove(making)
-    making.mkdir(parents=True)
-    index.parent.mkdir(parents=True, exist_ok=True)
-    index.unlink(missing_ok=True)
-    index.with_name(index.name + ".lock").unlink(missing_ok=True)
-
-
 def _make_layers(place: Path) -> None:
     upper, work = _layers(place)
     for each in (upper, work, place / FOLDER):
@@ -360,29 +328,27 @@ def _aside(folder: Path, removed: Path) -> Path | None:
         return None
 
 
-def _remove_aside(doomed: Path) -> None:
-    """Remove a folder that was moved aside, and the limit that it was held to."""
-    project = 0
-    with contextlib.suppress(OSError):  # a file system without projects
-        project = quota.project(doomed)
-    remove(doomed)
-    if project:
-        with contextlib.suppress(OSError):
-            quota.lift(doomed.parent, project)
+def _remove_aside(*folders: Path) -> None:
+    """Remove folders that were moved aside, and the limits that they were held to."""
+    for doomed in folders:
+        project = 0
+        with contextlib.suppress(OSError):  # a file system without projects
+            project = quota.project(doomed)
+        remove_or_leave(doomed)
+        if project:
+            with contextlib.suppress(OSError):
+                quota.lift(doomed.parent, project)
 
 
-def _sweep(runs: Path, keep: frozenset[str]) -> None:
+def _sweep(runs: Path, keep: frozenset[str]) -> list[Path]:
+    """Take away what mounts and workspaces there are, but for `keep`; return what to remove."""
     for point in overlay.mounts_below(runs):
         overlay.unmount(point)
-    for folder in (REMOVED, MAKING):
-        for each in _entries(runs / folder):
-            _remove_aside(each)
     for each in _entries(runs):
-        if each.name.startswith(PROBES):
-            _remove_aside(each)
-        elif each.name not in keep and (each / LAYERS).exists():
-            for doomed in close_layers(each):
-                _remove_aside(doomed)
+        if each.name not in keep and (each / LAYERS).exists():
+            close_layers(each)
+    probes = [each for each in _entries(runs) if each.name.startswith(PROBES)]
+    return [*probes, *_entries(runs / REMOVED), *_entries(runs / MAKING)]
 
 
 def _prune(home: Path, runs: Path) -> None:

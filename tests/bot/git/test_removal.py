@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bot.git import removal
-from bot.git.removal import remove
+from bot.git.overlay import mount, mounts_below, unmount
+from bot.git.removal import remove, remove_or_leave
 
 from .conftest import dig
 
@@ -39,6 +40,21 @@ def test_a_removal_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> No
     (tmp_path / ".w.removing" / ".lifted-0" / "a").mkdir(parents=True)
     (tmp_path / "w").mkdir()
     remove(tmp_path / "w")
+    assert _names(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_what_is_in_use_is_left_to_the_next_removal(tmp_path: Path) -> None:
+    places = [tmp_path / "w" / name for name in ("lower", "upper", "work", "target")]
+    for each in places:
+        each.mkdir(parents=True)
+    lower, upper, work, target = places
+    mount([lower], upper, work, target)
+    remove_or_leave(tmp_path / "w")
+    for point in mounts_below(tmp_path):
+        unmount(point)
+    (left,) = tmp_path.iterdir()
+    remove_or_leave(left)
     assert _names(tmp_path) == []
 
 

@@ -221,7 +221,8 @@ def _python() -> list[str]:
 
 
 def _environment(place: Path) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": str(place), "TMPDIR": str(place)}
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    return {**kept, "HOME": str(place), "TMPDIR": str(place)}
 
 
 def _processes() -> list[str]:

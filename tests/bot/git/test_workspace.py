@@ -230,6 +230,7 @@ asyncio.run(main())
     (tmp_path / "bases" / "1" / ".making" / "files").mkdir(parents=True)
     workspaces = Workspaces(runs, tmp_path / "bases", Means("overlay", ""))
     await workspaces.sweep({"two"})
+    await workspaces.stop()
     assert mounts_below(runs) == []
     assert workspaces.found("one") is None
     assert _names(runs / "one") == []
