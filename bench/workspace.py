@@ -41,7 +41,7 @@ from bot.git.overlay import Kind
 
 GIT_ROUNDS = 3
 """Of `git worktree add`, which takes ten seconds in the large repository."""
-AT_ONCE = 100
+AT_ONCE, TIMES_AT_ONCE = 100, 5
 NOBODY = 65534
 """The user without rights, of the same number everywhere."""
 NEAR = 10
@@ -97,7 +97,7 @@ class Case:
             "near_base_ms": self._near(),
         }
 
-    def at_once(self) -> Row:
+    def open_many(self) -> None:
         """Open many workspaces together."""
         names = [f"many{number}" for number in range(AT_ONCE)]
 
@@ -105,14 +105,17 @@ class Case:
             await asyncio.gather(*(self._one(name) for name in names))
 
         settle()
-        spent, _ = timed(lambda: self.ours.run(opened()))
+        self._times.time("many", lambda: self.ours.run(opened()))
         for name in names:
             self.ours.run(self.ours.workspaces.close(name))
+
+    def many_row(self) -> Row:
+        """Return what was measured of many together."""
         return {
             "repo": self.repository.name,
             "files": self.repository.files,
             "workspaces": AT_ONCE,
-            "ms": round(spent, 1),
+            "ms": self._times.medians()["many"],
             "rootless": self.rootless,
         }
 
@@ -166,8 +169,11 @@ def measure(
         for number in range(WARM + rounds):
             for case in cases:  # in turn as well, since they are compared with one another
                 case.measure(number)
+        for _ in range(TIMES_AT_ONCE):
+            for case in cases:
+                case.open_many()
         rows = [case.row() for case in cases]
-        many = [case.at_once() for case in cases]
+        many = [case.many_row() for case in cases]
         print(rows, many, file=sys.stderr)
     return rows, many
 
