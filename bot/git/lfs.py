@@ -16,6 +16,7 @@ import io
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ import structlog
 from bot.errors import OrchestrateError, Refused
 
 from . import attributes
+from .locks import CONTENTS, Busy, writing
 from .pack import flush
 from .program import NETWORK_TIMEOUT, Finished, failure, git, run
 from .remote import Remote
@@ -37,6 +39,10 @@ MAX_POINTER = 1024
 """Bytes that a pointer may have, as git-lfs has it (docs/spec.md)."""
 STORE = ("lfs", "objects")
 """Where a mirror keeps contents."""
+ASKED = ("lfs", "asked")
+"""Where it keeps what the last answers were: a file for each commit, `1` or `0`."""
+RETRY_SECONDS = 60.0
+"""How long an answer holds: many runs that start at once ask once, and wait for no dead server."""
 
 _VERSIONS = rb"(?:https://(?:git-lfs|hawser)\.github\.com/spec/v1|http://git-media\.io/v/2)"
 _POINTER = re.compile(
@@ -117,15 +123,14 @@ async def fetch(mirror: Mirror, remote: Remote, commit: str) -> bool:
     if not is_there():
         return False
     try:
-        done = await _run("fetch", remote.lfs_url, commit, mirror=mirror, remote=remote)
-    except OrchestrateError as error:
-        reason = str(error)
-    else:
-        if done.status == 0:
-            return True
-        reason = str(_failure("lfs fetch", done, remote))
-    log.warning("files of Git LFS are left as pointers", mirror=mirror.path.name, reason=reason)
-    return False
+        async with writing(mirror.path, 2 * NETWORK_TIMEOUT, CONTENTS):
+            answer = await asyncio.to_thread(_answered, mirror, commit)
+            if answer is None:
+                answer = await _fetch(mirror, remote, commit)
+                await asyncio.to_thread(_note, mirror, commit, answer)
+            return answer
+    except Busy:
+        return False
 
 
 async def push(mirror: Mirror, remote: Remote, branches: Sequence[tuple[str, str | None]]) -> None:
@@ -154,6 +159,19 @@ def carry_over(old: Path, new: Path) -> None:
     """Move the contents of a mirror to the one that takes its place, which has none."""
     if (old / STORE[0]).is_dir() and not (new / STORE[0]).exists():
         (old / STORE[0]).rename(new / STORE[0])
+
+
+async def _fetch(mirror: Mirror, remote: Remote, commit: str) -> bool:
+    try:
+        done = await _run("fetch", remote.lfs_url, commit, mirror=mirror, remote=remote)
+    except OrchestrateError as error:
+        reason = str(error)
+    else:
+        if done.status == 0:
+            return True
+        reason = str(_failure("lfs fetch", done, remote))
+    log.warning("files of Git LFS are left as pointers", mirror=mirror.path.name, reason=reason)
+    return False
 
 
 async def _added(mirror: Mirror, branches: Iterable[tuple[str, str | None]]) -> list[str]:
@@ -197,6 +215,25 @@ def _failure(command: str, done: Finished, remote: Remote) -> OrchestrateError:
         return Refused(f"Git LFS has no content of {lost} {noun} at {remote.url}.", status=404)
     told = _TELLING.search(done.err)
     return failure(command, Finished(done.status, b"", told[0] if told else done.err), remote)
+
+
+def _answered(mirror: Mirror, commit: str) -> bool | None:
+    """Return the last answer for a commit, where it holds still."""
+    place = mirror.path.joinpath(*ASKED, commit)
+    try:
+        is_new = time.time() - place.stat().st_mtime < RETRY_SECONDS
+        return place.read_bytes() == b"1" if is_new else None
+    except FileNotFoundError:
+        return None
+
+
+def _note(mirror: Mirror, commit: str, answer: bool) -> None:
+    folder = mirror.path.joinpath(*ASKED)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        if time.time() - old.stat().st_mtime >= RETRY_SECONDS:
+            old.unlink()
+    (folder / commit).write_bytes(b"1" if answer else b"0")
 
 
 def _place(mirror: Mirror, found: Pointer) -> Path:

@@ -28,8 +28,8 @@ PACKED_STALE = 5.0
 """Seconds after which the lock of packed refs is nobody's: dropping a ref takes milliseconds, and
 what takes longer holds the mirror's lock."""
 
-WRITE, UPKEEP = "lock", "upkeep"
-"""The two locks of a mirror, as files beside it."""
+WRITE, UPKEEP, CONTENTS = "lock", "upkeep", "lfs"
+"""The locks of a mirror, as files beside it; the last one for who asks for what Git LFS keeps."""
 
 
 class Busy(TransientError):
@@ -37,12 +37,17 @@ class Busy(TransientError):
 
 
 @contextlib.asynccontextmanager
-async def writing(path: Path, timeout: float = NETWORK_TIMEOUT) -> AsyncIterator[int]:  # noqa: ASYNC109 - it also names the error
+async def writing(
+    path: Path,
+    timeout: float = NETWORK_TIMEOUT,  # noqa: ASYNC109 - it also names the error
+    kind: str = WRITE,
+) -> AsyncIterator[int]:
     """Hold the one lock under which a mirror is made, fetched, mended or kept up, by any process.
 
-    Yields the descriptor for the git program. Raises Busy after `timeout` seconds.
+    Or that of another `kind`. Yields the descriptor for the git program. Raises Busy after
+    `timeout` seconds.
     """
-    with _opened(path, WRITE) as descriptor:
+    with _opened(path, kind) as descriptor:
         deadline = time.monotonic() + timeout
         while not _try(descriptor, fcntl.LOCK_EX):
             if time.monotonic() > deadline:

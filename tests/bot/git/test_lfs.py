@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -58,6 +59,12 @@ def put(repository: Path, content: bytes) -> None:
     place = stored(repository, content)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(content)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was refused is asked for again at once."""
+    monkeypatch.setattr(lfs, "RETRY_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -602,6 +609,28 @@ async def test_a_server_that_refuses_is_named_and_no_secret(
     server.status = 200
     server.kept[sha256(SECOND).hexdigest()] = SECOND
     assert await lfs.fetch(mirror, remote, head), "what was refused once may be granted later"
+
+
+@with_git_lfs
+async def test_many_at_once_ask_once(
+    server: _Server, mirror: Mirror, head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lfs, "RETRY_SECONDS", 60.0)
+    remote = _at(server)
+    older = sh(mirror.path, "rev-parse", f"{head}^")
+    server.kept[sha256(FIRST).hexdigest()] = FIRST
+    with capture_logs() as logs:
+        found = await asyncio.gather(
+            *(lfs.fetch(mirror, remote, each) for each in (head, older) * 5)
+        )
+    assert found == [False, True] * 5
+    asked = [path for path, _ in server.seen if path.endswith("/batch")]
+    assert len(asked) == 2
+    assert len(logs) == 1
+    monkeypatch.setattr(lfs, "RETRY_SECONDS", 0.0)
+    server.kept[sha256(SECOND).hexdigest()] = SECOND
+    assert await lfs.fetch(mirror, remote, head)
+    assert [each.name for each in (mirror.path / "lfs" / "asked").iterdir()] == [head]
 
 
 @with_git_lfs
