@@ -36,14 +36,16 @@ from .scan import (
     signature_of,
 )
 from .trees import FOLDER, Entry, Reader, spliced
+from .walk import trees_of
 
 __all__ = ["Candidate", "Made", "Source", "Violation", "take"]
 
 MAX_CONTENT = 1024 * 1024 * 1024
 """Bytes of new content in one candidate, which are held in memory deflated: GitHub advises against
 a repository of that size as a whole."""
-LOOKED_UP = 4096
-"""Bytes from which on a blob is looked up before it is deflated: that takes as long as 4 KB do."""
+LOOKED_UP = 32 * 1024
+"""Bytes from which on a blob is looked up before it is deflated: below, to deflate it again costs
+little more than to find out that it is new."""
 ATTEMPTS = 3
 """Times that a file is read again which changed while it was read."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -88,7 +90,7 @@ def take(
     repo = open_repository(mirror)
     tree = commit_of(repo, parent).tree_id.raw
     pack = Pack(mirror)
-    trees = Reader(repo, pack.tree)
+    trees = trees_of(mirror)
     found = scan(source, trees, known)
     if _is_too_much(found):
         return Candidate(tree.hex(), parent, parent, _sorted(found.violations)[:MAX_VIOLATIONS])
@@ -178,14 +180,24 @@ class _Recorder:
                 descriptor = os.open(place, _READ)
             except OSError as error:
                 raise TransientError(_changing(file)) from error
-            with os.fdopen(descriptor, "rb", buffering=0) as opened:
+            try:
                 before = signature_of(os.fstat(descriptor))
-                content = opened.readall()
+                content = _all(descriptor, file.size)
                 after = signature_of(os.fstat(descriptor))
+            finally:
+                os.close(descriptor)
             if before == after == file.signature and len(content) == file.size:
                 return content
             file.signature, file.size = after, after[1]
         raise TransientError(_changing(file))
+
+
+def _all(descriptor: int, size: int) -> bytes:
+    """Read a file that should have `size` bytes, to its end."""
+    content = os.read(descriptor, size + 1)
+    while more := os.read(descriptor, max(size - len(content), 0) + 1) if content else b"":
+        content += more
+    return content
 
 
 def _changing(file: File) -> str:

@@ -135,6 +135,8 @@ def scan(source: Source, trees: Reader, known: Known | None = None) -> Scan:
 
 def is_git_name(name: str) -> bool:
     """Whether some file system takes `name` for `.git`: by case, ending, short name or Unicode."""
+    if name.isascii() and "git" not in name.lower():
+        return False  # nearly every name
     # NTFS drops dots and spaces at the end, and what follows a colon names a stream of the file;
     # a backslash is a separator there.
     parts = [part.partition(":")[0].rstrip(". ") for part in _plain(name).split("\\")]
@@ -344,18 +346,19 @@ class _Scanner:
         new = sorted(name for name, it in entries.items() if it and name not in here.tracked)
         if not new:
             return
-        stay = [name for name in (*here.tracked, *new) if entries.get(name, b"") is not None]
-        folded: dict[str, list[bytes]] = {}
-        for name in stay:
-            folded.setdefault(text(name).casefold(), []).append(name)
+        gone = {name for name, it in entries.items() if it is None}
+        folded: dict[bytes, set[bytes]] = {_folded(name): {name} for name in new}
+        for name in (*here.tracked, *new):
+            if name not in gone and (alike := folded.get(_folded(name))) is not None:
+                alike.add(name)
         for name in new:
-            others = [each for each in folded[text(name).casefold()] if each != name]
+            others = sorted(folded[_folded(name)] - {name})
             if others:
                 other = text(others[0])
                 reason = f"It differs from {other} in nothing but case; many systems hold one only."
                 self._forget(entries.pop(name))
                 self._refuse(here.path(name), reason)
-                folded[text(name).casefold()].remove(name)
+                folded[_folded(name)].remove(name)
 
     def _forget(self, node: File | Folder | None) -> None:
         """Take what lies in a node out of the files that are to be read."""
@@ -410,6 +413,12 @@ def _read(place: bytes) -> bytes | None:
         return None
     with os.fdopen(descriptor, "rb") as file:
         return file.read(MAX_RULES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+
+
+def _folded(name: bytes) -> bytes:
+    return (
+        name.lower() if name.isascii() else text(name).casefold().encode("utf-8", "surrogateescape")
+    )
 
 
 def _plain(name: str) -> str:
