@@ -304,6 +304,7 @@ async def _difference(
     told = any(_name(each.path) == raw(ATTRIBUTES) for each in files)
     if told or len(files) > MAX_SHARE * below.files:
         return None
+    await asyncio.to_thread(os.utime, home / near)  # or it could be removed meanwhile
     planned = plan(found)
     kept = await _kept(mirror, planned) if below.lfs else {}
     if whole and await _lacks(mirror, kept):

@@ -235,8 +235,7 @@ def open_layers(place: Path, stands_on: Base, *, kind: Kind, limit: int | None =
     `limit` is in bytes, where the file system enforces it. Nothing of an earlier workspace may be
     there. Raises OperatorError where the system refuses.
     """
-    layers = place / LAYERS
-    layers.mkdir(parents=True)
+    layers = _begun(place)
     meta = _Meta(kind, stands_on.tree, [each.parent.name for each in stands_on.layers], base.boot())
     try:
         if limit is not None:
@@ -265,9 +264,21 @@ def close_layers(place: Path) -> list[Path]:
 
 def mount_layers(lowers: tuple[Path, ...], place: Path) -> None:
     """Make empty layers in the run's folder `place` and mount them above `lowers`, as root."""
-    (place / LAYERS).mkdir(parents=True)
+    _begun(place)
     _make_layers(place)
     overlay.mount(lowers, *_layers(place), place / FOLDER)
+
+
+def _begun(place: Path) -> Path:
+    """Make the run's folder, and in it the one for what only we look at.
+
+    Both are closed to the machine's other users: an agent can leave a program there that would run
+    with our rights, and only the mount makes nothing of that.
+    """
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    layers = place / LAYERS
+    layers.mkdir(mode=0o700)
+    return layers
 
 
 def _make_layers(place: Path) -> None:
@@ -308,7 +319,7 @@ def _read(place: Path) -> _Meta | None:
 def _put(files: Path, place: Path, tree: str) -> Workspace:
     """Give a full copy its place, and say what it is."""
     meta = _Meta("checkout", tree, [], base.boot())
-    (place / LAYERS).mkdir(parents=True)
+    _begun(place)
     files.rename(place / FOLDER)
     (place / LAYERS / META).write_text(json.dumps(asdict(meta)))
     return _workspace(place, meta, None)

@@ -183,9 +183,10 @@ async def test_bases_that_nobody_uses_are_removed_and_those_stood_on_stay(
         monkeypatch.setattr(base, "MAX_SHARE", 0 if number != 2 else 10)
         made = await base.layers(bases, mirror, await grow(origin, mirror, remote))
         trees.append(made.tree)
-        past = time.time() - 2 * base.IDLE_SECONDS + number
-        os.utime(bases / "1" / made.tree, (past, past))
     home = bases / "1"
+    for number, tree in enumerate(trees):
+        past = time.time() - 2 * base.IDLE_SECONDS + number
+        os.utime(home / tree, (past, past))
     monkeypatch.setattr(base, "IDLE_SECONDS", 3 * base.IDLE_SECONDS)
     base.prune(home, ())
     assert {each.name for each in home.iterdir() if not each.is_symlink()} >= set(trees)

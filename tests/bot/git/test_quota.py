@@ -47,7 +47,7 @@ def disk(
         except FileNotFoundError:
             pytest.skip(f"{command[0]} is missing")
         if done.returncode:
-            pytest.skip(f"no file system with project quotas here: {done.stderr.strip()}")
+            pytest.skip(f"no file system with project quotas here: {done.stderr.splitlines()[0]}")
     yield point
     unmount(point)
 

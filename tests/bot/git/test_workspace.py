@@ -110,6 +110,14 @@ async def test_a_tree_with_gits_own_names_is_not_written(
     assert not list((tmp_path / "runs").rglob("config"))
 
 
+async def test_other_users_of_the_machine_are_kept_out(
+    workspaces: Workspaces, mirror: Mirror, head: str, tmp_path: Path
+) -> None:
+    await workspaces.open(mirror, head, "run1")
+    place = tmp_path / "runs" / "run1"
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (place, place / ".layers")] == [0o700] * 2
+
+
 async def test_each_workspace_is_a_fresh_one(
     workspaces: Workspaces, mirror: Mirror, head: str
 ) -> None:
