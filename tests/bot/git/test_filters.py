@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.git import filters
+from bot.git import filters, scan
 from bot.git.filters import Asked, convert
 from bot.git.mirror import Mirror
 from bot.git.pack import object_id
@@ -125,7 +125,7 @@ def test_what_a_filter_left_too_large_is_refused(
 ) -> None:
     monkeypatch.setattr(filters, "MAX_FILE", 1000)
     large = b"x" * 1001
-    assert recorded(mirror, large, b"* filter=mine\n") == filters.TOO_LARGE
+    assert recorded(mirror, large, b"* filter=mine\n") == scan.TOO_LARGE
     oid = sh(mirror.path, "hash-object", "-w", "--stdin", input=large)
     assert recorded(mirror, large, b"* filter=mine\n", (FILE, bytes.fromhex(oid))) == large
 
