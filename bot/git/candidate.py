@@ -193,9 +193,12 @@ class _Recorder:
 
 
 def _all(descriptor: int, size: int) -> bytes:
-    """Read a file that should have `size` bytes, to its end."""
+    """Read a file that should have `size` bytes, to its end, or to where it is larger than that.
+
+    What grows as fast as it is read has no end.
+    """
     content = os.read(descriptor, size + 1)
-    while more := os.read(descriptor, max(size - len(content), 0) + 1) if content else b"":
+    while len(content) <= size and (more := os.read(descriptor, size + 1 - len(content))):
         content += more
     return content
 
