@@ -31,6 +31,7 @@ _STATUS: dict[DeltaStatus, ChangeStatus] = {
 
 
 _MODES = {mode: int(mode, 8) for mode in (FILE, EXECUTABLE, LINK, SUBMODULE)}
+_SAME = {mode: ("modified", number, number) for mode, number in _MODES.items()}
 _SPECIAL = frozenset({LINK, SUBMODULE})
 
 
@@ -58,11 +59,11 @@ def names(mirror: Mirror, old: str, new: str) -> list[Named]:
     No content is read, and a rename is what it is in them: one path gone, another come. Raises
     Refused where the mirror lacks one of the two.
     """
-    made, modes = tuple.__new__, _MODES
+    made, same = tuple.__new__, _SAME
     return [
         # What nearly all are is made here: a call for each would double the time.
-        made(Named, (text(path), "modified", modes[now[0]], modes[now[0]]))
-        if was and now and was[0] == now[0] and now[0] in modes
+        made(Named, (path.decode("utf-8", "surrogateescape"), *same[now[0]]))
+        if was and now and was[0] == now[0] and now[0] in same
         else _named(text(path), was, now)
         for path, was, now in _pairs(mirror, old, new)
     ]

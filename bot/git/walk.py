@@ -5,12 +5,14 @@ The cost follows what differs: an equal folder is one comparison, however much i
 
 from __future__ import annotations
 
-from operator import itemgetter
+from collections.abc import Iterable
+from itertools import compress
+from operator import is_not, itemgetter
 
 from bot.errors import Refused
 
 from .repository import Mirror, kept_open, open_repository, tree_at
-from .trees import FOLDER, Entries, Entry, Reader, parse
+from .trees import FOLDER, Entry, Reader
 
 KEPT_BYTES = 6 * 1024 * 1024
 """Bytes of trees that a thread keeps parsed of a mirror, which then take six times as much memory:
@@ -23,26 +25,31 @@ _Folders = tuple[bytes, bytes | None, bytes | None]
 """A folder's path with a slash, and its trees."""
 
 
-class Trees(Reader):
-    """The trees of a mirror as a thread reads them, those that it read before parsed already.
+Columns = tuple[tuple[bytes, ...], tuple[Entry, ...]]
+"""A tree's names, and beside them what they stand for; equal ones are one object, in all trees."""
 
-    Equal entries are one object, whatever trees they are in.
-    """
+
+class Trees(Reader):
+    """The trees of a mirror as a thread reads them, those that it read before parsed already."""
 
     def __init__(self, mirror: Mirror) -> None:
         super().__init__(open_repository(mirror))
-        self._same: dict[Entry, Entry] = {}
+        self._columns: dict[bytes, Columns] = {}
+        self._names: dict[tuple[bytes, ...], tuple[bytes, ...]] = {}
+        self._entries: dict[Entry, Entry] = {}
         self._read = 0
 
-    def entries(self, oid: bytes | None) -> Entries:
-        """Return the entries of a tree; none for no tree. The result must not be changed."""
+    def columns(self, oid: bytes | None) -> Columns:
+        """Return names and entries of a tree; none for no tree."""
         if oid is None:
-            return {}
-        found = self._parsed.get(oid)
+            return _NOTHING
+        found = self._columns.get(oid)
         if found is None:
-            same = self._same.setdefault
-            parsed = parse(self.raw(oid)).items()
-            found = self._parsed[oid] = {name: same(entry, entry) for name, entry in parsed}
+            one, parsed = self._entries.setdefault, self.entries(oid)
+            names = tuple(parsed)
+            entries = tuple([one(entry, entry) for entry in parsed.values()])
+            found = self._columns[oid] = (self._names.setdefault(names, names), entries)
+            del self._parsed[oid]  # Once is enough.
         return found
 
     def raw(self, oid: bytes) -> bytes:
@@ -53,14 +60,17 @@ class Trees(Reader):
 
     def has_read(self, oid: bytes) -> bool:
         """Whether the tree was read lately, and so is there; libgit2 takes longer to say no."""
-        return oid in self._parsed
+        return oid in self._columns or oid in self._parsed
 
     def forget_if_many(self) -> None:
         """Let go of what is kept where it has become too much."""
         if self._read > KEPT_BYTES:
-            self._parsed.clear()
-            self._same.clear()
+            for kept in (self._columns, self._names, self._entries, self._parsed):
+                kept.clear()
             self._read = 0
+
+
+_NOTHING: Columns = ((), ())
 
 
 def trees_of(mirror: Mirror) -> Trees:
@@ -82,38 +92,35 @@ def differing(trees: Trees, old: bytes | None, new: bytes | None) -> list[Pair]:
     """
     found: list[Pair] = []
     pending: list[_Folders] = [] if old == new else [(b"", old, new)]
-    entries = trees.entries
+    columns = trees.columns
     try:
         while pending:
             prefix, before, after = pending.pop()
-            _compare(prefix, entries(before), entries(after), found, pending)
+            for name, was, now in _changed(columns(before), columns(after)):
+                if was is None or now is None:
+                    _take_apart(prefix + name, was, now, found, pending)
+                elif was[0] != FOLDER != now[0]:
+                    found.append((prefix + name, was, now))
+                elif was[0] == FOLDER == now[0]:
+                    pending.append((prefix + name + b"/", was[1], now[1]))
+                else:
+                    _take_apart(prefix + name, was, now, found, pending)
     except KeyError as error:
         raise Refused("A tree is missing in the mirror; fetch and try again.") from error
     found.sort(key=itemgetter(0))
     return found
 
 
-def _compare(
-    prefix: bytes, before: Entries, after: Entries, found: list[Pair], pending: list[_Folders]
-) -> None:
-    """Compare one folder's entries; those that are folders themselves are left pending."""
-    was_at, added = before.get, 0
-    # Equal entries are one object, and to compare objects takes half the time.
-    for name in [name for name, now in after.items() if was_at(name) is not now]:
-        was, now = was_at(name), after[name]
-        if was is None:
-            added += 1
-        elif was[0] != FOLDER != now[0]:
-            # The two usual cases: no call for each of them.
-            found.append((prefix + name, was, now))
-            continue
-        elif was[0] == FOLDER == now[0]:
-            pending.append((prefix + name + b"/", was[1], now[1]))
-            continue
-        _take_apart(prefix + name, was, now, found, pending)
-    if len(before) + added > len(after):
-        for name in before.keys() - after.keys():
-            _take_apart(prefix + name, before[name], None, found, pending)
+def _changed(before: Columns, after: Columns) -> Iterable[Pair]:
+    """Return the names that differ in one folder, each with what it stands for."""
+    (names, was), (other, now) = before, after
+    if names is other:
+        # Nearly every folder: no step in Python for what is equal.
+        return compress(zip(names, was, now, strict=True), map(is_not, was, now))
+    old, new = dict(zip(names, was, strict=True)), dict(zip(other, now, strict=True))
+    changed = [(name, old.get(name), entry) for name, entry in new.items()]
+    gone = [(name, old[name], None) for name in old.keys() - new.keys()]
+    return [each for each in (*changed, *gone) if each[1] is not each[2]]
 
 
 def _take_apart(
