@@ -16,10 +16,14 @@ from .wildmatch import KEPT_BYTES, MAX_PATTERN, Matches, compile_name, compile_p
 
 NAME = b".gitattributes"
 
-_LINE_ENDS = frozenset({b"text", b"crlf", b"eol"})
+AUTO = b"text=auto"
+"""What stands for `text` where git is to look at the content first."""
+
+_TEXT = b"text"
+_LINE_ENDS = frozenset({_TEXT, b"crlf", b"eol"})
 _IDENT = b"ident"
 _ALWAYS = frozenset({b"filter", b"working-tree-encoding"})
-_TELLING = _LINE_ENDS | _ALWAYS | {_IDENT}
+_TELLING = _LINE_ENDS | _ALWAYS | {_IDENT, AUTO}
 
 _MACRO = b"[attr]"
 _BLANKS = re.compile(rb"[ \t\r]+")
@@ -48,14 +52,13 @@ class Attributes:
 
     def below(self, path: bytes, text: bytes | None) -> Attributes:
         """Return the attributes within a folder; `text` is what its `.gitattributes` says."""
-        # Git takes macros from the first folder alone.
+        if not text and path:
+            return self  # Git takes macros from the first folder alone.
         macros = self.macros if path else macros_of(text or b"")
         lines = parse(text or b"", macros)
-        return (
-            Attributes(lines, self, len(path) + 1 if path else 0, macros)
-            if lines or macros or self.lines or self.above
-            else self
-        )
+        if not (lines or macros):
+            return self
+        return Attributes(lines, self, len(path) + 1 if path else 0, macros)
 
     def may_set(self, path: bytes) -> frozenset[bytes]:
         """Return the telling attributes that some line sets for a path, perhaps unset again."""
@@ -77,8 +80,11 @@ def may_convert(sets: frozenset[bytes], content: bytes) -> bool:
         return False
     if sets & _ALWAYS:
         return True
-    if sets & _LINE_ENDS and b"\r\n" in content:
-        return True
+    if b"\r\n" in content and sets & _LINE_ENDS | sets & {AUTO}:
+        # Where git looks at the content first, it takes one with a NUL for binary (convert.c).
+        looks = AUTO in sets and _TEXT not in sets
+        if not looks or b"\0" not in content:
+            return True
     return _IDENT in sets and b"$Id" in content
 
 
@@ -111,7 +117,7 @@ def macros_of(text: bytes) -> Macros:
 def _parse(text: bytes, macros: Macros) -> tuple[Line, ...]:
     known = dict(macros)
     found = tuple(
-        Line(*_pattern(pattern), sets)
+        _line(pattern, sets)
         for pattern, names in _split(text)
         if not pattern.startswith(b"!") and (sets := _sets(names, known))
     )
@@ -129,10 +135,16 @@ def _split(text: bytes) -> Iterable[tuple[bytes, list[bytes]]]:
         if not stripped or stripped.startswith(b"#"):
             continue
         pattern, *words = _BLANKS.split(stripped)
-        if pattern.startswith(b'"'):
-            # A quoted pattern: read as one that matches everything, which only asks git more often.
-            pattern = b"*"
-        yield pattern, [each.partition(b"=")[0] for each in words if each[:1] not in b"-!"]
+        yield pattern, [name for each in words if (name := _set_by(each))]
+
+
+def _set_by(word: bytes) -> bytes:
+    """Return the attribute that a word sets; nothing where it takes one away."""
+    if word == AUTO:
+        return AUTO
+    if word == b"!text":
+        return _TEXT  # others decide then, as if they had said so
+    return b"" if word[:1] in b"-!" else word.partition(b"=")[0]
 
 
 def _sets(names: Iterable[bytes], macros: Mapping[bytes, frozenset[bytes]]) -> frozenset[bytes]:
@@ -142,12 +154,13 @@ def _sets(names: Iterable[bytes], macros: Mapping[bytes, frozenset[bytes]]) -> f
     return found
 
 
-def _pattern(pattern: bytes) -> tuple[Matches, bool]:
-    if len(pattern) > MAX_PATTERN:
-        return _all, True
+def _line(pattern: bytes, sets: frozenset[bytes]) -> Line:
+    if pattern.startswith(b'"') or len(pattern) > MAX_PATTERN:
+        # Read as one that matches everything, which only asks git more often.
+        return Line(_all, True, sets | {_TEXT} if AUTO in sets else sets)
     if b"/" not in pattern:
-        return compile_name(pattern), True
-    return compile_path(pattern.removeprefix(b"/")), False
+        return Line(compile_name(pattern), True, sets)
+    return Line(compile_path(pattern.removeprefix(b"/")), False, sets)
 
 
 def _all(_: bytes) -> bool:

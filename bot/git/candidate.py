@@ -35,7 +35,7 @@ from .scan import (
     scan,
     signature_of,
 )
-from .trees import FOLDER, Entry, Reader, spliced
+from .trees import FOLDER, Entry, Reader, entry_of, spliced
 from .walk import trees_of
 
 __all__ = ["Candidate", "Made", "Source", "Violation", "take"]
@@ -130,7 +130,8 @@ def _splice(node: Folder, entries: dict[bytes, Entry], trees: Reader, pack: Pack
             after = _splice(it, entries, trees, pack)
         elif (after := entries.get(it.path)) is None:
             continue  # Git could not record it.
-        if after != before.get(name):
+        line = before.get(name)
+        if after != (None if line is None else entry_of(line)):
             changes[name] = after
     if not changes:
         return (FOLDER, node.base) if node.base is not None and before else None

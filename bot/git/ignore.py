@@ -25,33 +25,39 @@ class Rule:
     folders_only: bool
 
 
-@dataclass(frozen=True, slots=True)
 class Ignores:
-    """The rules that hold in one folder: its own, and those of the folders above it.
+    """The rules that hold in one folder: its own, and those of the folders above it."""
 
-    `depth` is the length of the folder's path with its closing slash; `all` says that the folder
-    itself is ignored, and so everything in it that is not tracked.
-    """
+    __slots__ = ("_above", "_all", "_depth", "_path", "_rules")
 
-    rules: tuple[Rule, ...] = ()
-    above: Ignores | None = None
-    depth: int = 0
-    all: bool = False
+    def __init__(
+        self,
+        rules: tuple[Rule, ...] = (),
+        above: Ignores | None = None,
+        path: bytes = b"",
+        ignored: bool | None = False,
+    ) -> None:
+        self._rules = rules
+        self._above = above
+        self._path = path
+        # The length of the folder's path with its closing slash.
+        self._depth = len(path) + 1 if path else 0
+        self._all = ignored
 
     def ignored(self, path: bytes, *, folder: bool) -> bool:
         """Whether an entry of this folder, by its path from the root, is ignored."""
-        if self.all:
+        if self._is_ignored():
             return True
-        name = path[self.depth :]
+        name = path[self._depth :]
         level: Ignores | None = self
         while level is not None:
-            below = path[level.depth :]
-            for rule in level.rules:
+            below = path[level._depth :]
+            for rule in level._rules:
                 if rule.folders_only and not folder:
                     continue
                 if rule.matches(name if rule.by_name else below):
                     return rule.ignores
-            level = level.above
+            level = level._above
         return False
 
     def below(self, path: bytes, text: bytes | None, *, tracked: bool) -> Ignores:
@@ -59,8 +65,22 @@ class Ignores:
 
         A folder that is entered is not ignored, unless for something that is `tracked` in it.
         """
-        ignored = self.all or (tracked and self.ignored(path, folder=True))
-        return Ignores(parse(text or b""), self, len(path) + 1 if path else 0, ignored)
+        return Ignores(parse(text) if text else (), self, path, None if tracked else False)
+
+    def _is_ignored(self) -> bool:
+        """Whether the folder itself is ignored, and so everything in it that is not tracked.
+
+        Found out when it is first asked: most folders have nothing that is not tracked.
+        """
+        level, unknown = self, []
+        while level._all is None:
+            unknown.append(level)
+            assert level._above is not None, "the first folder is not ignored"
+            level = level._above
+        for each in reversed(unknown):
+            each._all = level._all or level.ignored(each._path, folder=True)
+            level = each
+        return bool(self._all)
 
 
 def parse(text: bytes) -> tuple[Rule, ...]:

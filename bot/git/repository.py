@@ -20,6 +20,10 @@ for _level in (ConfigLevel.SYSTEM, ConfigLevel.GLOBAL, ConfigLevel.XDG):
     pygit2.settings.search_path[_level] = ""
 pygit2.settings.enable_fsync_gitdir(True)
 
+# Each object that is read would be hashed once more, which takes longer than to read it. What is
+# deflated carries a sum of its own; git, too, hashes only where something is fetched or examined.
+pygit2.settings.enable_strict_hash_verification(False)
+
 HANDLES = 8
 """Mirrors that one thread keeps open: opening one anew costs some milliseconds and a cold cache."""
 

@@ -15,7 +15,7 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from .attributes import Attributes
 from .ignore import Ignores
 from .pack import object_id
 from .program import text
-from .trees import EXECUTABLE, FILE, FOLDER, LINK, SUBMODULE, Entries, Entry, Reader
+from .trees import EXECUTABLE, FILE, FOLDER, LINK, SUBMODULE, Entry, Lines, Reader, entry_of
 
 MAX_FILE = 100 * 1024 * 1024
 """Bytes of one file; GitHub refuses a push with a larger one."""
@@ -39,6 +39,8 @@ MAX_DEPTH = 256
 """Folders within folders: far more than people make, fewer than break other programs."""
 ATTEMPTS = 10
 """Times that a folder is listed again in which names vanish meanwhile."""
+FEW = 8
+"""New names in a folder that are looked for in all of its names as one text."""
 _NOT_HELD = f"It is larger than {MAX_FILTERED // 2**20} MiB, the most that is put through a filter."
 # Code points that HFS+ leaves out when it compares names: ".g\u200cit" is ".git" there. The list is
 # that of git's `next_hfs_char` (utf8.c).
@@ -135,12 +137,15 @@ def scan(source: Source, trees: Reader, known: Known | None = None) -> Scan:
 
 def is_git_name(name: str) -> bool:
     """Whether some file system takes `name` for `.git`: by case, ending, short name or Unicode."""
-    if name.isascii() and "git" not in name.lower():
-        return False  # nearly every name
     # NTFS drops dots and spaces at the end, and what follows a colon names a stream of the file;
     # a backslash is a separator there.
     parts = [part.partition(":")[0].rstrip(". ") for part in _plain(name).split("\\")]
     return any(part in (".git", "git~1") for part in parts)
+
+
+def _may_be_git(name: bytes) -> bool:
+    """Whether `is_git_name` can hold: what it takes away is not in ASCII, or at the name's end."""
+    return not name.isascii() or b"git" in name.lower()
 
 
 def link_reason(path: str, target: str) -> str | None:
@@ -183,13 +188,17 @@ class _Here:
 
     node: Folder
     place: bytes
-    tracked: Entries
+    tracked: Lines
     ignores: Ignores
     attributes: Attributes
     depth: int
 
     def path(self, name: bytes) -> bytes:
         return self.node.path + b"/" + name if self.node.path else name
+
+    def before(self, name: bytes) -> Entry | None:
+        line = self.tracked.get(name)
+        return None if line is None else entry_of(line)
 
 
 Listed = list[tuple[bytes, os.stat_result]]
@@ -239,21 +248,21 @@ class _Scanner:
         status = present.get(name)
         if status is not None:
             return _read(here.place + b"/" + name) if stat.S_ISREG(status.st_mode) else None
-        mode, oid = here.tracked.get(name, (b"", b""))
-        if self._source.whole or mode not in (FILE, EXECUTABLE):
+        before = None if self._source.whole else here.before(name)
+        if before is None or before[0] not in (FILE, EXECUTABLE):
             return None
-        return self._trees.blob(oid)
+        return self._trees.blob(before[1])
 
     def _look(self, here: _Here, name: bytes, status: os.stat_result) -> None:
         """Judge one entry, and note what is to be committed of it."""
-        mode, before = status.st_mode, here.tracked.get(name)
+        mode = status.st_mode
         if stat.S_ISCHR(mode) and status.st_rdev == 0 and not self._source.whole:
             here.node.entries[name] = None  # a whiteout
             return
         path = here.path(name)
-        if before is None and here.ignores.ignored(path, folder=stat.S_ISDIR(mode)):
+        if name not in here.tracked and here.ignores.ignored(path, folder=stat.S_ISDIR(mode)):
             return
-        if is_git_name(text(name)):
+        if _may_be_git(name) and is_git_name(text(name)):
             self._refuse(path, "It has the name of git's own folder.")
         elif stat.S_ISDIR(mode):
             self._folder(here, name, path)
@@ -269,7 +278,7 @@ class _Scanner:
             self._file(here, name, path, status)
 
     def _folder(self, here: _Here, name: bytes, path: bytes) -> None:
-        place, before = here.place + b"/" + name, here.tracked.get(name)
+        place, before = here.place + b"/" + name, here.before(name)
         if (listed := self._list(path, place, here.depth + 1)) is None:
             return
         if before is not None and before[0] == SUBMODULE:
@@ -280,7 +289,7 @@ class _Scanner:
                 self._refuse(path + b"/" + inner, reason)
             return
         for inner, _ in listed:
-            if is_git_name(text(inner)):
+            if _may_be_git(inner) and is_git_name(text(inner)):
                 # All of it is left out: git would record it as a submodule.
                 reason = "It has the name of a repository within the repository."
                 self._refuse(path + b"/" + inner, reason)
@@ -306,7 +315,7 @@ class _Scanner:
             target = os.readlink(here.place + b"/" + name)  # noqa: PTH115 - bytes
         except OSError:
             return  # gone meanwhile
-        before = here.tracked.get(name)
+        before = here.before(name)
         if before != (LINK, object_id("blob", target)):
             # What the repository had before is its own affair.
             if _READ_BY_GIT.fullmatch(_plain(text(name)).rstrip(". ")):
@@ -321,7 +330,7 @@ class _Scanner:
         self._scan.files.append(file)
 
     def _file(self, here: _Here, name: bytes, path: bytes, status: os.stat_result) -> None:
-        before, signature = here.tracked.get(name), signature_of(status)
+        before, signature = here.before(name), signature_of(status)
         seen = self._known.get(path)
         if seen is not None and seen == (signature, before):
             return
@@ -344,7 +353,7 @@ class _Scanner:
         """Refuse names that are new here and differ from another one in nothing but case."""
         entries = here.node.entries
         new = sorted(name for name, it in entries.items() if it and name not in here.tracked)
-        if not new:
+        if not new or not _may_be_twins(new, here.tracked):
             return
         gone = {name for name, it in entries.items() if it is None}
         folded: dict[bytes, set[bytes]] = {_folded(name): {name} for name in new}
@@ -413,6 +422,15 @@ def _read(place: bytes) -> bytes | None:
         return None
     with os.fdopen(descriptor, "rb") as file:
         return file.read(MAX_RULES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+
+
+def _may_be_twins(new: Sequence[bytes], tracked: Collection[bytes]) -> bool:
+    """Whether one of `new` may differ from another name in nothing but case; told in a moment."""
+    there = b"/".join((*tracked, *new))
+    if len(new) > FEW or not there.isascii():
+        return True
+    there = b"/%b/" % there.lower()
+    return any(there.count(b"/%b/" % name.lower()) > 1 for name in new)
 
 
 def _folded(name: bytes) -> bytes:

@@ -13,8 +13,11 @@ from pygit2.enums import ObjectType, RepositoryOpenFlag
 
 from .pack import object_id
 from .repository import Mirror, kept_open
-from .trees import FOLDER, Entries, Entry, serialise
+from .trees import FOLDER, Entry, serialise
 from .walk import Pair
+
+_Entries = dict[bytes, Entry]
+"""What lies in one folder, by name."""
 
 
 class _Memory(pygit2.OdbBackend):
@@ -58,7 +61,7 @@ class Sparse:
         return old, self._tree({path: now for path, _, now in pairs if now is not None})
 
     def _tree(self, files: dict[bytes, Entry]) -> pygit2.Tree:
-        folders: dict[bytes, Entries] = {b"": {}}
+        folders: dict[bytes, _Entries] = {b"": {}}
         for path, entry in files.items():
             _folder(folders, path)[path.rpartition(b"/")[2]] = entry
         oid = b""
@@ -83,7 +86,7 @@ def sparse(mirror: Mirror) -> Sparse:
     return kept_open(mirror, Sparse)
 
 
-def _folder(folders: dict[bytes, Entries], path: bytes) -> Entries:
+def _folder(folders: dict[bytes, _Entries], path: bytes) -> _Entries:
     """Return the folder that `path` lies in, made with all those above it."""
     above = path.rpartition(b"/")[0]
     found = folders.get(above)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .pack import Pack, object_id
-from .trees import FOLDER, Entry, spliced
+from .trees import FOLDER, Entry, entry_of, spliced
 from .walk import Trees
 
 _Changes = dict[bytes, Entry | None]
@@ -53,6 +53,7 @@ def _trees_at(
     for path in sorted(folders, key=len):
         if path:
             above, _, name = path.rpartition(b"/")
-            entry = trees.entries(found[above]).get(name)
-            found[path] = entry[1] if entry is not None and entry[0] == FOLDER else None
+            line = trees.entries(found[above]).get(name)
+            mode, oid = entry_of(line) if line is not None else (b"", b"")
+            found[path] = oid if mode == FOLDER else None
     return found

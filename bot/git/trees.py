@@ -20,35 +20,64 @@ SUBMODULE = b"160000"
 Entry = tuple[bytes, bytes]
 """What a name stands for: the mode as git writes it, and the id in 20 bytes."""
 
-Entries = dict[bytes, Entry]
+Lines = dict[bytes, bytes]
+"""The entries of a tree by name, in git's order, each as the bytes that it is in the tree.
 
-_ENTRY = re.compile(rb"([0-7]+) ([^\0]+)\0(.{20})", re.DOTALL)
+Most are never looked at: to take them apart, or to put them together again, would be most of the
+work on a tree.
+"""
+
+_ENTRY = re.compile(rb"[0-7]+ [^\0]+\0.{20}", re.DOTALL)
+_NAMED = re.compile(rb"([0-7]+ ([^\0]+)\0.{20})", re.DOTALL)
+_FOLDER = FOLDER + b" "
+_ID = 20
 
 
-def parse(raw: bytes) -> Entries:
-    """Return the entries of a tree by name, in git's order."""
-    return {name: (mode, oid) for mode, name, oid in _ENTRY.findall(raw)}
+def parse(raw: bytes) -> Lines:
+    """Return the entries of a tree by name."""
+    return {name: line for line, name in _NAMED.findall(raw)}
+
+
+def lines_of(raw: bytes) -> list[bytes]:
+    """Return the entries of a tree as they stand in it."""
+    return _ENTRY.findall(raw)
+
+
+def entry_of(line: bytes) -> Entry:
+    """Return what an entry of a tree stands for."""
+    return line[: line.index(b" ")], line[-_ID:]
+
+
+def name_of(line: bytes) -> bytes:
+    """Return the name of an entry of a tree."""
+    return line[line.index(b" ") + 1 : -_ID - 1]
+
+
+def is_folder(line: bytes) -> bool:
+    """Whether an entry of a tree is a folder."""
+    return line.startswith(_FOLDER)
 
 
 def serialise(entries: Mapping[bytes, Entry]) -> bytes:
     """Return a tree as git stores it, whatever the order of `entries`."""
-    return _joined(sorted(entries.items(), key=_order))
+    return _sorted({name: _line(name, entry) for name, entry in entries.items()})
 
 
-def spliced(entries: Entries, changes: Mapping[bytes, Entry | None]) -> bytes:
-    """Return the tree that has `changes` in place of those of `entries`; None takes one away.
+def spliced(lines: Lines, changes: Mapping[bytes, Entry | None]) -> bytes:
+    """Return the tree that has `changes` in place of those of `lines`; None takes one away.
 
     Sorted anew only where it must be: most changes replace a file by a file.
     """
-    result, ordered = dict(entries), True
+    result, ordered = dict(lines), True
     for name, entry in changes.items():
-        before = result.get(name)
         if entry is None:
             result.pop(name, None)
             continue
-        ordered = ordered and before is not None and _is_folder(before) == _is_folder(entry)
-        result[name] = entry
-    return _joined(result.items()) if ordered else serialise(result)
+        line = _line(name, entry)
+        before = result.get(name)
+        ordered = ordered and before is not None and is_folder(before) == is_folder(line)
+        result[name] = line
+    return b"".join(result.values()) if ordered else _sorted(result)
 
 
 class Reader:
@@ -59,9 +88,9 @@ class Reader:
     ) -> None:
         self._odb = repo.odb
         self._fresh = fresh
-        self._parsed: dict[bytes, Entries] = {}
+        self._parsed: dict[bytes, Lines] = {}
 
-    def entries(self, oid: bytes | None) -> Entries:
+    def entries(self, oid: bytes | None) -> Lines:
         """Return the entries of a tree; none for no tree. The result must not be changed."""
         if oid is None:
             return {}
@@ -89,14 +118,15 @@ class Reader:
         return data
 
 
-def _order(item: tuple[bytes, Entry]) -> bytes:
-    name, entry = item
-    return name + b"/" if _is_folder(entry) else name
+def _line(name: bytes, entry: Entry) -> bytes:
+    return b"%b %b\0%b" % (entry[0], name, entry[1])
 
 
-def _is_folder(entry: Entry) -> bool:
-    return entry[0] == FOLDER
+def _sorted(lines: Lines) -> bytes:
+    in_order = sorted(lines.values(), key=_order)
+    return b"".join(in_order)
 
 
-def _joined(items: object) -> bytes:
-    return b"".join([b"%b %b\0%b" % (mode, name, oid) for name, (mode, oid) in items])  # type: ignore[attr-defined]
+def _order(line: bytes) -> bytes:
+    """Return what git sorts entries by: a folder's name ends in a slash."""
+    return name_of(line) + b"/" if is_folder(line) else name_of(line)

@@ -5,51 +5,43 @@ The cost follows what differs: an equal folder is one comparison, however much i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import compress
-from operator import is_not, itemgetter
+from operator import itemgetter, ne
 
 from bot.errors import Refused
 
 from .repository import Mirror, kept_open, open_repository, tree_at
-from .trees import FOLDER, Entry, Reader
+from .trees import Entry, Reader, entry_of, is_folder, lines_of, name_of
 
 KEPT_BYTES = 6 * 1024 * 1024
-"""Bytes of trees that a thread keeps parsed of a mirror, which then take six times as much memory:
-the folders of a thousand files of 57,000, before and after."""
+"""Bytes of trees that a thread keeps taken apart of a mirror, which then take three times as much
+memory: the folders of a thousand files of 57,000, before and after."""
 
 Pair = tuple[bytes, Entry | None, Entry | None]
 """A path with what stands there in the one tree and in the other: no folders, None for nothing."""
+
+Line = bytes
+"""An entry of a tree as it stands in it."""
 
 _Folders = tuple[bytes, bytes | None, bytes | None]
 """A folder's path with a slash, and its trees."""
 
 
-Columns = tuple[tuple[bytes, ...], tuple[Entry, ...]]
-"""A tree's names, and beside them what they stand for; equal ones are one object, in all trees."""
-
-
 class Trees(Reader):
-    """The trees of a mirror as a thread reads them, those that it read before parsed already."""
+    """The trees of a mirror as a thread reads them, those that it read before at hand already."""
 
     def __init__(self, mirror: Mirror) -> None:
         super().__init__(open_repository(mirror))
-        self._columns: dict[bytes, Columns] = {}
-        self._names: dict[tuple[bytes, ...], tuple[bytes, ...]] = {}
-        self._entries: dict[Entry, Entry] = {}
+        self._lines: dict[bytes, list[Line]] = {}
         self._read = 0
 
-    def columns(self, oid: bytes | None) -> Columns:
-        """Return names and entries of a tree; none for no tree."""
+    def lines(self, oid: bytes | None) -> list[Line]:
+        """Return the entries of a tree as they stand in it; none for no tree."""
         if oid is None:
-            return _NOTHING
-        found = self._columns.get(oid)
+            return []
+        found = self._lines.get(oid)
         if found is None:
-            one, parsed = self._entries.setdefault, self.entries(oid)
-            names = tuple(parsed)
-            entries = tuple([one(entry, entry) for entry in parsed.values()])
-            found = self._columns[oid] = (self._names.setdefault(names, names), entries)
-            del self._parsed[oid]  # Once is enough.
+            found = self._lines[oid] = lines_of(self.raw(oid))
         return found
 
     def raw(self, oid: bytes) -> bytes:
@@ -60,17 +52,14 @@ class Trees(Reader):
 
     def has_read(self, oid: bytes) -> bool:
         """Whether the tree was read lately, and so is there; libgit2 takes longer to say no."""
-        return oid in self._columns or oid in self._parsed
+        return oid in self._lines or oid in self._parsed
 
     def forget_if_many(self) -> None:
         """Let go of what is kept where it has become too much."""
         if self._read > KEPT_BYTES:
-            for kept in (self._columns, self._names, self._entries, self._parsed):
-                kept.clear()
+            self._parsed.clear()
+            self._lines.clear()
             self._read = 0
-
-
-_NOTHING: Columns = ((), ())
 
 
 def trees_of(mirror: Mirror) -> Trees:
@@ -90,48 +79,46 @@ def differing(trees: Trees, old: bytes | None, new: bytes | None) -> list[Pair]:
 
     Raises Refused where a tree is not in the mirror.
     """
-    found: list[Pair] = []
+    return [
+        (path, None if was is None else entry_of(was), None if now is None else entry_of(now))
+        for path, was, now in differing_lines(trees, old, new)
+    ]
+
+
+def differing_lines(
+    trees: Trees, old: bytes | None, new: bytes | None
+) -> list[tuple[bytes, Line | None, Line | None]]:
+    """Return every path that differs, with the lines of the trees, which need not be taken apart.
+
+    Raises Refused where a tree is not in the mirror.
+    """
+    found: list[tuple[bytes, Line | None, Line | None]] = []
     pending: list[_Folders] = [] if old == new else [(b"", old, new)]
-    columns = trees.columns
     try:
         while pending:
             prefix, before, after = pending.pop()
-            for name, was, now in _changed(columns(before), columns(after)):
-                if was is None or now is None:
-                    _take_apart(prefix + name, was, now, found, pending)
-                elif was[0] != FOLDER != now[0]:
-                    found.append((prefix + name, was, now))
-                elif was[0] == FOLDER == now[0]:
-                    pending.append((prefix + name + b"/", was[1], now[1]))
-                else:
-                    _take_apart(prefix + name, was, now, found, pending)
+            for was, now in _changed(trees.lines(before), trees.lines(after)):
+                path = prefix + name_of(was or now or b"")
+                below = was[-20:] if was is not None and is_folder(was) else None
+                above = now[-20:] if now is not None and is_folder(now) else None
+                if below is not None or above is not None:
+                    pending.append((path + b"/", below, above))
+                    was, now = None if below else was, None if above else now
+                if was is not None or now is not None:
+                    found.append((path, was, now))
     except KeyError as error:
         raise Refused("A tree is missing in the mirror; fetch and try again.") from error
     found.sort(key=itemgetter(0))
     return found
 
 
-def _changed(before: Columns, after: Columns) -> Iterable[Pair]:
-    """Return the names that differ in one folder, each with what it stands for."""
-    (names, was), (other, now) = before, after
-    if names is other:
+def _changed(before: list[Line], after: list[Line]) -> list[tuple[Line | None, Line | None]]:
+    """Return what differs in one folder, what has the same name beside one another."""
+    if len(before) == len(after):
         # Nearly every folder: no step in Python for what is equal.
-        return compress(zip(names, was, now, strict=True), map(is_not, was, now))
-    old, new = dict(zip(names, was, strict=True)), dict(zip(other, now, strict=True))
-    changed = [(name, old.get(name), entry) for name, entry in new.items()]
-    gone = [(name, old[name], None) for name in old.keys() - new.keys()]
-    return [each for each in (*changed, *gone) if each[1] is not each[2]]
-
-
-def _take_apart(
-    path: bytes, was: Entry | None, now: Entry | None, found: list[Pair], pending: list[_Folders]
-) -> None:
-    """Take what is no folder as found, and leave what is below a folder pending."""
-    below = was[1] if was is not None and was[0] == FOLDER else None
-    above = now[1] if now is not None and now[0] == FOLDER else None
-    if below is not None or above is not None:
-        pending.append((path + b"/", below, above))
-    gone = was if below is None else None
-    come = now if above is None else None
-    if gone is not None or come is not None:
-        found.append((path, gone, come))
+        pairs = list(compress(zip(before, after, strict=True), map(ne, before, after)))
+        if all(name_of(was) == name_of(now) for was, now in pairs):
+            return pairs  # type: ignore[return-value]
+    gone = {name_of(line): line for line in set(before).difference(after)}
+    come = {name_of(line): line for line in set(after).difference(before)}
+    return [(gone.get(name), come.get(name)) for name in gone.keys() | come.keys()]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bot.git import wildmatch
+from bot.git import attributes, wildmatch
 from bot.git.attributes import Attributes, may_convert
 
 from .conftest import ENV, sh
@@ -78,7 +78,7 @@ def may_set(texts: Mapping[bytes, bytes], path: bytes) -> frozenset[bytes]:
 
 
 @settings(
-    max_examples=8000 if LONG else 100,
+    max_examples=1500 if LONG else 100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -95,12 +95,16 @@ def test_what_git_sets_may_be_set(
         (place / ".gitattributes").write_bytes(texts.get(folder, b""))
     asked = [os.fsencode("/".join(parts)) for parts in paths]
     for path, name, value in check_attr(repo, asked, *TELLING):
-        if value not in (b"unspecified", b"unset"):
-            assert name in may_set(texts, path), (path, name, texts)
+        sets = may_set(texts, path)
+        if name == b"text" and attributes.AUTO in sets and b"text" not in sets:
+            # Then git looks at the content first, or leaves it alone.
+            assert value in (b"auto", b"unset"), (path, texts)
+        elif value not in (b"unspecified", b"unset"):
+            assert name in sets, (path, name, texts)
 
 
 @settings(
-    max_examples=2000 if LONG else 40,
+    max_examples=400 if LONG else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -186,10 +190,10 @@ def test_a_longer_pattern_matches_no_name_that_is_ignored_and_all_that_may_be_co
 
 def test_what_is_not_read_may_set_anything() -> None:
     many = b"# text\n" * wildmatch.MAX_LINES
-    assert may_set({b"": many + b"y text\n"}, b"other") == frozenset(TELLING)
+    assert may_set({b"": many + b"y text\n"}, b"other") == frozenset({*TELLING, attributes.AUTO})
     assert may_set({b"": many[:-7] + b"y text\n"}, b"other") == frozenset()
     large = b"# text\n" + b"#" * wildmatch.MAX_BYTES
-    assert may_set({b"": large}, b"other") == frozenset(TELLING)
+    assert may_set({b"": large}, b"other") == frozenset({*TELLING, attributes.AUTO})
     assert may_set({b"": large[: wildmatch.MAX_BYTES - 1]}, b"other") == frozenset()
 
 
@@ -198,6 +202,12 @@ CONVERTED = [
     ("diff", b"a\r\n", False),
     ("text", b"a\n\r", False),
     ("text", b"a\r\n", True),
+    ("text=auto", b"a\r\n", True),
+    ("text=auto", b"a\r\n\0", False),
+    ("text=auto eol=lf", b"a\r\n\0", False),
+    ("text", b"a\r\n\0", True),
+    ("text=auto\n* text", b"a\r\n\0", True),
+    ("text=auto eol=lf\n* !text", b"a\r\n\0", True),
     ("eol=lf", b"a\r\n", True),
     ("crlf", b"a\r\n", True),
     ("ident", b"a\r\n", False),

@@ -89,7 +89,7 @@ def test_only_what_differs_is_read(mirror: Mirror) -> None:
     new = plant(mirror, {**files, "d7/e/f1": (0o100644, "other")})
     trees = walk.Trees(mirror)
     assert len(walk.differing(trees, bytes.fromhex(old), bytes.fromhex(new))) == 1
-    assert len(trees._columns) == 2 * 3
+    assert len(trees._lines) == 2 * 3
 
 
 def test_what_is_kept_of_trees_is_let_go_when_it_is_much(
@@ -99,10 +99,10 @@ def test_what_is_kept_of_trees_is_let_go_when_it_is_much(
     two = plant(mirror, {f"d{n}/f": (0o100644, str(-n)) for n in range(9)})
     assert len(names(mirror, one, two)) == 8  # 0 is 0
     kept = walk.trees_of(mirror)
-    assert len(kept._columns) == 18
+    assert len(kept._lines) == 18
     assert walk.trees_of(mirror) is kept
     monkeypatch.setattr(walk, "KEPT_BYTES", 100)
-    assert len(walk.trees_of(mirror)._columns) == 0
+    assert len(walk.trees_of(mirror)._lines) == 0
     assert len(names(mirror, one, two)) == 8
 
 
