@@ -28,7 +28,7 @@ from pathlib import Path
 
 from bot.errors import OperatorError, TransientError
 
-from . import lfs
+from . import lfs, shelf
 from .lfs import Pointer
 from .program import LOCAL_TIMEOUT, git, raw, text
 from .removal import remove
@@ -288,6 +288,7 @@ async def _full(mirror: Mirror, tree: str, making: Path, *, whole: bool) -> _Met
     if whole and await _lacks(mirror, kept):
         raise _Lacking
     await check_out(mirror, tree, files, index, kept)
+    await asyncio.to_thread(shelf.write, mirror, tree)
     return _Meta([tree], _count(index), attributes, named, boot())
 
 

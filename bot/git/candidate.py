@@ -100,7 +100,7 @@ def take(
     commit = parent
     if new != tree:
         commit = pack.add("commit", made.bytes_of(new, parent)).hex()
-        pack.write()
+        trees.keep(pack.write())
     return Candidate(new.hex(), parent, commit, _sorted(found.violations))
 
 

@@ -12,7 +12,7 @@ import itertools
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -72,11 +72,15 @@ class Pack:
         """Return a tree that was added, or None."""
         return self._trees.get(oid)
 
-    def write(self) -> None:
-        """Make all that was added durable and visible: afterwards it is there, or nothing is."""
+    def write(self) -> Mapping[bytes, bytes]:
+        """Make all that was added durable and visible: afterwards it is there, or nothing is.
+
+        Returns the trees among it by their ids.
+        """
         if self._objects:
             write_pack(self._folder, self._objects.items())
         self._objects.clear()
+        return self._trees
 
 
 def object_id(kind: Kind, data: bytes) -> bytes:

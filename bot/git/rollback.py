@@ -72,7 +72,7 @@ def roll_back(
     tree = _restored(mirror, pack, head, target, selects).hex()
     made = commit_bytes(tree, [parent], message, author.line(at), committer.line(at))
     sha = pack.add("commit", made).hex()
-    pack.write()
+    trees_of(mirror).keep(pack.write())
     if ref is not None:
         set_ref(mirror, ref, sha, parent)
     return sha

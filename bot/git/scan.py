@@ -201,7 +201,8 @@ class _Here:
         return None if line is None else entry_of(line)
 
 
-Listed = list[tuple[bytes, os.stat_result]]
+Listed = list[tuple[bytes, os.stat_result | None]]
+"""The names in a folder, each with what it is; None for a folder, of which the name says enough."""
 
 
 class _Scanner:
@@ -231,7 +232,7 @@ class _Scanner:
             here.node.entries.update(dict.fromkeys(gone))
         self._refuse_twins(here)
 
-    def _read_rules(self, here: _Here, present: Mapping[bytes, os.stat_result]) -> None:
+    def _read_rules(self, here: _Here, present: Mapping[bytes, os.stat_result | None]) -> None:
         path = here.node.path
         tracked = here.depth > 0 and here.node.base is not None
         ignored = self._rules(here, ignore.NAME, present)
@@ -242,21 +243,27 @@ class _Scanner:
         here.attributes = here.attributes.below(path, set_here)
 
     def _rules(
-        self, here: _Here, name: bytes, present: Mapping[bytes, os.stat_result]
+        self, here: _Here, name: bytes, present: Mapping[bytes, os.stat_result | None]
     ) -> bytes | None:
         """Return what a file of rules says now; git follows no link to one, and neither do we."""
-        status = present.get(name)
-        if status is not None:
-            return _read(here.place + b"/" + name) if stat.S_ISREG(status.st_mode) else None
+        if name in present:
+            status = present[name]
+            is_file = status is not None and stat.S_ISREG(status.st_mode)
+            return _read(here.place + b"/" + name) if is_file else None
         before = None if self._source.whole else here.before(name)
         if before is None or before[0] not in (FILE, EXECUTABLE):
             return None
         return self._trees.blob(before[1])
 
-    def _look(self, here: _Here, name: bytes, status: os.stat_result) -> None:
+    def _look(self, here: _Here, name: bytes, status: os.stat_result | None) -> None:
         """Judge one entry, and note what is to be committed of it."""
-        mode = status.st_mode
-        if stat.S_ISCHR(mode) and status.st_rdev == 0 and not self._source.whole:
+        mode = stat.S_IFDIR if status is None else status.st_mode
+        if (
+            status is not None
+            and stat.S_ISCHR(mode)
+            and status.st_rdev == 0
+            and not self._source.whole
+        ):
             here.node.entries[name] = None  # a whiteout
             return
         path = here.path(name)
@@ -264,7 +271,7 @@ class _Scanner:
             return
         if _may_be_git(name) and is_git_name(text(name)):
             self._refuse(path, "It has the name of git's own folder.")
-        elif stat.S_ISDIR(mode):
+        elif status is None:
             self._folder(here, name, path)
         elif stat.S_ISLNK(mode):
             self._link(here, name, path, status)
@@ -392,7 +399,7 @@ class _Scanner:
         for _ in range(ATTEMPTS):
             try:
                 with os.scandir(place) as listing:
-                    return [(each.name, each.stat(follow_symlinks=False)) for each in listing]
+                    return [(each.name, _status(each)) for each in listing]
             except FileNotFoundError:
                 continue  # a name vanished: the list is made again
             except OSError as error:
@@ -410,8 +417,13 @@ def _one_by_one(place: bytes) -> Listed:
         return []
     for name in names:
         with contextlib.suppress(OSError):
-            listed.append((name, os.lstat(place + b"/" + name)))
+            status = os.lstat(place + b"/" + name)
+            listed.append((name, None if stat.S_ISDIR(status.st_mode) else status))
     return listed
+
+
+def _status(each: os.DirEntry[bytes]) -> os.stat_result | None:
+    return None if each.is_dir(follow_symlinks=False) else each.stat(follow_symlinks=False)
 
 
 def _read(place: bytes) -> bytes | None:

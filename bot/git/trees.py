@@ -6,6 +6,7 @@ The form is git's own (gitformat: `mode SP name NUL id`, sorted as if folders en
 from __future__ import annotations
 
 import re
+from bisect import insort
 from collections.abc import Callable, Mapping
 
 import pygit2
@@ -29,6 +30,9 @@ work on a tree.
 
 _ENTRY = re.compile(rb"[0-7]+ [^\0]+\0.{20}", re.DOTALL)
 _NAMED = re.compile(rb"([0-7]+ ([^\0]+)\0.{20})", re.DOTALL)
+FEW = 32
+"""New entries of a tree that are put in place one by one; more are sorted with all others."""
+
 _FOLDER = FOLDER + b" "
 _ID = 20
 
@@ -60,24 +64,31 @@ def is_folder(line: bytes) -> bool:
 
 def serialise(entries: Mapping[bytes, Entry]) -> bytes:
     """Return a tree as git stores it, whatever the order of `entries`."""
-    return _sorted({name: _line(name, entry) for name, entry in entries.items()})
+    return spliced({}, entries)
 
 
 def spliced(lines: Lines, changes: Mapping[bytes, Entry | None]) -> bytes:
     """Return the tree that has `changes` in place of those of `lines`; None takes one away.
 
-    Sorted anew only where it must be: most changes replace a file by a file.
+    What is new finds its place among what is in order already.
     """
-    result, ordered = dict(lines), True
+    result, new = dict(lines), []
     for name, entry in changes.items():
-        if entry is None:
-            result.pop(name, None)
-            continue
-        line = _line(name, entry)
+        line = None if entry is None else _line(name, entry)
         before = result.get(name)
-        ordered = ordered and before is not None and is_folder(before) == is_folder(line)
-        result[name] = line
-    return b"".join(result.values()) if ordered else _sorted(result)
+        if line is not None and before is not None and is_folder(before) == is_folder(line):
+            result[name] = line
+            continue
+        result.pop(name, None)
+        if line is not None:
+            new.append(line)
+    found = list(result.values())
+    if len(new) > FEW:
+        found = sorted([*found, *new], key=_order)
+    else:
+        for line in new:
+            insort(found, line, key=_order)
+    return b"".join(found)
 
 
 class Reader:
@@ -120,11 +131,6 @@ class Reader:
 
 def _line(name: bytes, entry: Entry) -> bytes:
     return b"%b %b\0%b" % (entry[0], name, entry[1])
-
-
-def _sorted(lines: Lines) -> bytes:
-    in_order = sorted(lines.values(), key=_order)
-    return b"".join(in_order)
 
 
 def _order(line: bytes) -> bytes:

@@ -5,17 +5,19 @@ The cost follows what differs: an equal folder is one comparison, however much i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import compress
 from operator import itemgetter, ne
 
 from bot.errors import Refused
 
 from .repository import Mirror, kept_open, open_repository, tree_at
+from .shelf import Shelf, stamp_of
 from .trees import Entry, Reader, entry_of, is_folder, lines_of, name_of
 
 KEPT_BYTES = 6 * 1024 * 1024
-"""Bytes of trees that a thread keeps taken apart of a mirror, which then take three times as much
-memory: the folders of a thousand files of 57,000, before and after."""
+"""Bytes of trees that a thread keeps at hand of a mirror, which taken apart are four times as much:
+the folders of a thousand files of 57,000, before and after."""
 
 Pair = tuple[bytes, Entry | None, Entry | None]
 """A path with what stands there in the one tree and in the other: no folders, None for nothing."""
@@ -32,8 +34,11 @@ class Trees(Reader):
 
     def __init__(self, mirror: Mirror) -> None:
         super().__init__(open_repository(mirror))
+        self._mirror = mirror
+        self._shelf = Shelf(mirror)
+        self._raw: dict[bytes, bytes] = {}
         self._lines: dict[bytes, list[Line]] = {}
-        self._read = 0
+        self._kept = 0
 
     def lines(self, oid: bytes | None) -> list[Line]:
         """Return the entries of a tree as they stand in it; none for no tree."""
@@ -46,26 +51,35 @@ class Trees(Reader):
 
     def raw(self, oid: bytes) -> bytes:
         """Return a tree as it is stored; KeyError where it is absent or no tree."""
-        data = super().raw(oid)
-        self._read += len(data)
+        data = self._raw.get(oid)
+        if data is None:
+            data = self._shelf.find(oid) or super().raw(oid)
+            self.keep({oid: data})
         return data
+
+    def keep(self, trees: Mapping[bytes, bytes]) -> None:
+        """Keep at hand trees that are in the mirror, by their ids."""
+        self._raw.update(trees)
+        self._kept += sum(map(len, trees.values()))
 
     def has_read(self, oid: bytes) -> bool:
         """Whether the tree was read lately, and so is there; libgit2 takes longer to say no."""
-        return oid in self._lines or oid in self._parsed
+        return oid in self._raw
 
-    def forget_if_many(self) -> None:
-        """Let go of what is kept where it has become too much."""
-        if self._read > KEPT_BYTES:
-            self._parsed.clear()
-            self._lines.clear()
-            self._read = 0
+    def freshen(self) -> None:
+        """Take note of trees that were put at hand; let go of those kept where they are many."""
+        if stamp_of(self._mirror) != self._shelf.stamp:
+            self._shelf = Shelf(self._mirror)
+        if self._kept > KEPT_BYTES:
+            for kept in (self._raw, self._parsed, self._lines):
+                kept.clear()
+            self._kept = 0
 
 
 def trees_of(mirror: Mirror) -> Trees:
     """Return the mirror's trees; they stay on the calling thread."""
     trees = kept_open(mirror, Trees)
-    trees.forget_if_many()
+    trees.freshen()
     return trees
 
 
