@@ -33,7 +33,7 @@ from bot.hub.seed import new_key
 from tests.support.killable import Life, Nursery, Order, nursery
 from tests.support.world import yaml_of
 
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 90.0
 """How long a run may take, killed once: many times what it takes on a loaded machine."""
 
 DEATH_SECONDS = 2.0

@@ -235,19 +235,22 @@ async def test_one_thread_keeps_its_order_while_others_go_on(inbox: Inbox) -> No
 
 
 async def test_no_more_than_its_workers_obey_at_once(inbox: Inbox) -> None:
-    most = now = 0
+    begun, gate = asyncio.Semaphore(0), asyncio.Event()
 
     async def obey(delivery: Delivery) -> None:
-        nonlocal most, now
-        now += 1
-        most = max(most, now)
-        await asyncio.sleep(0.002)
-        now -= 1
+        begun.release()
+        await gate.wait()
 
     async with obeying(inbox, obey, workers=3) as dispatcher:
         await asyncio.gather(*(inbox.store(f"g{n}", "push", on(n)) for n in range(20)))
+        for _ in range(3):
+            await begun.acquire()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):  # a fourth had time to begin
+                await begun.acquire()
+        gate.set()
         await dispatcher.settled()
-    assert most == 3
+    assert [await state(inbox, f"g{n}") for n in range(20)] == [("done", 0)] * 20
 
 
 async def test_an_outage_holds_its_thread_and_keeps_the_order(inbox: Inbox) -> None:

@@ -34,7 +34,7 @@ from tests.bot.test_local import Place
 from tests.support.world import AGENT, CONFIG, Repo, World, yaml_of
 
 ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds until what must happen counts as not happening."""
 LOOK = 0.1
 """How often it is looked, in seconds."""

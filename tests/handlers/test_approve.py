@@ -97,7 +97,7 @@ async def test_an_approval_that_was_written_before_the_head_is_refused(repo: Rep
     issue, run = await repo.started()
     assert run.pull_request
     hub = repo.world.hub
-    hub.faults.webhooks("delay", "issue_comment", seconds=3.0)
+    hub.faults.webhooks("delay", "issue_comment", seconds=6.0)
     await repo.person("maintainer").comment(run.pull_request, "/approve")
     await repo.person("writer").comment(run.pull_request, "/orchestrate more")
     run = await repo.until(issue, lambda run: len(run.checkpoints) == 2 and not run.active)

@@ -24,7 +24,7 @@ async def test_a_button_of_an_older_commit_approves_nothing(repo: Repo) -> None:
     old = run.head
     button = await repo.button(old, "approve")
     # The press is told late, when another head has been made.
-    repo.world.hub.faults.webhooks("delay", "check_run", seconds=1.5)
+    repo.world.hub.faults.webhooks("delay", "check_run", seconds=6.0)
     await repo.person("maintainer").press(button, "approve")
     await repo.person("writer").comment(run.pull_request or 0, "/orchestrate more")
     run = await repo.until(issue, lambda run: len(run.checkpoints) == 2 and not run.active)

@@ -199,9 +199,9 @@ def test_words_that_old_yaml_took_for_something_else_stay_words() -> None:
     ids=["lists", "maps", "dashes", "keys", "aliases", "wide", "long", "digits", "tags", "quotes"],
 )
 def test_hostile_files_are_refused_quickly_and_briefly(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     found = problems(text)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
     assert 1 <= len(found) <= 50
     assert all(len(problem.message) < 500 for problem in found)
 

@@ -92,7 +92,7 @@ def test_any_text_is_a_glob_or_explained(text: str) -> None:
 
 def test_a_hostile_glob_meets_a_hostile_path_in_bounded_time() -> None:
     globs = compile_globs(["**/a/**/a*b*c", "*a*b"])
-    started = time.perf_counter()
+    started = time.process_time()
     assert not globs.match("a/" * 511 + "a")
     assert not globs.match("a" * 1024)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

@@ -78,7 +78,7 @@ def may_set(texts: Mapping[bytes, bytes], path: bytes) -> frozenset[bytes]:
 
 
 @settings(
-    max_examples=1500 if LONG else 100,
+    max_examples=400 if LONG else 100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -104,7 +104,7 @@ def test_what_git_sets_may_be_set(
 
 
 @settings(
-    max_examples=400 if LONG else 40,
+    max_examples=150 if LONG else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

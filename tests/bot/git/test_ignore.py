@@ -93,7 +93,7 @@ def lay_out(repo: Path, files: Iterable[tuple[str, ...]]) -> dict[bytes, bool]:
 
 
 @settings(
-    max_examples=5000 if LONG else 100,
+    max_examples=800 if LONG else 100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
