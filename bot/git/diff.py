@@ -61,17 +61,9 @@ def names(mirror: Mirror, old: str, new: str) -> list[Named]:
     lines = differing_lines(trees_of(mirror), root(mirror, old), root(mirror, new))
     made = tuple.__new__  # the class's own way, through Python, takes twice the time
     return [
-        made(
-            Named,
-            (
-                path.decode("utf-8", "surrogateescape"),
-                *(
-                    _MODIFIED[now[:6]]
-                    if was and now and was[:6] == now[:6]
-                    else _compared(was, now)
-                ),
-            ),
-        )
+        made(Named, (path.decode("utf-8", "surrogateescape"), *_MODIFIED[now[:6]]))
+        if was and now and was[:6] == now[:6]
+        else Named(text(path), *_compared(was, now))
         for path, was, now in lines
     ]
 

@@ -40,7 +40,10 @@ class Shelf:
         self._count, self._data = 0, memoryview(b"")
         if self.stamp is None:
             return
-        with contextlib.suppress(OSError, ValueError, struct.error), (mirror.path / NAME).open("rb") as file:
+        with (
+            contextlib.suppress(OSError, ValueError, struct.error),
+            (mirror.path / NAME).open("rb") as file,
+        ):
             data = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
             magic, count = _HEADER.unpack_from(data)
             if magic == _MAGIC and len(data) >= _HEADER.size + count * (_ID + _PLACE.size):
