@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -29,12 +29,15 @@ class Place:
     """Where a run's files are on this machine; the workspace is disposable, the rest stays.
 
     `namespace` is the process in whose namespace alone the workspace is seen; None for everyone's.
+    `env` and `readable` are what jobs there need of the environment: variables, and folders.
     """
 
     workspace: Path
     home: Path
     logs: Path
     namespace: int | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    readable: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +233,63 @@ class Git(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a person said to the agent at work; `id` names it for ever."""
+
+    id: str
+    by: str
+    text: str
+
+
+class Steering(Protocol):
+    """What people say to an agent while it works."""
+
+    async def next(self) -> Told:
+        """Wait for the next message; each is given once, in the order in which they came."""
+
+    async def ack(self, told: Told) -> None:
+        """Say that the agent has been given a message; what is not, its next prompt tells it."""
+
+
+class Unsteered:
+    """Nobody says anything."""
+
+    async def next(self) -> Told:
+        """Wait for ever."""
+        never: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+        return await never
+
+    async def ack(self, told: Told) -> None:
+        """Nothing was said, so nothing is noted."""
+
+
+class Progress(Protocol):
+    """Takes in what must outlive this process, as soon as it is known; calls are cheap."""
+
+    def session(self, session: str) -> None:
+        """The agent's session has this name, by which a later turn can go on with it."""
+
+    def usage(self, usage: Mapping[str, Any]) -> None:
+        """The turn has used this so far, in the words of `TurnReport.usage`."""
+
+
+class Unwatched:
+    """Nobody wants to know."""
+
+    def session(self, session: str) -> None:
+        """Forget it."""
+
+    def usage(self, usage: Mapping[str, Any]) -> None:
+        """Forget it."""
+
+
+@dataclass(frozen=True, slots=True)
 class TurnOrder:
-    """One prompt to an agent, with its bounds in seconds and bytes of output."""
+    """One prompt to an agent, with its bounds in seconds and bytes of output.
+
+    `session` is that of the same agent's last turn, "" where there is none to go on with.
+    `allowance_usd` and `allowance_tokens` are what is left of the run's budget; None has no end.
+    """
 
     number: int
     agent: str
@@ -240,16 +298,30 @@ class TurnOrder:
     seconds: float
     log: Path
     config: Config
+    session: str = ""
+    allowance_usd: float | None = None
+    allowance_tokens: int | None = None
+    steer: Steering = field(default_factory=Unsteered)
+    progress: Progress = field(default_factory=Unwatched)
 
 
 @dataclass(frozen=True, slots=True)
 class TurnReport:
-    """How a turn ended: `ended`, `failed` (with `reason`) or `stopped` on request."""
+    """How a turn ended: `ended`, `failed` (with `reason`), `stopped` on request, or `budget`.
+
+    With `budget` the allowance was used up in mid-turn. `session` is what a next turn of the same
+    agent can go on with. `usage` is plain data: requests, input_tokens, output_tokens,
+    cached_tokens, cache_write_tokens, usd, and unpriced, the models whose price is not known.
+    `blocked` are the hosts that the agent wanted and was not let reach: host, port, program, at.
+    """
 
     outcome: str
     reason: str
     summary: str
     seconds: float
+    session: str = ""
+    usage: dict[str, Any] = field(default_factory=dict)
+    blocked: tuple[dict[str, Any], ...] = ()
 
 
 class Agents(Protocol):
