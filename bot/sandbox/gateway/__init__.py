@@ -1,0 +1,7 @@
+"""The only ways out of a sandbox: a proxy to models, and one to the hosts that policy allows."""
+
+from __future__ import annotations
+
+from bot.sandbox.gateway.model import Allowance, Blocked, Failure, Pass, Usage, Visit
+
+__all__ = ["Allowance", "Blocked", "Failure", "Pass", "Usage", "Visit"]
