@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-Outcome = Literal["ended", "failed", "timed_out", "stopped", "too_much_output"]
+Outcome = Literal[
+    "ended",
+    "failed",
+    "timed_out",
+    "stopped",
+    "too_much_output",
+    "out_of_memory",
+    "too_many_processes",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

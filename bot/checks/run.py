@@ -143,6 +143,10 @@ def _judge(spec: CheckSpec, ended: Ended, report: Report | None) -> tuple[Conclu
         return "cancelled", "The check was stopped before it ended."
     if ended.how == "too_much_output":
         return "failure", "The check printed more than the server keeps, and was stopped."
+    if ended.how == "out_of_memory":
+        return "failure", "The check took more memory than a job may have, and was stopped."
+    if ended.how == "too_many_processes":
+        return "failure", "The check started more processes than a job may have, and was stopped."
     if ended.code == NOT_FOUND:
         program = missing_program(ended.tail)
         return "failure", _missing("A program" if program is None else f"The program `{program}`")
