@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.errors import OperatorError
+from policies.setup import REGISTRIES
 
 
 def _data_dir() -> Path:
@@ -20,6 +21,10 @@ def _tools() -> tuple[Path, ...]:
     """The Python that the bot was made with, where jobs could not see it otherwise."""
     base = Path(sys.base_prefix)
     return () if base.is_relative_to("/usr") else (base,)
+
+
+def _registries() -> tuple[str, ...]:
+    return tuple(host for hosts in REGISTRIES.values() for host in hosts)
 
 
 class Settings(BaseSettings):
@@ -80,6 +85,37 @@ class Settings(BaseSettings):
             "and builds is some gigabytes, and several runs work at once."
         ),
     )
+    setup_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=_registries(),
+        description=(
+            "Hosts that the set-up of a repository's environment may reach, separated by commas: "
+            "`host`, `host:port` or `*.host`. The mirrors that PIP_INDEX_URL, npm_config_registry "
+            "and their like name on this server are reached as well."
+        ),
+    )
+    setup_secrets: dict[str, dict[str, SecretStr]] = Field(
+        default_factory=dict,
+        description=(
+            "Values that the set-up of one repository is given, and nothing else, as JSON: "
+            '{"acme/widgets": {"INDEX_TOKEN": "…"}}. Its configuration names those it needs.'
+        ),
+    )
+    environment_days: int = Field(
+        default=14,
+        ge=1,
+        description=(
+            "Days for which an environment that no run uses is kept: a branch that is worked on "
+            "is used more often."
+        ),
+    )
+    environment_megabytes: int = Field(
+        default=20_480,
+        ge=1,
+        description=(
+            "What all environments may take of the disk, in MB, before the ones longest unused "
+            "go: a large project's is one or two gigabytes."
+        ),
+    )
     git_workers: int = Field(
         default=2,
         ge=1,
@@ -134,6 +170,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part for part in value.split(":") if part] if isinstance(value, str) else value
+
+    @field_validator("setup_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: Any) -> Any:
+        return value.replace(",", " ").lower().split() if isinstance(value, str) else value
 
     @property
     def database(self) -> str:
