@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bot.sandbox.gateway.gateway import Gateway
 from bot.sandbox.gateway.model import Allowance, Blocked, Failure, Pass, Usage, Visit
+from bot.sandbox.gateway.prices import Prices
 
-__all__ = ["Allowance", "Blocked", "Failure", "Pass", "Usage", "Visit"]
+__all__ = ["Allowance", "Blocked", "Failure", "Gateway", "Pass", "Prices", "Usage", "Visit"]
