@@ -7,7 +7,6 @@ the answer that stands between them. A line that is no message is noted, and pas
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json
@@ -21,18 +20,12 @@ from acp import schema
 from pydantic import ValidationError
 
 from bot.agents.events import Diff, Event, Kind, Message, Permission, Plan, Status, Tokens, ToolCall
-from bot.agents.journal import Journal
+from bot.agents.lines import Lines
 from bot.agents.session import Broken, LoginWanted, Session, Setting, Stop, Why
-from bot.sandbox.model import Talk
+from bot.sandbox.model import Ended, Talk
 
 LOGIN_WANTED = -32000
 """The protocol's code for an agent that wants a login."""
-
-MESSAGE_BYTES = 16 * 1024 * 1024
-"""The longest message that is read: tools answer with whole files, and no source file is longer."""
-
-GARBAGE_LINES = 200
-"""Lines in a row that are no messages. Programs print warnings and banners; none prints so many."""
 
 PATHS_READ = 20
 """Paths of a call that are looked at."""
@@ -87,7 +80,7 @@ class AcpSession(Session):
         """See `Session.start`."""
         talk = self._talk = await self._stack.enter_async_context(self._setting.open(()))
         hearer = _Hearer(self._setting)
-        wire = self._wire = _Wire(talk, self._setting.journal, hearer)
+        wire = self._wire = _Wire(Lines(talk, self._setting.journal), hearer)
         self._peer = acp.connect_to_agent(cast(acp.Client, hearer), wire)
         self._stack.push_async_callback(self._peer.close)
         with _told(wire):
@@ -154,17 +147,17 @@ class AcpSession(Session):
     async def cancel(self) -> None:
         """See `Session.cancel`."""
         if self._name and self._peer is not None:
-            with contextlib.suppress(ConnectionError, OSError):
+            with contextlib.suppress(ConnectionError, Broken):
                 await self._peer.cancel(session_id=self._name)
 
     async def close(self) -> None:
         """See `Session.close`."""
         await self._stack.aclose()
 
-    async def fate(self) -> str:
+    async def fate(self) -> Ended:
         """See `Session.fate`."""
         assert self._talk is not None, "started before its end is waited for"
-        return (await self._talk.ended()).how
+        return await self._talk.ended()
 
 
 def _resumer(peer: Any, able: schema.AgentCapabilities) -> Any:
@@ -197,34 +190,22 @@ def _words(error: acp.RequestError) -> str:
 
 
 class _Wire:
-    """One JSON message a line, both ways; the library's `Transport`."""
+    """Messages both ways; the library's `Transport`."""
 
-    def __init__(self, talk: Talk, journal: Journal, hearer: _Hearer) -> None:
-        self._talk = talk
-        self._journal = journal
+    def __init__(self, lines: Lines, hearer: _Hearer) -> None:
+        self._lines = lines
         self._hearer = hearer
-        self._garbage = 0
-        self._sending = asyncio.Lock()
-        self.trouble = "ended in the middle of the conversation"
+
+    @property
+    def trouble(self) -> str:
+        return self._lines.trouble
 
     async def send(self, message: dict[str, Any]) -> None:
-        data = json.dumps(message, separators=(",", ":"))
-        self._journal.raw("to", data)
-        async with self._sending:
-            self._talk.writer.write(data.encode() + b"\n")
-            await self._talk.writer.drain()
+        await self._lines.send(message)
 
     async def receive(self) -> dict[str, Any] | None:
-        """The next request or answer; None at the end, also where nothing more makes sense."""
-        while (read := await read_line(self._talk.reader, MESSAGE_BYTES)) is not None:
-            message = self._parse(read)
-            if message is None:
-                self._garbage += 1
-                if self._garbage >= GARBAGE_LINES:
-                    self.trouble = "prints what is no message of the protocol"
-                    return None
-                continue
-            self._garbage = 0
+        """The next request or answer; None at the end."""
+        while (message := await self._lines.next(whole=False)) is not None:
             if message.get("method") == "session/update":
                 self._hearer.update(message.get("params"))
             elif "id" not in message or isinstance(message["id"], int | str):
@@ -233,47 +214,6 @@ class _Wire:
 
     async def close(self) -> None:
         return None
-
-    def _parse(self, read: bytes) -> dict[str, Any] | None:
-        text = read.decode("utf-8", "replace").strip()
-        if not text:
-            return {}
-        try:
-            message = json.loads(text)
-        except (ValueError, RecursionError):
-            message = None
-        if not isinstance(message, dict):
-            self._journal.note(text)
-            return None
-        if not _is_piece(message):
-            self._journal.raw("from", text)
-        return message
-
-
-def _is_piece(message: Mapping[str, Any]) -> bool:
-    """Whether it is some syllables of a longer text, which the events hold whole."""
-    params = message.get("params")
-    update = params.get("update") if isinstance(params, dict) else None
-    kind = update.get("sessionUpdate") if isinstance(update, dict) else None
-    return kind in ("agent_message_chunk", "agent_thought_chunk")
-
-
-async def read_line(reader: asyncio.StreamReader, most: int) -> bytes | None:
-    """Read one line, however short the reader's own buffer is; None at the end, or over `most`."""
-    pieces: list[bytes] = []
-    size = 0
-    while size <= most:
-        try:
-            pieces.append(await reader.readuntil(b"\n"))
-        except asyncio.LimitOverrunError as error:
-            pieces.append(await reader.readexactly(error.consumed))
-            size += error.consumed
-        except asyncio.IncompleteReadError as error:
-            pieces.append(error.partial)
-            return b"".join(pieces) or None
-        else:
-            return b"".join(pieces)
-    return None
 
 
 class _Hearer:

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from bot.agents.journal import Journal
 from bot.agents.permissions import Permissions
-from bot.sandbox.model import Talk
+from bot.sandbox.model import Ended, Talk
 
 Why = Literal["done", "cancelled", "refused", "limit", "failed"]
 
@@ -95,5 +95,5 @@ class Session(Protocol):
     async def close(self) -> None:
         """End the program, and see every process of it dead."""
 
-    async def fate(self) -> str:
-        """Wait until the program has ended, and say how: see `bot.sandbox.model.How`."""
+    async def fate(self) -> Ended:
+        """Wait until the program has ended, and say how."""

@@ -116,8 +116,7 @@ class Model:
 
     async def _responses(self, request: Request) -> Response:
         body = await request.json()
-        kinds = {"function": False, "custom": True}
-        tools = {t["name"]: kinds[t["type"]] for t in body["tools"] if t.get("type") in kinds}
+        tools = _tools_of_codex(body)
         answer = await self._answer(request, body, _heard_by_codex(body), tools)
         if isinstance(answer, Response):
             return answer
@@ -266,6 +265,9 @@ def _shell(command: str, tools: Mapping[str, bool]) -> Call | None:
         if name in tools:
             key = "cmd" if name == "exec_command" else "command"
             return Call(name, {key: command, "description": "a scripted command"})
+    if tools.get("exec"):  # a program in JavaScript, with the tools at its hand
+        asked = json.dumps({"cmd": command})
+        return Call("exec", f"text((await tools.exec_command({asked})).output)", free=True)
     return None
 
 
@@ -274,8 +276,8 @@ def _shell(command: str, tools: Mapping[str, bool]) -> Call | None:
 
 def _heard_by_claude(body: Json) -> Iterable[tuple[str, str]]:
     for message in body["messages"]:
-        if message["role"] != "user":
-            continue
+        if message["role"] == "assistant":
+            continue  # the rest are the user, and what the user said meanwhile, as the system
         content = message["content"]
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
         if any(part["type"] == "tool_result" for part in parts):
@@ -312,6 +314,16 @@ def _heard_by_gemini(body: Json) -> Iterable[tuple[str, str]]:
         if any("functionResponse" in part for part in parts):
             yield "result", ""
         yield from (("user", part["text"]) for part in parts if part.get("text"))
+
+
+def _tools_of_codex(body: Json) -> dict[str, bool]:
+    """Its newer models are given their tools within the conversation, in groups."""
+    found = list(body.get("tools") or ())
+    given = body["input"] if isinstance(body["input"], list) else ()
+    groups = [t for item in given if item.get("type") == "additional_tools" for t in item["tools"]]
+    found += [tool for group in groups for tool in group.get("tools") or (group,)]
+    kinds = {"function": False, "custom": True}
+    return {tool["name"]: kinds[tool["type"]] for tool in found if tool.get("type") in kinds}
 
 
 def _flat(content: Any) -> str:
@@ -382,6 +394,8 @@ def _codex(answer: Answer) -> Json:
         kind, key = ("custom_tool_call", "input") if call.free else ("function_call", "arguments")
         said = call.arguments if call.free else json.dumps(call.arguments)
         item = {"type": kind, "id": _id("fc"), "call_id": _id("call"), "name": call.name, key: said}
+        if call.name == "exec":
+            item["namespace"] = "functions"
     else:
         text = {"type": "output_text", "text": answer.text, "annotations": []}
         item = {"type": "message", "id": _id("msg"), "role": "assistant", "content": [text]}
