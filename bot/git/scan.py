@@ -16,7 +16,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import attributes, ignore
@@ -62,13 +62,15 @@ class Source:
     """Where to look: `folder` over the tree `tree` (its id in hexadecimal).
 
     With `whole` the folder holds every file; else only what was touched, with `opaque` as the
-    extended attribute that marks a folder which hides what was there before.
+    extended attribute that marks a folder which hides what was there before. What is not tracked
+    at or below the paths `made` is an environment's, and ignored.
     """
 
     folder: Path
     tree: str
     opaque: str = ""
     whole: bool = False
+    made: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +232,8 @@ class _Scanner:
         if set_here is not None:
             self._scan.attributes[path] = set_here
         here.ignores = here.ignores.below(path, ignored, tracked=tracked)
+        if path in self._source.made:  # entered for what is tracked in it
+            here.ignores = replace(here.ignores, all=True)
         here.attributes = here.attributes.below(path, set_here)
 
     def _rules(
@@ -251,7 +255,9 @@ class _Scanner:
             here.node.entries[name] = None  # a whiteout
             return
         path = here.path(name)
-        if before is None and here.ignores.ignored(path, folder=stat.S_ISDIR(mode)):
+        if before is None and (
+            here.ignores.ignored(path, folder=stat.S_ISDIR(mode)) or path in self._source.made
+        ):
             return
         if is_git_name(text(name)):
             self._refuse(path, "It has the name of git's own folder.")
