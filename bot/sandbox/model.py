@@ -67,7 +67,7 @@ class Job:
     log: a file of the host, outside the workspace, that the raw output is appended to.
     namespace: the process in whose namespace alone the workspace is seen; None for the host's own.
     doors: the only ways out, where the sandbox takes the network away.
-    limits: what its processes may take together.
+    limits: what its processes may take together; None for what the operator's settings say.
     secrets: texts that are kept out of the log, the tail and what `on_output` is given.
     """
 
@@ -82,7 +82,7 @@ class Job:
     log: Path | None = None
     namespace: int | None = None
     doors: tuple[Door, ...] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits | None = None
     secrets: frozenset[str] = frozenset()
 
 
