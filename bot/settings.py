@@ -138,6 +138,17 @@ class Settings(BaseSettings):
         le=1000,
         description="Runs worked on at once: twice a small machine's cores.",
     )
+    prices: Path | None = Field(
+        default=None,
+        description="A file with prices of models over those that come with the program, as TOML.",
+    )
+    private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Hosts of your own network that jobs may reach where policy names them as well, as "
+            "host:port separated by commas; all others at private addresses are refused."
+        ),
+    )
     output_megabytes: int = Field(
         default=20, ge=1, description="Output of one turn or check that is kept, in MB."
     )
@@ -171,7 +182,7 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
-    @field_validator("setup_hosts", mode="before")
+    @field_validator("setup_hosts", "private_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: Any) -> Any:
         return value.replace(",", " ").lower().split() if isinstance(value, str) else value

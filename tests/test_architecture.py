@@ -56,6 +56,7 @@ PLACES = {
     "jinja2": ("bot.hub.pages", "bot.web"),
     "markdown_it": ("bot.hub.pages", "bot.web"),
     "defusedxml": ("bot.checks",),
+    "h11": ("bot.sandbox.gateway.server",),
     "typer": ("bot.cli",),
     "rich": ("bot.cli", "bot.demo", "bot.doctor", "bot.terminal"),
 }
