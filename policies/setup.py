@@ -57,7 +57,8 @@ class Installation:
     """How the dependencies of a repository are installed.
 
     commands: shell commands, each run in the repository's root after the one before.
-    hosts: what they reach, as `host`, `host:port` or `*.host`.
+    hosts: the public registries that they reach.
+    asked: the hosts beside those that the repository asks for.
     secrets: names of values that they are given.
     files: the files, or folders, by whose content it is known whether they must run again.
     env: variables for them and for everything that runs on what they made; `{workspace}` in a
@@ -68,6 +69,7 @@ class Installation:
 
     commands: tuple[str, ...]
     hosts: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
@@ -101,7 +103,8 @@ def plan(setup: Setup, names: Collection[str]) -> Installation | None:
     also = (name for name in _ALSO if name in names)
     return Installation(
         commands=commands,
-        hosts=_once((*hosts, *setup.network)),
+        hosts=_once(hosts),
+        asked=_once(setup.network),
         secrets=setup.secrets,
         files=_once((*_all(each.files for each in found), *also, *setup.files)),
         env=tuple(pair for each in found for pair in each.env),

@@ -67,7 +67,7 @@ def test_what_a_repository_says_itself_goes_before_what_is_found() -> None:
     found = plan(setup, ["package-lock.json"])
     assert found is not None
     assert found.commands == ("make deps",)
-    assert found.hosts == ("registry.npmjs.org", "dl.example.org")
+    assert (found.hosts, found.asked) == (("registry.npmjs.org",), ("dl.example.org",))
     assert found.files == ("package-lock.json",)
     assert (found.secrets, found.minutes) == (("TOKEN",), 5)
 
