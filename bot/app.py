@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,8 +25,10 @@ from bot.checks.desk import CheckDesk
 from bot.database import Database, open_database
 from bot.deliveries import Delivery, Inbox
 from bot.dispatcher import Dispatcher
+from bot.environments import EnvironmentDesk
 from bot.errors import OperatorError
 from bot.git.checkpoint import Identity
+from bot.git.environments import Environments
 from bot.git.overlay import probe
 from bot.git.pool import Pool
 from bot.git.remote import Remote
@@ -46,6 +49,10 @@ from bot.runs.reconciler import Reconciler
 from bot.runs.segments import WAIT_MAX_SECONDS, Segments
 from bot.runs.store import Store
 from bot.runs.work import Ports, Worker
+from bot.sandbox.environment.installer import SandboxInstaller
+from bot.sandbox.environment.mirrors import Mirrors, mirrors
+from bot.sandbox.gateway.gateway import Gateway
+from bot.sandbox.gateway.prices import Prices
 from bot.sandbox.probe import choose
 from bot.sandbox.tools import expand
 from bot.schedule import ScheduleClock
@@ -137,7 +144,15 @@ async def compose(
         output_bytes=output_bytes,
     )
     checks = CheckDesk(sandbox, tools=tools, output_bytes=output_bytes)
-    ports = Ports(store, git, agents, checks, forge, now)
+    registries = mirrors(os.environ)
+    gateway = gateway_of(settings, registries)
+    installer = SandboxInstaller(
+        sandbox, gateway, tools=tools, mirrors=registries, output_bytes=output_bytes
+    )
+    environments = EnvironmentDesk(
+        git, installer, hosts=settings.setup_hosts, secrets=settings.setup_secrets
+    )
+    ports = Ports(store, git, agents, checks, forge, now, environments)
     segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max)
     engine = Engine(store, segments, engine_file(settings.database), workers=settings.workers)
     reconciler = Reconciler(store, git, forge, now, gather=settings.gather_seconds)
@@ -266,6 +281,26 @@ async def workspaces(settings: Settings, folder: Path) -> Workspaces:
     return Workspaces(folder / "runs", folder / "bases", means, disk_bytes=disk)
 
 
+def environments_of(settings: Settings, folder: Path, made: Workspaces) -> Environments:
+    """Say where environments are kept below `folder`, and for how long."""
+    return Environments(
+        folder / "environments",
+        folder / "runs",
+        made,
+        days=settings.environment_days,
+        total_bytes=settings.environment_megabytes * 1024 * 1024,
+    )
+
+
+def gateway_of(settings: Settings, registries: Mirrors) -> Gateway:
+    """Make the only way out of sandboxes; the operator's own registries may be private."""
+    return Gateway(
+        os.environ,
+        Prices.load(settings.prices),
+        private_hosts=(*settings.private_hosts, *registries.hosts),
+    )
+
+
 def reach(settings: Settings) -> GitHubApp:
     """Make the App of the settings; `OperatorError` says what is missing."""
     missing = settings.missing()
@@ -309,6 +344,7 @@ async def build(
             made,
             blobless_over=settings.blobless_megabytes * 1024,
             pool=pool,
+            environments=environments_of(settings, settings.data_dir, made),
         )
         bot = await compose(
             settings, store, database, workbench, forge, on_output=on_output, wait_max=wait_max

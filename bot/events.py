@@ -25,6 +25,8 @@ class Type(StrEnum):
     REQUESTED = "requested"
     STARTED = "started"
     PLANNED = "planned"
+    SETUP_STARTED = "setup_started"
+    SETUP_ENDED = "setup_ended"
     TURN_STARTED = "turn_started"
     TURN_ENDED = "turn_ended"
     CANDIDATE_REFUSED = "candidate_refused"

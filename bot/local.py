@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from bot.app import Bot, Output, compose, desk_of, now, route, workspaces
+from bot.app import Bot, Output, compose, desk_of, environments_of, now, route, workspaces
 from bot.commands import Misuse, read
 from bot.database import Database, open_database
 from bot.errors import OperatorError, UserError
@@ -220,7 +220,9 @@ async def _compose(
         return Remote(repository.url)
 
     store = Store(database)
-    workbench = Workbench(home, address, identity, await workspaces(settings, home))
+    made = await workspaces(settings, home)
+    stored = environments_of(settings, home, made)
+    workbench = Workbench(home, address, identity, made, environments=stored)
     forge = LocalForge(home, identity)
     bot = await compose(settings, store, database, workbench, forge, on_output=on_output)
     library = Library(store, workbench.read_default, workbench)

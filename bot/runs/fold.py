@@ -29,6 +29,9 @@ from bot.runs.triggers import trigger_of
 QUARANTINED = ("tree", "commit", "turn", "violations")
 """What is remembered of a refused candidate: enough to keep what passes of it."""
 
+SETUP_OVER = frozenset({Type.SETUP_ENDED, Type.TURN_STARTED, Type.CHECKED, Type.BLOCKED})
+"""Events after which no environment is being set up; the last ones where the first was lost."""
+
 STOPPED = frozenset({State.BLOCKED, State.PAUSED, State.FAILED, State.CANCELLED})
 """States that say why the run stands still, as far as there is something to say."""
 
@@ -77,6 +80,8 @@ def evolve(run: Run, event: Event) -> Run:
     Raises `UserError` when the event cannot happen in the run's state.
     """
     update: dict[str, Any] = {"seq": event.seq or run.seq + 1, "updated_at": event.at}
+    if event.type in SETUP_OVER:
+        update["setting_up"] = False
     apply = _APPLY.get(event.type)
     if apply is not None:
         update |= apply(run, event)
@@ -129,6 +134,10 @@ def _started(run: Run, event: Event) -> dict[str, Any]:
 
 def _planned(run: Run, event: Event) -> dict[str, Any]:
     return {"plan": Plan.model_validate(event.data["plan"])}
+
+
+def _setup_started(run: Run, event: Event) -> dict[str, Any]:
+    return {"setting_up": True}
 
 
 def _turn_started(run: Run, event: Event) -> dict[str, Any]:
@@ -283,6 +292,7 @@ def _stopped(run: Run, event: Event) -> dict[str, Any]:
 _APPLY: dict[str, Callable[[Run, Event], dict[str, Any]]] = {
     Type.STARTED: _started,
     Type.PLANNED: _planned,
+    Type.SETUP_STARTED: _setup_started,
     Type.TURN_STARTED: _turn_started,
     Type.TURN_ENDED: _turn_ended,
     Type.CANDIDATE_REFUSED: _candidate_refused,

@@ -188,6 +188,7 @@ class Run(_Value):
     turns: int = 0
     turn_limit: int = 1
     turn_open: bool = False
+    setting_up: bool = False
     candidate: dict[str, Any] = Field(default_factory=dict)
     instructions: tuple[str, ...] = ()
     answers: tuple[Answer, ...] = ()

@@ -23,12 +23,15 @@ from bot.runs.ports import (
     Checks,
     Clock,
     CommitMessage,
+    Environments,
     Forge,
     Git,
     HumanWork,
     Merged,
     Place,
+    Prepared,
     TurnOrder,
+    Unprepared,
 )
 from bot.runs.recorder import Recorder
 from bot.runs.revisions import VIOLATIONS, Stuck, with_base
@@ -54,6 +57,9 @@ NOT_YET = -1
 RULES = "rules"
 """The name under which the rules' verdict is kept beside the checks' results."""
 
+SETUP = "environment"
+"""The name under which it is kept that what the run needs cannot be installed."""
+
 BY_AGENT = frozenset({"agent", "interrupted", "partial", "kept"})
 """The kinds of checkpoints that an agent's turn left."""
 
@@ -74,6 +80,7 @@ class Ports:
     checks: Checks
     forge: Forge
     clock: Clock
+    environments: Environments
 
 
 class Worker:
@@ -144,7 +151,13 @@ class Worker:
         git, number = self._ports.git, run.turns + 1
         config = await self._config(run)
         results = [each for each in await self._results(run) if each["attempt"] != NOT_YET]
-        place = await git.open(run, run.head)
+        ready = await self._prepared(run, config, f"{cause}:setup")
+        if isinstance(ready, Unprepared) and ready.own:
+            # The agent's own change: it is told of that, and mends it on what the base needs.
+            ready = await self._prepared(run, config, f"{cause}:setup:base", run.base_sha)
+        if not isinstance(ready, Prepared):
+            return _not_set_up(ready)
+        place = await git.open(run, run.head, ready.key)
         started = {"turn": number, "agent": run.agent}
         run = await self._note(run, f"{cause}:turn", Type.TURN_STARTED, started)
         order = TurnOrder(
@@ -303,7 +316,7 @@ class Worker:
 
     # -- the checks
 
-    async def _check(self, run: Run, _cause: str) -> Made:
+    async def _check(self, run: Run, cause: str) -> Made:
         human = await self._ports.git.push(run)
         if human is not None:
             return [_pushed(run, human)]
@@ -311,8 +324,16 @@ class Worker:
         checks = await self._checks(run, config)
         kept = {each["name"]: each for each in await self._results(run)}
         due = [check for check in checks if _is_due(run, check, kept.get(check.name))]
-        if due and not await self._run_checks(run, due, kept):
-            return []  # Stopped: the run says elsewhere why, and `/resume` begins here again.
+        if due:
+            ready = await self._prepared(run, config, f"{cause}:setup")
+            if isinstance(ready, Unprepared) and ready.own:
+                return await self._setup_failed(run, ready)
+            if not isinstance(ready, Prepared):
+                return _not_set_up(ready)
+            if SETUP in kept:
+                await self._ports.store.keep_result(run, run.head, run.attempt, _setup_result())
+            if not await self._run_checks(run, due, kept, ready.key):
+                return []  # Stopped: the run says elsewhere why, and `/resume` begins here again.
         ended = [kept[check.name] for check in checks]
         return [(Type.CHECKED, _checked(run, ended, checks), ORCHESTRATE)]
 
@@ -329,9 +350,9 @@ class Worker:
         return self._ports.checks.detect(paths, files.get)
 
     async def _run_checks(
-        self, run: Run, due: Sequence[Check], kept: dict[str, dict[str, Any]]
+        self, run: Run, due: Sequence[Check], kept: dict[str, dict[str, Any]], environment: str
     ) -> bool:
-        place = await self._ports.git.open(run, run.head)
+        place = await self._ports.git.open(run, run.head, environment)
         for check in due:
             if check.name not in kept:
                 await self._ports.store.keep_result(run, run.head, NOT_YET, _awaited(check))
@@ -341,6 +362,14 @@ class Worker:
                 if stop_event.is_set():
                     return False
         return True
+
+    async def _setup_failed(self, run: Run, failure: Unprepared) -> Made:
+        """Say as a red check what the run's own change of a lock file came to."""
+        result = _setup_result(failure)
+        await self._ports.store.keep_result(run, run.head, run.attempt, result)
+        return [
+            (Type.CHECKED, _checked(run, [{**result, "attempt": run.attempt}], ()), ORCHESTRATE)
+        ]
 
     async def _results(self, run: Run) -> list[dict[str, Any]]:
         return await self._ports.store.results(run.id, run.head)
@@ -379,6 +408,31 @@ class Worker:
         return [_blocked(landed.reason, landed.next_step)]
 
     # -- what they share
+
+    async def _prepared(
+        self, run: Run, config: Config, cause: str, commit: str = ""
+    ) -> Prepared | Unprepared | None:
+        """Find or make the environment of a commit, or else of the head; None where stopped."""
+        begun = False
+
+        async def begin() -> None:
+            nonlocal begun
+            begun = True
+            await self._note(run, f"{cause}:started", Type.SETUP_STARTED, {})
+
+        async with self._stop_of(run) as stop_event:
+            ready = await self._ports.environments.prepare(
+                run,
+                commit or run.head,
+                config,
+                stop=stop_event,
+                output=self._printer(run),
+                begin=begin,
+            )
+        if begun:
+            data = {"set_up": isinstance(ready, Prepared)}
+            await self._note(run, f"{cause}:ended", Type.SETUP_ENDED, data)
+        return ready
 
     async def _note(self, run: Run, id: str, kind: str, data: dict[str, Any]) -> Run:
         event = Event(id=id, at=self._ports.clock(), actor=ORCHESTRATE, type=kind, data=data)
@@ -462,6 +516,28 @@ def code_free(line: str) -> str:
 
 def _blocked(reason: str, next_step: str) -> tuple[str, dict[str, Any], str]:
     return (Type.BLOCKED, stop(reason, next_step), ORCHESTRATE)
+
+
+def _not_set_up(failure: Unprepared | None) -> Made:
+    """Say why there is no environment; nothing where the run was stopped meanwhile."""
+    return [_blocked(failure.reason, failure.next_step)] if failure else []
+
+
+def _setup_result(failure: Unprepared | None = None) -> dict[str, Any]:
+    """The result of setting up, as that of a check."""
+    return {
+        "name": SETUP,
+        "conclusion": "failure" if failure else "success",
+        "summary": f"{failure.reason} {failure.next_step}" if failure else "It is set up.",
+        "text": _fenced(failure.log) if failure and failure.log else "",
+        "annotations": [],
+        "seconds": 0.0,
+    }
+
+
+def _fenced(log: str) -> str:
+    plain = log.replace("`", "'")  # nothing in it closes the fence
+    return f"```\n{plain}\n```"
 
 
 def _pushed(run: Run, human: HumanWork) -> tuple[str, dict[str, Any], str]:

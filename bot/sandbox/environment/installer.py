@@ -14,7 +14,7 @@ from bot.runs.ports import Output
 from bot.sandbox.environment.mirrors import Mirrors
 from bot.sandbox.environment.within import Within
 from bot.sandbox.gateway import Pass, Visit
-from bot.sandbox.model import Ended, Job, Limits, Sandbox
+from bot.sandbox.model import Ended, Job, Sandbox
 from bot.sandbox.shell import NOT_FOUND, missing_program
 
 PLATFORM_SECONDS: Final = 30.0
@@ -70,14 +70,12 @@ class SandboxInstaller:
         tools: tuple[Path, ...],
         mirrors: Mirrors,
         output_bytes: int,
-        limits: Limits | None = None,
     ) -> None:
         self._sandbox = sandbox
         self._gateway = gateway
         self._tools = tools
         self._mirrors = mirrors
         self._output_bytes = output_bytes
-        self._limits = limits or Limits()
         self._platform = ""
 
     @property
@@ -98,7 +96,6 @@ class SandboxInstaller:
                     readable=self._tools,
                     seconds=PLATFORM_SECONDS,
                     output_bytes=_BYTES,
-                    limits=self._limits,
                 )
                 ended = await self._sandbox.run(job)
             self._platform = f"{self._sandbox.name}\n{ended.tail.strip()}"
@@ -141,7 +138,6 @@ class SandboxInstaller:
             log=order.log,
             namespace=place.namespace,
             doors=visit.doors,
-            limits=self._limits,
             secrets=hidden,
         )
 
