@@ -183,6 +183,11 @@ class Agent(Section):
         description="The shell command that does the work. It runs in a sandbox, in a copy of"
         " the repository, with the request on its standard input."
     )
+    speaks: Literal["text", "acp"] = Field(
+        default="text",
+        description="What the command speaks: `acp` for the Agent Client Protocol, which more and"
+        " more agents know, and else plain text.",
+    )
 
 
 class Check(Section):
@@ -278,6 +283,22 @@ class Limits(Section):
         le=1440,
         description="How long one turn of an agent may take, in minutes. Half an hour is beyond"
         " what most need; a day at most.",
+    )
+    usd: float = Field(
+        default=5.0,
+        gt=0,
+        le=10_000,
+        allow_inf_nan=False,
+        description="What the models may cost one run, in US dollars. Five: most requests take one"
+        " or two, and one that takes more has lost its way as often as not. `/resume --budget +2`"
+        " lets a run go on.",
+    )
+    tokens: int = Field(
+        default=20_000_000,
+        ge=1_000,
+        le=10_000_000_000,
+        description="How many tokens one run may read and write. Twenty million, which is more"
+        " than five dollars buy: it bounds the models whose price the server does not know.",
     )
     files: int = Field(
         default=300,

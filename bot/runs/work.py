@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from bot.errors import ConfigError
 from bot.events import ORCHESTRATE, Event, Type
-from bot.runs import texts
-from bot.runs.model import CheckpointKind, Run
+from bot.redact import Redactor
+from bot.runs import budget, texts
+from bot.runs.fold import BLOCKED_HOSTS
+from bot.runs.logs import write_log
+from bot.runs.model import CheckpointKind, Run, Usage
 from bot.runs.ports import (
     Agents,
     Check,
@@ -31,19 +35,18 @@ from bot.runs.ports import (
     Place,
     Prepared,
     TurnOrder,
+    TurnReport,
     Unprepared,
 )
 from bot.runs.recorder import Recorder
 from bot.runs.revisions import VIOLATIONS, Stuck, with_base
 from bot.runs.store import Store
 from bot.runs.transitions import Work
+from bot.runs.watch import TurnWatch, stop_of
 from policies.config import PATH, Agent, Config, parse
 from policies.config import Check as ConfiguredCheck
 from policies.facts import Change
 from policies.rules import judge
-
-WATCH_SECONDS = 2.0
-"""How often work in flight looks whether another process stopped the run."""
 
 MINUTE_SECONDS = 60.0
 """The seconds of a configured minute."""
@@ -66,13 +69,16 @@ BY_AGENT = frozenset({"agent", "interrupted", "partial", "kept"})
 RESTORED = "Restored from a tree that was there before."
 """What the rules say of a tree that they have seen already."""
 
+HOST_LENGTH = 253
+"""Characters of a host's name, as DNS takes them, and of the program that wanted it."""
+
 Made = list[tuple[str, dict[str, Any], str]]
 """What came of a piece of work: (type, data, actor) of each event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What the work is done with."""
+    """What the work is done with; what `redactor` knows is kept from agents and logs."""
 
     store: Store
     git: Git
@@ -81,6 +87,7 @@ class Ports:
     forge: Forge
     clock: Clock
     environments: Environments
+    redactor: Redactor = field(default_factory=Redactor)
 
 
 class Worker:
@@ -133,6 +140,8 @@ class Worker:
             "agent": self._ports.agents.choose(run.agent, config),
             "turns": config.limits.turns,
             "minutes": run.minutes or config.limits.minutes,
+            "usd": run.budget or config.limits.usd,
+            "tokens": config.limits.tokens,
         }
         return [(Type.STARTED, data, ORCHESTRATE)]
 
@@ -148,9 +157,10 @@ class Worker:
         if run.turns >= run.turn_limit:
             reason = f"The run has used the {run.turns} turns that it may take."
             return [_blocked(reason, "`/resume` gives it as many again.")]
+        if used := budget.used_up(run):
+            return [_blocked(*used)]
         git, number = self._ports.git, run.turns + 1
         config = await self._config(run)
-        results = [each for each in await self._results(run) if each["attempt"] != NOT_YET]
         ready = await self._prepared(run, config, f"{cause}:setup")
         if isinstance(ready, Unprepared) and ready.own:
             # The agent's own change: it is told of that, and mends it on what the base needs.
@@ -158,33 +168,57 @@ class Worker:
         if not isinstance(ready, Prepared):
             return _not_set_up(ready)
         place = await git.open(run, run.head, ready.key)
-        started = {"turn": number, "agent": run.agent}
+        prompt = await self._prompt(run, number, place)
+        started = {"turn": number, "agent": run.agent, "told": [it.id for it in run.unheard()]}
         run = await self._note(run, f"{cause}:turn", Type.TURN_STARTED, started)
         order = TurnOrder(
             number=number,
             agent=run.agent,
-            prompt=texts.prompt(run, results, number),
+            prompt=prompt,
             place=place,
             seconds=(run.minutes or config.limits.minutes) * MINUTE_SECONDS,
             log=place.logs / f"turn-{number}.log",
             config=config,
+            session=run.sessions.get(run.agent, ""),
+            allowance_usd=budget.left_usd(run),
+            allowance_tokens=budget.left_tokens(run),
         )
-        async with self._stop_of(run) as stop_event, self._disk_of(run, stop_event) as full:
+        report = await self._given(run, order)
+        left = await self._left(run, report.outcome)
+        data = {"turn": number, "outcome": report.outcome, "seconds": round(report.seconds, 3)}
+        data |= {**_measured(report), **left, **_why(run, report, bool(left))}
+        return [(Type.TURN_ENDED, data, ORCHESTRATE)]
+
+    async def _prompt(self, run: Run, number: int, place: Place) -> str:
+        """Write a turn's prompt, and keep it beside the turn's log."""
+        results = [each for each in await self._results(run) if each["attempt"] != NOT_YET]
+        before = await self._ports.store.turn(run.id, run.turns)
+        # What people pasted into the conversation may be a key of this very server.
+        prompt = self._ports.redactor.text(texts.prompt(run, results, number, before))
+        write_log(place.logs / f"turn-{number}.prompt.md", prompt)
+        return prompt
+
+    async def _given(self, run: Run, order: TurnOrder) -> TurnReport:
+        """Give the agent its prompt, and look after its turn until it is over."""
+        watch = TurnWatch(self._ports.store, self._ports.clock, run)
+        order = replace(order, steer=watch, progress=watch)
+        async with watch, self._disk_of(run, watch.stop) as full:
             report = await self._ports.agents.turn(
-                order, stop=stop_event, output=self._printer(run)
+                order, stop=watch.stop, output=self._printer(run)
             )
+            watch.usage(report.usage)
+            watch.session(report.session)
+            watch.ended(summary=report.summary, reason=report.reason)
         if not full.cancelled():
             report = replace(report, outcome="failed", reason=_too_large(full.result()))
-        outcome = report.outcome
-        data = {"turn": number, "outcome": outcome, "seconds": round(report.seconds, 3)}
-        left = await self._left(run, outcome)
-        stopped = _why(outcome, report.reason, report.summary, bool(left))
-        return [(Type.TURN_ENDED, {**data, **left, **stopped}, ORCHESTRATE)]
+        return report
 
     async def _interrupted(self, run: Run) -> tuple[str, dict[str, Any], str]:
         """Take what a turn left that this server did not see to its end."""
         left = await self._left(run, "interrupted") if self._ports.git.is_open(run) else {}
-        data = {"turn": run.turns, "outcome": "interrupted", **left}
+        kept = await self._ports.store.turn(run.id, run.turns)
+        known = {name: kept[name] for name in ("usage", "session") if kept.get(name)}
+        data = {"turn": run.turns, "outcome": "interrupted", **known, **left}
         return (Type.TURN_ENDED, data, ORCHESTRATE)
 
     async def _left(self, run: Run, outcome: str) -> dict[str, Any]:
@@ -441,6 +475,9 @@ class Worker:
     def _printer(self, run: Run) -> Callable[[str], None]:
         return lambda line: self._on_output(run.id, line)
 
+    def _stop_of(self, run: Run) -> AbstractAsyncContextManager[asyncio.Event]:
+        return stop_of(self._ports.store, run)
+
     @contextlib.asynccontextmanager
     async def _disk_of(self, run: Run, stop: asyncio.Event) -> AsyncIterator[asyncio.Task[int]]:
         """Give a task that is done as soon as the workspace is too large, and then set `stop`."""
@@ -453,31 +490,6 @@ class Worker:
                 watcher.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await watcher
-
-    @contextlib.asynccontextmanager
-    async def _stop_of(self, run: Run) -> AsyncIterator[asyncio.Event]:
-        """Give an event that is set as soon as the run is paused, cancelled or merged by hand."""
-        stopped, changed = asyncio.Event(), asyncio.Event()
-
-        async def watch() -> None:
-            while not stopped.is_set():
-                with contextlib.suppress(TimeoutError):
-                    # Not wait_for: before Python 3.12 it can swallow the cancellation below.
-                    async with asyncio.timeout(WATCH_SECONDS):
-                        await changed.wait()
-                changed.clear()
-                if (await self._ports.store.load(run.id)).state is not run.state:
-                    stopped.set()
-
-        end = self._ports.store.listen(lambda it: changed.set() if it.id == run.id else None)
-        watcher = asyncio.create_task(watch())
-        try:
-            yield stopped
-        finally:
-            end()
-            watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
 
 
 def read_config(text: str) -> Config:
@@ -550,17 +562,42 @@ def _next_number(run: Run) -> int:
 
 
 def _kind(outcome: str) -> CheckpointKind:
-    kinds: Mapping[str, CheckpointKind] = {"ended": "agent", "failed": "partial"}
+    kinds: Mapping[str, CheckpointKind] = {
+        "ended": "agent",
+        "failed": "partial",
+        "budget": "partial",
+    }
     return kinds.get(outcome, "interrupted")
 
 
-def _why(outcome: str, reason: str, summary: str, changed: bool) -> dict[str, Any]:
+def _why(run: Run, report: TurnReport, changed: bool) -> dict[str, Any]:
     again = "`/resume` gives it another turn, `/resume --agent NAME` another agent one."
-    if outcome == "failed":
-        return stop(reason, again)
-    if outcome == "ended" and not changed:
+    if report.outcome == "budget":
+        usage = run.usage.plus(Usage.model_validate(report.usage))
+        after = run.model_copy(update={"usage": usage})
+        # What is left may be too little for a request, so that it stops before all is used.
+        return stop(*(budget.used_up(after) or budget.too_little(after)))
+    if report.outcome == "failed":
+        return stop(report.reason, again)
+    if report.outcome == "ended" and not changed:
         return stop("The agent ended its turn and changed nothing.", again)
     return {}
+
+
+def _measured(report: TurnReport) -> dict[str, Any]:
+    """What the record says of a turn beside the tree it left, as far as it is known."""
+    blocked = [_blocked_host(each) for each in report.blocked[:BLOCKED_HOSTS]]
+    known = {"usage": report.usage, "session": report.session, "blocked": blocked}
+    return {name: value for name, value in known.items() if value}
+
+
+def _blocked_host(blocked: Mapping[str, Any]) -> dict[str, Any]:
+    host, program = str(blocked["host"]), str(blocked.get("program") or "")
+    return {
+        "host": host[:HOST_LENGTH],
+        "port": int(blocked["port"]),
+        "program": program[:HOST_LENGTH],
+    }
 
 
 def _too_large(size: int) -> str:
