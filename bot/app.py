@@ -20,7 +20,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from bot.agents.desk import AgentDesk
+from bot.agents.desk import AgentDesk, Choices
+from bot.agents.registry import Registry
 from bot.checks.desk import CheckDesk
 from bot.database import Database, open_database
 from bot.deliveries import Delivery, Inbox
@@ -48,11 +49,12 @@ from bot.runs.ports import Forge, Git
 from bot.runs.reconciler import Reconciler
 from bot.runs.segments import WAIT_MAX_SECONDS, Segments
 from bot.runs.store import Store
-from bot.runs.work import Ports, Worker
+from bot.runs.work import OWN_AGENT, Ports, Worker
 from bot.sandbox.environment.installer import SandboxInstaller
 from bot.sandbox.environment.mirrors import Mirrors, mirrors
 from bot.sandbox.gateway.gateway import Gateway
 from bot.sandbox.gateway.prices import Prices
+from bot.sandbox.model import Sandbox
 from bot.sandbox.probe import choose
 from bot.sandbox.tools import expand
 from bot.schedule import ScheduleClock
@@ -63,6 +65,7 @@ from bot.webhook import Webhook
 from handlers import EVENTS, FEATURES
 from handlers.installation import learn
 from handlers.maintenance import Maintenance, fire
+from policies.config import Agent
 
 log = structlog.get_logger()
 
@@ -136,16 +139,10 @@ async def compose(
     sandbox = await choose(settings.sandbox)
     tools = expand(settings.tools)
     output_bytes = settings.output_megabytes * 1024 * 1024
-    agents = AgentDesk(
-        sandbox,
-        tools=tools,
-        configured=settings.agents,
-        default=settings.agent,
-        output_bytes=output_bytes,
-    )
     checks = CheckDesk(sandbox, tools=tools, output_bytes=output_bytes)
     registries = mirrors(os.environ)
     gateway = gateway_of(settings, registries)
+    agents = agents_of(settings, sandbox, gateway)
     installer = SandboxInstaller(
         sandbox, gateway, tools=tools, mirrors=registries, output_bytes=output_bytes
     )
@@ -157,6 +154,31 @@ async def compose(
     engine = Engine(store, segments, engine_file(settings.database), workers=settings.workers)
     reconciler = Reconciler(store, git, forge, now, gather=settings.gather_seconds)
     return Bot(store, database, engine, reconciler, agents, ports)
+
+
+def agents_of(settings: Settings, sandbox: Sandbox, gateway: Gateway) -> AgentDesk:
+    """Put the agents' desk together."""
+    own = settings.agents
+    return AgentDesk(
+        sandbox,
+        registry=registry_of(settings, sandbox),
+        choices=Choices(
+            commands={name: Agent(command=a.command, speaks=a.speaks) for name, a in own.items()},
+            makers={name: agent.models for name, agent in own.items()},
+            default=settings.agent,
+            models=settings.models,
+            hosts=settings.agent_hosts,
+            silent=settings.silent_minutes * 60,
+        ),
+        output_bytes=settings.output_megabytes * 1024 * 1024,
+        gateway=gateway,
+        own=OWN_AGENT,
+    )
+
+
+def registry_of(settings: Settings, sandbox: Sandbox) -> Registry:
+    """Know the agents of this machine."""
+    return Registry(sandbox, tools=expand(settings.tools), path=os.environ.get("PATH", ""))
 
 
 def engine_file(database_url: str) -> Path:

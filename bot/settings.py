@@ -6,7 +6,15 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.errors import OperatorError
@@ -25,6 +33,21 @@ def _tools() -> tuple[Path, ...]:
 
 def _registries() -> tuple[str, ...]:
     return tuple(host for hosts in REGISTRIES.values() for host in hosts)
+
+
+class OwnAgent(BaseModel):
+    """An agent of the operator's own; `models` are the makers whose models it may use."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    command: str
+    speaks: Literal["text", "acp"] = "text"
+    models: tuple[Literal["anthropic", "openai", "gemini", "copilot"], ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _command_alone(cls, value: Any) -> Any:
+        return {"command": value} if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -125,12 +148,37 @@ class Settings(BaseSettings):
             "compress and hash."
         ),
     )
-    agents: dict[str, str] = Field(
+    agents: dict[str, OwnAgent] = Field(
         default_factory=dict,
-        description='Commands by agent name, as JSON: {"ruff": "ruff check --fix"}.',
+        description=(
+            'Commands by agent name, as JSON: {"ruff": "ruff check --fix"}; or more about one: '
+            '{"mine": {"command": "my-agent --acp", "speaks": "acp", "models": ["anthropic"]}}.'
+        ),
     )
     agent: str = Field(
         default="", description="The agent of runs that name none, unless the repository does."
+    )
+    models: dict[str, str] = Field(
+        default_factory=dict,
+        description=(
+            'The model of an agent, by its name, as JSON: {"codex": "gpt-5-codex"}; without it '
+            "the agent's own choice."
+        ),
+    )
+    agent_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Hosts that agents may reach while they work, separated by commas: `example.org`, "
+            "`example.org:8443` or `*.example.org`. None, since what they read they could send."
+        ),
+    )
+    silent_minutes: float = Field(
+        default=15.0,
+        gt=0,
+        description=(
+            "How long an agent may give no sign of life, in minutes: a build or a test run that it "
+            "waits for says nothing until it ends, and more than a quarter of an hour is rare."
+        ),
     )
     workers: int = Field(
         default=4,
@@ -182,7 +230,7 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
-    @field_validator("setup_hosts", "private_hosts", mode="before")
+    @field_validator("setup_hosts", "private_hosts", "agent_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: Any) -> Any:
         return value.replace(",", " ").lower().split() if isinstance(value, str) else value

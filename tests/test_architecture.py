@@ -49,6 +49,7 @@ PLACES = {
     "githubkit": ("bot.github",),
     "hishel": ("bot.github",),
     "dbos": ("bot.runs.engine",),
+    "acp": ("bot.agents.acp",),
     "apscheduler": ("bot.schedule",),
     "sqlalchemy": ("bot.database", "bot.runs.store", "bot.deliveries"),
     "yaml": ("policies",),

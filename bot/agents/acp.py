@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from bot.agents.events import Diff, Event, Kind, Message, Permission, Plan, Status, Tokens, ToolCall
 from bot.agents.lines import Lines
-from bot.agents.session import Broken, LoginWanted, Session, Setting, Stop, Why
+from bot.agents.session import MODE, Broken, LoginWanted, Session, Setting, Stop, Why
 from bot.sandbox.model import Ended, Talk
 
 LOGIN_WANTED = -32000
@@ -29,9 +29,6 @@ LOGIN_WANTED = -32000
 
 PATHS_READ = 20
 """Paths of a call that are looked at."""
-
-MODE = "mode"
-"""An option: the session's mode, which is set where the agent offers it."""
 
 _KINDS: Mapping[str, Kind] = {
     "read": "read",

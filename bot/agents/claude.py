@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from bot.agents.events import Event, Kind, Message, Permission, Plan, Status, Tokens, ToolCall
 from bot.agents.lines import Lines
-from bot.agents.session import Broken, LoginWanted, Session, Setting, Stop
+from bot.agents.session import Broken, LoginWanted, Session, SessionLost, Setting, Stop
 from bot.sandbox.model import Ended, Talk
 
 ARGUMENTS: Final = (
@@ -44,6 +44,7 @@ _STATUSES: Mapping[str, Status] = {
 }
 _PATH_KEYS = ("file_path", "path", "notebook_path")
 # What it says when there is no key, or one that does not hold.
+_LOST = "No conversation found"
 _LOGIN = ("/login", "setup-token")
 
 
@@ -205,15 +206,17 @@ def _tokens(message: Mapping[str, Any]) -> Tokens:
 
 
 def _stop(message: Mapping[str, Any]) -> Stop:
-    words = str(message.get("result") or "")
+    words = str(message.get("result") or "; ".join(map(str, message.get("errors") or ())))
     reason = str(message.get("terminal_reason") or "")
     if reason.startswith("aborted"):
         return Stop("cancelled")
+    if _LOST in words and message.get("is_error"):
+        raise SessionLost(words)
     if any(each in words for each in _LOGIN) and message.get("is_error"):
         raise LoginWanted(words)
     if message.get("subtype") in ("error_max_turns", "error_max_budget_usd"):
         return Stop("limit")
     # It says `success` of a request that the model's server refused, too.
     if message.get("is_error") or message.get("subtype") != "success":
-        return Stop("failed", words or "; ".join(map(str, message.get("errors") or ())))
+        return Stop("failed", words)
     return Stop("done")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from bot.agents.events import Diff, Event, Kind, Message, Note, Plan, Status, Tokens, ToolCall
 from bot.agents.lines import Lines
-from bot.agents.session import Broken, LoginWanted, Session, Setting, Stop
+from bot.agents.session import Broken, LoginWanted, Session, SessionLost, Setting, Stop
 from bot.sandbox.model import Ended, Talk
 
 # Its own sandbox cannot be nested in ours, which contains it.
@@ -33,6 +33,7 @@ _STATUSES: Mapping[str, Status] = {
     "failed": "failed",
     "declined": "failed",
 }
+_LOST = "no rollout found"
 _LOGIN = ("codex login", "not logged in", "Missing environment variable")
 
 
@@ -83,6 +84,9 @@ class CodexSession(Session):
                         self._setting.journal.take(event)
         if words:
             return _failed(words)
+        if not lines.heard and _LOST in (await self.fate()).tail:
+            self._name = ""
+            raise SessionLost(_LOST)
         raise Broken(lines.trouble)
 
     async def steer(self, text: str) -> bool:

@@ -19,7 +19,7 @@ GARBAGE_LINES = 200
 
 
 class Lines:
-    """The conversation with one program; `trouble` says why it is over.
+    """The conversation with one program; `trouble` says why it is over, `heard` counts messages.
 
     What it prints besides is noted, and passed over.
     """
@@ -29,6 +29,7 @@ class Lines:
         self._journal = journal
         self._garbage = 0
         self._sending = asyncio.Lock()
+        self.heard = 0
         self.trouble = "ended in the middle of its turn"
 
     async def send(self, message: Mapping[str, Any]) -> None:
@@ -55,6 +56,7 @@ class Lines:
             message = _parsed(text)
             if message is not None:
                 self._garbage = 0
+                self.heard += 1
                 if whole or not is_piece(message):
                     self._journal.raw("from", text)
                 return message

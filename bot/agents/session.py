@@ -15,6 +15,12 @@ from bot.agents.journal import Journal
 from bot.agents.permissions import Permissions
 from bot.sandbox.model import Ended, Talk
 
+MODE = "mode"
+"""An option: the session's mode, which is set where the agent offers it."""
+
+Speaks = Literal["acp", "claude", "codex"]
+"""What a program speaks; `open_session` knows who understands it."""
+
 Why = Literal["done", "cancelled", "refused", "limit", "failed"]
 
 
@@ -46,6 +52,10 @@ class Stop:
 
 class Broken(Exception):
     """The conversation cannot go on: the program ended, or says what nobody understands."""
+
+
+class SessionLost(Broken):
+    """The session that was to be resumed is not there, and nothing has begun."""
 
 
 class LoginWanted(Exception):
