@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 import socket
 import ssl
@@ -46,7 +47,6 @@ class Gateway:
         self._makers = makers.configured(environ)
         self._prices = prices
         self._private = frozenset(_private(each) for each in private_hosts)
-        self._tls: ssl.SSLContext | None = None
         self._clients: tuple[httpx.AsyncClient, httpx.AsyncClient] | None = None
         self._visits = 0
 
@@ -82,8 +82,6 @@ class Gateway:
     def _enter(self) -> tuple[httpx.AsyncClient, httpx.AsyncClient]:
         """Return the clients that all visits share, made by the first."""
         if self._clients is None:
-            if self._tls is None:
-                self._tls = httpx.create_ssl_context()  # reads the machine's authorities: 30 ms
             limits = httpx.Limits(
                 max_connections=None,
                 max_keepalive_connections=KEPT_CONNECTIONS,
@@ -92,8 +90,8 @@ class Gateway:
             # The operator's own proxy, if there is one, is for the makers alone: what policy allows
             # is reached by the address that was looked at.
             self._clients = (
-                httpx.AsyncClient(verify=self._tls, limits=limits, trust_env=True),
-                httpx.AsyncClient(verify=self._tls, limits=limits, trust_env=False),
+                httpx.AsyncClient(verify=_authorities(), limits=limits, trust_env=True),
+                httpx.AsyncClient(verify=_authorities(), limits=limits, trust_env=False),
             )
         self._visits += 1
         return self._clients
@@ -152,6 +150,12 @@ class OpenVisit:
     def reason(self) -> str:
         """The sentence with which the allowance stopped a request; empty until then."""
         return self._till.reason
+
+
+@functools.cache
+def _authorities() -> ssl.SSLContext:
+    """Return whom to trust; reading them takes 30 ms, so once a process."""
+    return httpx.create_ssl_context()
 
 
 def _door(name: str, port: int, handle: Handle, connections: int) -> Door:

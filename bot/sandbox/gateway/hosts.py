@@ -79,14 +79,19 @@ def split(authority: str) -> tuple[str, int | None]:
     return normal(host), port
 
 
+def shown(host: str, port: int) -> str:
+    """Return `host:port` as it is written."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _split(text: str) -> tuple[str, int | None]:
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
+        host, closed, rest = text[1:].partition("]")
         port = rest.removeprefix(":") if rest.startswith(":") else ""
-        if rest and not port:
+        if not closed or (rest and not port):
             return "", None
-    elif text.count(":") > 1:
-        host, port = text, ""
+    elif text.count(":") > 1:  # an address without brackets, whose port cannot be told
+        return "", None
     else:
         host, _, port = text.partition(":")
         if ":" in text and not port:

@@ -75,7 +75,8 @@ class ProxyDoor:
         if not any(each.allows(host, port) for each in self._rules):
             self._block(exchange, host, port)
             raise Refused(
-                f"{host}:{port} is not among the hosts that this job may reach.", status=403
+                f"{hosts.shown(host, port)} is not among the hosts that this job may reach.",
+                status=403,
             )
         found = await _resolve(host, port)
         named = (host, port) in self._private
@@ -83,7 +84,7 @@ class ProxyDoor:
             self._block(exchange, host, port)
             raise Refused(
                 f"{host} leads to a private address: whoever runs the server can allow it, with "
-                f"ORCHESTRATE_PRIVATE_HOSTS={host}:{port}.",
+                f"ORCHESTRATE_PRIVATE_HOSTS={hosts.shown(host, port)}.",
                 status=403,
             )
         if self._left <= 0:
@@ -141,7 +142,8 @@ class ProxyDoor:
         try:
             response = await self._client.send(request, stream=True, follow_redirects=False)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Refused(f"{host}:{port} cannot be reached: {error}.", status=502) from error
+            say = f"{hosts.shown(host, port)} cannot be reached: {error}."
+            raise Refused(say, status=502) from error
         await self._pass(exchange, response)
 
     async def _pass(self, exchange: Exchange, response: httpx.Response) -> None:

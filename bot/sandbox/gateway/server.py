@@ -209,6 +209,9 @@ async def _one(
         return False
     exchange = Exchange(event, connection, reader, writer)
     await handle(exchange)
+    while connection.their_state is h11.SEND_BODY and not exchange.tunneled:
+        if connection.next_event() is h11.NEED_DATA:  # the rest of a body that nobody wanted
+            break
     done = connection.our_state is h11.DONE and connection.their_state is h11.DONE
     return done and not exchange.tunneled
 
