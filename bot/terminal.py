@@ -30,6 +30,7 @@ from bot.local import (
     reading,
 )
 from bot.rebuild import Outcome, rebuild
+from bot.runs import budget
 from bot.runs.model import Checkpoint, Run
 from bot.runs.points import ends
 from bot.runs.store import Store
@@ -108,6 +109,7 @@ def point(checkpoint: Checkpoint) -> str:
     """Write a checkpoint in a line."""
     files = "1 file" if checkpoint.files == 1 else f"{checkpoint.files} files"
     size = f"{files}, +{checkpoint.added} −{checkpoint.deleted}"
+    size += f", turn {checkpoint.turn}" if checkpoint.turn else ""
     return f"{checkpoint.number} {checkpoint.sha[:7]} {checkpoint.title} ({size})"
 
 
@@ -147,10 +149,7 @@ async def steer_local(settings: Settings, run_id: str, verb: str, rest: str) -> 
     progress = Progress()
     run, home = await find_run(settings, run_id)
     if not run.is_local:
-        raise UserError(
-            f"Run `{run.id}` belongs to {run.repository.full_name} on GitHub; "
-            "give the command there, in a comment."
-        )
+        raise UserError(_on_github(run))
     progress.known(run)
     folder = Path(run.repository.url)
     reached = verb in REACHING and is_held(home)
@@ -166,6 +165,21 @@ async def steer_local(settings: Settings, run_id: str, verb: str, rest: str) -> 
             await _go_on_and_order(local, run, verb, rest, progress)
         run = await _followed(local, await local.bot.store.load(run.id), progress)
         return await summary(local.bot.store, run, time.monotonic() - began)
+
+
+async def tell_local(settings: Settings, run_id: str, message: str) -> dict[str, Any]:
+    """Say something to the agent of a local run, whoever works on it."""
+    seen, home = await find_run(settings, run_id)
+    if not seen.is_local:
+        raise UserError(_on_github(seen))
+    progress = Progress()
+    async with open_local(settings, Path(seen.repository.url), working=False) as local:
+        await _order(local, seen, "tell", f"-- {message}", progress)
+        run = await local.bot.store.load(seen.id)
+    now = run.state is State.RUNNING and is_held(home)
+    told = "The agent is told at once where it can hear, else" if now else "The agent is told"
+    progress.say(f"{told} at its next turn.")
+    return {"run": run.id, "state": run.state.value, "message": run.messages[-1].model_dump()}
 
 
 async def _go_on_and_order(
@@ -242,9 +256,14 @@ async def summary(store: Store, run: Run, seconds: float) -> dict[str, Any]:
         "checked": bool(run.head) and run.checked == run.head,
         "merged": run.state is State.DONE and bool(run.merge_sha),
         "checkpoints": [
-            {"number": c.number, "sha": c.sha, "tree": c.tree, "kind": c.kind}
+            {"number": c.number, "sha": c.sha, "tree": c.tree, "kind": c.kind, "turn": c.turn}
             for c in run.checkpoints
         ],
+        "turns": run.turns,
+        "usage": {**run.usage.model_dump(mode="json"), "tokens": run.usage.tokens},
+        "budget": {"usd": run.usd_limit, "tokens": run.token_limit},
+        "blocked_hosts": [each.model_dump(mode="json") for each in run.blocked_hosts],
+        "messages": [each.model_dump(mode="json") for each in run.messages],
         "check_runs": [
             {"name": r["name"], "sha": run.head, "conclusion": r["conclusion"]} for r in results
         ],
@@ -325,6 +344,14 @@ def _print_run(run: Run, sums: dict[str, Any]) -> None:
         _out(f"branch {run.branch}, from {run.base} {run.base_sha[:7]}")
     if run.merge_sha:
         _out(f"merged into {run.base} as {run.merge_sha[:7]}")
+    if used := budget.spent(run):
+        _out(" ".join(part for part in (f"used {used}.", budget.unpriced(run)) if part))
+    for host in run.blocked_hosts:
+        by = f", wanted by {host.program}" if host.program else ""
+        _out(_printable(f"not let reach: {host.host}:{host.port}{by}"))
+    for message in run.messages:
+        told = "not told yet" if message.turn is None else f"told in turn {message.turn}"
+        _out(f"{message.by} to the agent, {told}: {message.text}")
     for each in run.checkpoints:
         _out(f"  checkpoint {point(each)}")
     for check in sums["check_runs"]:
@@ -456,6 +483,13 @@ def _print_restored(outcome: Outcome) -> None:
         where = f"Run {each.run} of {each.repository}" if each.run else each.repository
         for reason in each.reasons:
             _out(f"{where} was passed over: {reason}")
+
+
+def _on_github(run: Run) -> str:
+    return (
+        f"Run `{run.id}` belongs to {run.repository.full_name} on GitHub; "
+        "give the command there, in a comment."
+    )
 
 
 def _say_next(progress: Progress, run: Run) -> None:
