@@ -451,6 +451,29 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def agents(as_json: AsJson = False) -> None:
+    """List the agents: which are installed, by which program, which version, what each can.
+
+    An agent is chosen by its name, `--agent claude`, and then takes the first of its programs that
+    is installed; `--agent claude-cli` means that one. Programs are looked for in the folders of
+    ORCHESTRATE_TOOLS, in the system's, and on your PATH.
+
+    Examples:
+
+    `orchestrate agents` says how to install what is missing, and which key it needs
+
+    `ORCHESTRATE_TOOLS=~/agents orchestrate agents --json` looks in a folder of your own, too
+    """
+    from bot.doctor import list_agents, print_agents
+
+    listed = _run(list_agents(_settings()))
+    if as_json:
+        _print_json({"agents": listed})
+    else:
+        print_agents(listed)
+
+
 @config_app.command("validate")
 def config_validate(
     file: Annotated[Path, typer.Argument(help="A file like .github/orchestrate.yml.")],

@@ -14,11 +14,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bot.agents.registry import Registry
 from bot.errors import OperatorError, OrchestrateError
 from bot.git import trial
 from bot.git.overlay import probe
 from bot.github.client import GitHubApp
+from bot.sandbox.gateway.makers import configured
+from bot.sandbox.probe import choose
 from bot.sandbox.probe import findings as sandbox_findings
+from bot.sandbox.tools import expand
 from bot.settings import Settings, load
 
 
@@ -46,7 +50,7 @@ async def examine() -> list[dict[str, Any]]:
     ]
     folder = _data_dir(settings)
     found += [folder, *([await _workspaces(settings)] if folder.ok else [])]
-    found += [*_tools(settings), *_variables(settings)]
+    found += [*_tools(settings), *await _agents(settings), *_variables(settings)]
     if not settings.missing():
         found.append(await _github(settings))
     return [asdict(each) for each in found]
@@ -137,6 +141,66 @@ def _tools(settings: Settings) -> list[Finding]:
         )
         for folder in settings.tools
     ]
+
+
+async def list_agents(settings: Settings) -> list[dict[str, Any]]:
+    """Describe the agents of this machine, and those that are known and could be installed."""
+    sandbox = await choose(settings.sandbox)
+    tools = tuple(folder for folder in settings.tools if folder.is_dir())
+    registry = Registry(sandbox, tools=expand(tools), path=os.environ.get("PATH", ""))
+    own = {name: agent.command for name, agent in settings.agents.items()}
+    return await registry.describe(own, configured(os.environ))
+
+
+def print_agents(listed: list[dict[str, Any]]) -> None:
+    """Print agents as a table: a line for each program that an agent is driven by."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("agent", "by", "version", "key", "can", "where, or how to install"):
+        table.add_column(heading, overflow="fold")
+    for each in listed:
+        table.add_row(
+            Text(each["agent"], "green" if each["chosen"] else ""),
+            each["by"],
+            each["version"] if each["installed"] else Text("-", "dim"),
+            Text("yes", "green") if each["key"] else Text("no", "yellow"),
+            ", ".join(each["capabilities"]),
+            Text(_where(each), "" if each["installed"] else "dim"),
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    if missing := {keys for each in listed if not each["key"] for keys in each["keys"]}:
+        console.print("No key: " + "; ".join(sorted(missing)) + ".", style="dim", markup=False)
+
+
+def _where(agent: dict[str, Any]) -> str:
+    if not agent["installed"]:
+        return str(agent["install"])
+    where = agent["path"] or agent["title"]
+    return f"{where}. {agent['remark']}" if agent["remark"] else str(where)
+
+
+async def _agents(settings: Settings) -> list[Finding]:
+    """Say of each known agent whether it could work here."""
+    try:
+        listed = await list_agents(settings)
+    except OrchestrateError:
+        return []  # the sandbox is missing, which is said where that is looked at
+    names = dict.fromkeys(each["agent"] for each in listed if each["by"] != "command")
+    return [_agent([each for each in listed if each["agent"] == name]) for name in names]
+
+
+def _agent(ways: list[dict[str, Any]]) -> Finding:
+    name, title = f"agent {ways[0]['agent']}", ways[0]["title"]
+    chosen = next((each for each in ways if each["chosen"]), None)
+    if chosen is None:
+        how = " or ".join(f"`{each['install']}`" for each in ways)
+        return Finding(name, False, False, f"{title} is not installed: {how}.")
+    say = f"{title} {chosen['version']} by {chosen['path']}. {chosen['remark']}".rstrip()
+    if not chosen["key"]:
+        return Finding(
+            name, False, False, f"{say} It has no key: set {' or '.join(chosen['keys'])}."
+        )
+    return Finding(name, True, False, say)
 
 
 def _variables(settings: Settings) -> list[Finding]:
