@@ -161,6 +161,8 @@ def _system(descriptors: list[int]) -> list[str]:
     for path, text in _FILES.items():
         descriptors.append(_memory(text.encode()))
         arguments += ["--perms", "0444", "--file", str(descriptors[-1]), path]
+    # Made by itself, the folder above a mount would be open to root alone.
+    arguments += ["--perms", "0755", "--dir", "/etc/ssl"]
     for path in _FROM_HOST:
         arguments += ["--ro-bind-try", path, path]
     # /proc is read-only as a whole: a job started by root has root's number behind its own, with
