@@ -45,6 +45,12 @@ _NO_RETRY: Final[Headers] = ((b"x-should-retry", b"false"),)
 # Every agent takes this status as final; 401, 402, 403 make some ask for another login, and 429
 # and above are tried again.
 _REFUSED: Final = 400
+# Nothing came of a request that failed so; of others the maker may have made an answer.
+_UNSENT: Final = (
+    *(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError),
+    *(httpx.WriteError, httpx.WriteTimeout, httpx.ProtocolError, httpx.UnsupportedProtocol),
+    httpx.InvalidURL,
+)
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -192,6 +198,10 @@ class ModelDoor:
         if held is not None:
             self._till.settle(held, count, answer_bytes)
 
+    def worked(self) -> None:
+        """Forget what failed before."""
+        self.failures.clear()
+
     def failed(self, maker: Maker, status: int, sentence: str) -> None:
         """Remember that a request failed."""
         shown = _UNPRINTABLE.sub(" ", sentence)[:SENTENCE_CHARACTERS]
@@ -218,7 +228,7 @@ class _Passing:
             self._sent = True
             response = await self._door.send(request)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            self._sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            self._sent = not isinstance(error, _UNSENT)
             await self._unreached(error)
         else:
             await self._answered(response, hide)
@@ -260,6 +270,8 @@ class _Passing:
         if response.is_error:
             maker, status = self._way.maker, response.status_code
             self._door.failed(maker, status, _sentence(maker, status, bytes(said)))
+        elif self._meter is not None:
+            self._door.worked()
         await self._exchange.end()
 
     def _count(self) -> Count | None:

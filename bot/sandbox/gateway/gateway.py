@@ -143,7 +143,7 @@ class OpenVisit:
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """The last requests to models that failed, oldest first."""
+        """The requests to models that failed since the last that did not, oldest first."""
         return tuple(self._model.failures)
 
     @property

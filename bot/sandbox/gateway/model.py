@@ -123,7 +123,7 @@ class Visit(Protocol):
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """The last requests to models that failed, oldest first."""
+        """The requests to models that failed since the last that did not, oldest first."""
 
     @property
     def spent(self) -> asyncio.Event:

@@ -16,7 +16,7 @@ import httpx
 from bot.errors import Refused
 from bot.sandbox.gateway import hosts
 from bot.sandbox.gateway.model import Blocked
-from bot.sandbox.gateway.server import READ_BYTES, Exchange
+from bot.sandbox.gateway.server import READ_BYTES, Exchange, TooLarge
 
 CONNECTIONS: Final = 64  # of one job: npm opens fifty
 CONNECT_SECONDS: Final = 15.0
@@ -69,6 +69,8 @@ class ProxyDoor:
                 await exchange.while_there(self._forward(exchange, addresses, host, port))
         except Refused as error:
             await exchange.answer(error.status or 403, f"{error}\n".encode())
+        except TooLarge:
+            await exchange.answer(400, b"CONNECT has no body.\n")
 
     async def _addresses(self, exchange: Exchange, host: str, port: int) -> list[str]:
         """Return where `host` is; all of it has to be where a job may go."""
@@ -98,9 +100,9 @@ class ProxyDoor:
         self.blocked[host, port] = Blocked(host, port, program[:PROGRAM_CHARACTERS], time.time())
 
     async def _tunnel(self, exchange: Exchange, addresses: list[str], port: int) -> None:
+        await exchange.body(0)
         reader, writer = await _connect(addresses, port)
         try:
-            await exchange.body(0)
             early, inside, inward = await exchange.tunnel()
             writer.write(early)
             async with asyncio.TaskGroup() as both:

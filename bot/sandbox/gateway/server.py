@@ -14,6 +14,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import h11
+import structlog
+
+logger = structlog.get_logger()
 
 Headers = Sequence[tuple[bytes, bytes]]
 T = TypeVar("T")
@@ -157,13 +160,18 @@ async def listen(
     """Answer what comes to `listening` with `handle`; leaving breaks every connection off."""
     tasks: set[asyncio.Task[None]] = set()
 
+    def ended(task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a door of a job failed", exc_info=error)
+
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(tasks) >= connections:
             writer.transport.abort()
             return
         task = asyncio.ensure_future(_serve(reader, writer, handle))
         tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        task.add_done_callback(ended)
 
     listening.setblocking(False)
     # asyncio sets this for sockets that it made, and what is accepted here inherits it: without,

@@ -11,7 +11,8 @@ from typing import Any, Final
 from bot.sandbox.gateway import counting
 from bot.sandbox.gateway.counting import Reader
 
-_MODEL: Final = r"[\w.:@%+/-]+"
+# Names may have slashes; no part begins with a dot, since `..` would lead to other requests.
+_MODEL: Final = r"[\w@:+-][\w.:@+-]*(?:/[\w@:+-][\w.:@+-]*)*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Wire:
 
 
 def _route(method: str, path: str, reader: Reader | None = None) -> Route:
-    return Route(method, re.compile(path), reader)
+    return Route(method, re.compile(path, re.ASCII), reader)
 
 
 def _anthropic_wanted(path: str, body: Mapping[str, Any]) -> Wanted:

@@ -192,6 +192,12 @@ async def test_the_placeholder_of_another_job_opens_nothing(enter: Enter) -> Non
         ("POST", "/anthropic/v1/files"),
         ("GET", "/anthropic/v1/messages"),
         ("POST", "/anthropic/v1/messages/../files"),
+        ("GET", "/anthropic/v1/models/../files"),
+        ("GET", "/anthropic/v1/models/x/../../files"),
+        ("GET", "/anthropic/v1/models/%2e%2e/files"),
+        ("GET", "/anthropic/v1/models/.."),
+        ("GET", "/openai/v1/models//files"),
+        ("POST", "/gemini/v1beta/models/../tunedModels/x:generateContent"),
         ("POST", "/anthropic/api/event_logging/batch"),
         ("POST", "/openai/v1/embeddings"),
         ("GET", "/openai/v1/responses/resp_1"),
@@ -322,6 +328,20 @@ async def test_errors_pass_as_they_are_once_and_are_remembered(
     assert len(up.asked) == 1
     assert [each.sentence for each in inside.visit.failures] == ([says_] if says_ else [])
     assert inside.visit.usage == Usage()
+
+
+async def test_what_failed_is_forgotten_when_a_request_works(enter: Enter) -> None:
+    statuses = iter([529, 529, 200])
+
+    async def answer(asked: Asked, writer: Writer) -> None:
+        await writer.json(used(), next(statuses))
+
+    async with upstream(answer) as up, enter(environ(up)) as inside:
+        await inside.claude()
+        await inside.claude()
+        assert [each.status for each in inside.visit.failures] == [529, 529]
+        await inside.claude()
+        assert inside.visit.failures == ()
 
 
 async def test_a_maker_that_cannot_be_reached_is_told(enter: Enter) -> None:

@@ -339,6 +339,15 @@ async def test_a_second_request_on_a_connection_is_looked_at_as_well(enter: Ente
     assert second.startswith(b"HTTP/1.1 403 ")
 
 
+async def test_a_tunnel_is_not_asked_for_with_a_body(enter: Enter) -> None:
+    async with upstream(hello) as up:
+        here = f"127.0.0.1:{up.port}"
+        async with enter(NOBODY, makers=frozenset(), hosts=[here], private=[here]) as inside:
+            answer, _, writer = await connect(inside, here, "Content-Length: 5\r\n")
+            writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
 async def test_bytes_of_a_job_are_bounded(enter: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxy, "PASSED_BYTES", 1000)
 
