@@ -43,7 +43,7 @@ GRACE_SECONDS: Final = 2.0
 """Between a request to stop and the end of every process: agents answer it in a few hundred
 milliseconds, and whoever stops a run does not wait for one that does not."""
 
-FATE_SECONDS: Final = 5.0
+FATE_SECONDS: Final = 2.0
 """For the sandbox to say how a program ended whose output has ended."""
 
 LOOK_SECONDS: Final = 0.25
@@ -76,7 +76,8 @@ _DETAILS: Mapping[Why, str] = {
 _PRELUDE: Final = (
     'i=0; while [ "$i" -lt "$ORCHESTRATE_FILES" ]; do '
     'eval "f=\\$ORCHESTRATE_FILE_$i; t=\\$ORCHESTRATE_TEXT_$i"; '
-    'mkdir -p "$HOME/${f%/*}" && printf %s "$t" >"$HOME/$f" || exit 126; '
+    'case $f in */*) mkdir -p "$HOME/${f%/*}" ;; esac; '
+    'printf %s "$t" >"$HOME/$f" || exit 126; '
     'unset "ORCHESTRATE_FILE_$i" "ORCHESTRATE_TEXT_$i"; i=$((i + 1)); done; '
     'unset ORCHESTRATE_FILES; exec "$@"'
 )
