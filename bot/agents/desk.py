@@ -19,6 +19,7 @@ from bot.agents.program import SILENT_SECONDS, ProgramAgent
 from bot.agents.registry import Found, Registry, keys_of
 from bot.errors import UserError
 from bot.runs.ports import Progress, TurnOrder, TurnReport
+from bot.sandbox.environment.within import Within
 from bot.sandbox.gateway import Allowance, Gateway, Pass, Usage, Visit
 from bot.sandbox.model import Sandbox
 from policies.config import Agent as Configured
@@ -147,7 +148,7 @@ class AgentDesk:
                 name=order.agent,
                 argv=command,
                 speaks="acp",
-                sandbox=self._sandbox,
+                sandbox=self._within(order),
                 readable=self._registry.tools,
                 silent=self._choices.silent,
             )
@@ -155,7 +156,7 @@ class AgentDesk:
         return CommandAgent(
             name=order.agent,
             command=configured.command,
-            sandbox=self._sandbox,
+            sandbox=self._within(order),
             tools=self._registry.tools,
         ), ""
 
@@ -169,13 +170,17 @@ class AgentDesk:
             name=order.agent,
             argv=(*launch.argv, *found.way.arguments, *needs.arguments),
             speaks=found.way.speaks,
-            sandbox=self._sandbox,
+            sandbox=self._within(order),
             readable=(*launch.readable, *self._registry.tools),
             env=needs.env,
             files=needs.files,
             options=found.way.options,
             silent=self._choices.silent,
         )
+
+    def _within(self, order: TurnOrder) -> Within:
+        """The sandbox, in which programs of the repository's environment come first."""
+        return Within(self._sandbox, order.place.env, order.place.path)
 
     def _turn(self, order: TurnOrder, visit: Visit | None, how: str) -> Turn:
         by, _, session = order.session.partition(":")

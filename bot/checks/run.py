@@ -180,8 +180,8 @@ def _tests(number: int) -> str:
 
 def _missing(what: str) -> str:
     return (
-        f"{what} is not in the checks' environment: whoever runs the server can name its folder "
-        "in ORCHESTRATE_TOOLS."
+        f"{what} is not in the checks' environment: let `setup:` install it, or whoever runs the "
+        "server name its folder in ORCHESTRATE_TOOLS."
     )
 
 

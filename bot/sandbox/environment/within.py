@@ -48,8 +48,10 @@ class Within:
 
     def _prepared(self, job: Job) -> Job:
         root = self.inner.places(job.workspace, job.home).workspace
-        env = {name: value.replace(WORKSPACE, root) for name, value in self.env.items()}
-        if self.path:
+        env = {**self.env, **job.env}
+        for name in self.env:
+            env[name] = env[name].replace(WORKSPACE, root)
+        if self.path and "PATH" not in job.env:
             ours = [f"{root}/{folder}" for folder in self.path]
             env["PATH"] = ":".join([*ours, search_path(expand(job.readable))])
-        return replace(job, env={**env, **job.env})
+        return replace(job, env=env)
