@@ -54,8 +54,9 @@ from bot.sandbox.environment.installer import SandboxInstaller
 from bot.sandbox.environment.mirrors import Mirrors, mirrors
 from bot.sandbox.gateway.gateway import Gateway
 from bot.sandbox.gateway.prices import Prices
-from bot.sandbox.model import Sandbox
+from bot.sandbox.model import MEGABYTE, Limits, Sandbox
 from bot.sandbox.probe import choose
+from bot.sandbox.rights import uid_for_jobs
 from bot.sandbox.tools import expand
 from bot.schedule import ScheduleClock
 from bot.settings import Settings
@@ -136,7 +137,7 @@ async def compose(
     wait_max: float = WAIT_MAX_SECONDS,
 ) -> Bot:
     """Put a bot together around a git and a forge; `OperatorError` without a sandbox."""
-    sandbox = await choose(settings.sandbox)
+    sandbox = await choose(settings.sandbox, uid=settings.sandbox_uid, limits=limits_of(settings))
     tools = expand(settings.tools)
     output_bytes = settings.output_megabytes * 1024 * 1024
     checks = CheckDesk(sandbox, tools=tools, output_bytes=output_bytes)
@@ -154,6 +155,15 @@ async def compose(
     engine = Engine(store, segments, engine_file(settings.database), workers=settings.workers)
     reconciler = Reconciler(store, git, forge, now, gather=settings.gather_seconds)
     return Bot(store, database, engine, reconciler, agents, ports)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Say what one job may take."""
+    return Limits(
+        memory_bytes=settings.job_megabytes * MEGABYTE,
+        processes=settings.job_processes,
+        cpus=settings.job_cpus,
+    )
 
 
 def agents_of(settings: Settings, sandbox: Sandbox, gateway: Gateway) -> AgentDesk:
@@ -300,7 +310,8 @@ async def workspaces(settings: Settings, folder: Path) -> Workspaces:
         probe, folder / "runs", settings.workspaces, contained=settings.sandbox != "none"
     )
     disk = settings.disk_megabytes * 1024 * 1024
-    return Workspaces(folder / "runs", folder / "bases", means, disk_bytes=disk)
+    owner = uid_for_jobs(settings.sandbox_uid) if settings.sandbox != "none" else None
+    return Workspaces(folder / "runs", folder / "bases", means, disk_bytes=disk, owner=owner)
 
 
 def environments_of(settings: Settings, folder: Path, made: Workspaces) -> Environments:

@@ -79,11 +79,45 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="The address that the server listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="The port it listens on.")
-    sandbox: Literal["bubblewrap", "none"] = Field(
-        default="bubblewrap",
+    sandbox: Literal["auto", "bubblewrap", "landlock", "none"] = Field(
+        default="auto",
         description=(
-            "How agents and checks are contained; `none` runs them as this server's own user, "
-            "with all that it may read."
+            "How agents and checks are contained: `bubblewrap`, or `landlock` where namespaces "
+            "are refused; `auto` takes the first that works here. `none` runs them as this "
+            "server's own user, with all that it may read."
+        ),
+    )
+    sandbox_uid: int = Field(
+        default=65_530,
+        ge=1,
+        lt=2**32 - 1,
+        description=(
+            "The user's number that jobs have where this server is root: one that nobody else "
+            "uses, and that containers have."
+        ),
+    )
+    job_megabytes: int = Field(
+        default=4096,
+        ge=64,
+        description=(
+            "Memory that all processes of one job may take, in MB: an agent peaks at 300 to 700, "
+            "and the compiler or browser that it starts needs the rest."
+        ),
+    )
+    job_processes: int = Field(
+        default=2048,
+        ge=16,
+        description=(
+            "Processes and threads that one job may have: an agent has forty, a build some "
+            "hundreds, and a fork bomb ends here."
+        ),
+    )
+    job_cpus: float = Field(
+        default=4.0,
+        ge=0.1,
+        description=(
+            "Cores that one job may keep busy: what a build makes use of, so that no job has a "
+            "large machine to itself."
         ),
     )
     tools: Annotated[tuple[Path, ...], NoDecode] = Field(

@@ -105,15 +105,26 @@ class _Meta:
 
 
 class Workspaces:
-    """The workspaces of a server, one for each run at a time, made by `means`."""
+    """The workspaces of a server, one for each run at a time, made by `means`.
+
+    owner: the user that the files belong to, where jobs are not this process's own.
+    """
 
     def __init__(
-        self, runs: Path, bases: Path, means: Means, *, disk_bytes: int = DISK_BYTES
+        self,
+        runs: Path,
+        bases: Path,
+        means: Means,
+        *,
+        disk_bytes: int = DISK_BYTES,
+        owner: int | None = None,
     ) -> None:
         self._runs = runs
         self._bases = bases
         self._means = means
         self._disk_bytes = disk_bytes
+        # The namespace of a rootless workspace has no user but this process's own.
+        self._owner = owner if means.kind != "rootless" else None
         self._holders: dict[str, Holder] = {}
         self._opened: set[str] = set()
         self._after: set[asyncio.Task[None]] = set()
@@ -135,13 +146,19 @@ class Workspaces:
         await self.close(run_id)
         if self._means.kind == "checkout":
             return await self._copy(mirror, commit, run_id, fetch, under)
-        stands_on = await base.layers(self._bases, mirror, commit, fetch)
+        stands_on = await base.layers(self._bases, mirror, commit, fetch, self._owner)
         place = self._runs / run_id
         limit = self._disk_bytes if self._means.quota else None
         self._opened.add(run_id)
         try:
             made = await asyncio.to_thread(
-                open_layers, place, stands_on, kind=self._means.kind, limit=limit, under=under
+                open_layers,
+                place,
+                stands_on,
+                kind=self._means.kind,
+                limit=limit,
+                under=under,
+                owner=self._owner,
             )
             if self._means.kind == "rootless":
                 made = await self._hold(made, lowers(stands_on, under), run_id)
@@ -251,6 +268,8 @@ class Workspaces:
             await base.check_out(mirror, tree, files, index, kept, pointers=pointers)
             if under:
                 await _lay_under(under, files)
+            if self._owner is not None:
+                await base.give(making / FOLDER, self._owner)
             return await asyncio.to_thread(_put, making / FOLDER, place, tree, under)
         finally:
             await asyncio.to_thread(remove, making)
@@ -285,6 +304,7 @@ def open_layers(
     kind: Kind,
     limit: int | None = None,
     under: Layer | None = None,
+    owner: int | None = None,
 ) -> Workspace:
     """Make the run's folder `place` with empty layers above a base, and as root mount them.
 
@@ -298,6 +318,8 @@ def open_layers(
         if limit is not None:
             quota.limit(layers, limit)
         _make_layers(place)
+        if owner is not None:
+            os.chown(layers / UPPER, owner, owner)  # it is the owner of the workspace itself
         (layers / META).write_text(json.dumps(asdict(meta)))
         if kind == "overlay":
             overlay.mount(lowers(stands_on, under), *_layers(place), place / FOLDER)

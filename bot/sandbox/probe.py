@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,10 +11,12 @@ from typing import Literal, NamedTuple
 
 from bot.errors import OperatorError
 from bot.sandbox.bubblewrap import Bubblewrap
-from bot.sandbox.model import Job, Sandbox
+from bot.sandbox.cgroups import Cgroups, find
+from bot.sandbox.model import Job, Limits, Sandbox
 from bot.sandbox.none import NoSandbox
+from bot.sandbox.rights import DEFAULT_UID, uid_for_jobs
 
-Kind = Literal["bubblewrap", "none"]
+Kind = Literal["auto", "bubblewrap", "landlock", "none"]
 
 _PROBE_SECONDS = 20.0
 _PROBE_BYTES = 65_536
@@ -36,26 +40,49 @@ class Finding(NamedTuple):
     sentence: str
 
 
-async def choose(kind: Kind) -> Sandbox:
+async def choose(kind: Kind, *, uid: int = DEFAULT_UID, limits: Limits | None = None) -> Sandbox:
     """The sandbox of that kind, tried out.
 
-    Raises OperatorError when it does not work: nothing ever runs without the sandbox that the
-    operator asked for.
+    `uid` is what jobs are on the host where the bot is root; `limits` are those of jobs that name
+    none. What bots that were killed left of control groups is taken away. Raises OperatorError when
+    it does not work: nothing ever runs without the sandbox that the operator asked for.
     """
+    held = await asyncio.to_thread(_cgroups)
+    most = limits or Limits()
     if kind == "none":
-        return NoSandbox()
-    for program, package in (("bwrap", "bubblewrap"), ("prlimit", "util-linux")):
-        if shutil.which(program) is None:
-            raise OperatorError(
-                f"The program `{program}` is missing: install the package `{package}` "
-                f"(`apt-get install {package}`), {_OTHERWISE}."
+        return NoSandbox(limits=most, cgroups=held)
+    refused = ""
+    if kind in ("auto", "bubblewrap"):
+        problem = _lacking()
+        for nested in (True, False) if not problem else ():
+            sandbox = Bubblewrap(
+                disable_userns=nested, uid=uid_for_jobs(uid), limits=most, cgroups=held
             )
-    problem = ""
-    for sandbox in (Bubblewrap(), Bubblewrap(disable_userns=False)):
-        problem = await _problem(sandbox)
-        if not problem:
-            return sandbox
-    raise OperatorError(f"The sandbox does not start ({problem}): {_advice()}, {_OTHERWISE}.")
+            problem = await _problem(sandbox)
+            if not problem:
+                return sandbox
+        refused = problem
+    raise OperatorError(f"{refused}, {_OTHERWISE}.")
+
+
+def _lacking() -> str:
+    """Which program bubblewrap lacks, and what to install; or the empty string."""
+    needed = [("bwrap", "bubblewrap")]
+    if os.geteuid() == 0:
+        needed += [(each, "util-linux") for each in ("nsenter", "setpriv", "unshare")]
+    for program, package in needed:
+        if shutil.which(program) is None:
+            return (
+                f"The program `{program}` is missing: install the package `{package}` "
+                f"(`apt-get install {package}`)"
+            )
+    return ""
+
+
+def _cgroups() -> Cgroups:
+    found = find()
+    found.sweep()
+    return found
 
 
 async def findings(kind: Kind) -> list[Finding]:
@@ -98,10 +125,15 @@ async def _problem(sandbox: Sandbox) -> str:
         try:
             ended = await sandbox.run(job)
         except OperatorError as error:
-            return str(error).rstrip(".")
+            return _refused(str(error).rstrip("."))
     if ended.code == 0:
         return ""
-    return ended.tail.rpartition("\n")[2].rstrip(".") or f"{ended.how}, code {ended.code}"
+    said = ended.tail.rpartition("\n")[2].rstrip(".")
+    return _refused(said or f"{ended.how}, code {ended.code}")
+
+
+def _refused(reason: str) -> str:
+    return f"The sandbox does not start ({reason}): {_advice()}"
 
 
 def _advice() -> str:
