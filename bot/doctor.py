@@ -17,8 +17,10 @@ from rich.text import Text
 from bot.agents.registry import Registry
 from bot.errors import OperatorError, OrchestrateError
 from bot.git import trial
+from bot.git.environments import total
 from bot.git.overlay import probe
 from bot.github.client import GitHubApp
+from bot.sandbox.gateway.findings import findings as model_findings
 from bot.sandbox.gateway.makers import configured
 from bot.sandbox.probe import choose
 from bot.sandbox.probe import findings as sandbox_findings
@@ -50,7 +52,9 @@ async def examine() -> list[dict[str, Any]]:
     ]
     folder = _data_dir(settings)
     found += [folder, *([await _workspaces(settings)] if folder.ok else [])]
-    found += [*_tools(settings), *await _agents(settings), *_variables(settings)]
+    found.append(await asyncio.to_thread(_environments, settings))
+    found += [*_tools(settings), *_models(settings), *await _agents(settings)]
+    found += _variables(settings)
     if not settings.missing():
         found.append(await _github(settings))
     return [asdict(each) for each in found]
@@ -131,6 +135,18 @@ async def _workspaces(settings: Settings) -> Finding:
     )
 
 
+def _environments(settings: Settings) -> Finding:
+    """Say what the environments of repositories take of the disk."""
+    homes = (settings.data_dir, *(settings.data_dir / "local").glob("*"))
+    found = [total(home / "environments") for home in homes]
+    number, size = sum(each[0] for each in found), sum(each[1] for each in found)
+    say = (
+        f"{number} with {size // 2**20} MB; those unused for {settings.environment_days} days go, "
+        f"and the longest unused over {settings.environment_megabytes} MB."
+    )
+    return Finding("environments", True, False, say)
+
+
 def _tools(settings: Settings) -> list[Finding]:
     return [
         Finding(
@@ -201,6 +217,10 @@ def _agent(ways: list[dict[str, Any]]) -> Finding:
             name, False, False, f"{say} It has no key: set {' or '.join(chosen['keys'])}."
         )
     return Finding(name, True, False, say)
+
+
+def _models(settings: Settings) -> list[Finding]:
+    return [Finding(*each) for each in model_findings(os.environ, settings.prices)]
 
 
 def _variables(settings: Settings) -> list[Finding]:

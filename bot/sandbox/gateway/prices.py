@@ -75,10 +75,10 @@ class _File(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Prices by the beginning of a model's name; `date` is that of the oldest list in use."""
+    """Prices by the beginning of a model's name, and where and when they were seen."""
 
     by_name: Mapping[str, Price] = field(default_factory=dict)
-    date: datetime.date | None = None
+    dates: tuple[datetime.date, ...] = ()
     sources: tuple[str, ...] = ()
 
     @classmethod
@@ -93,7 +93,7 @@ class Prices:
                 by_name.setdefault(name.lower(), price)
         return cls(
             by_name=by_name,
-            date=min((each.date for each in lists), default=None),
+            dates=tuple(each.date for each in (*own, *lists)),
             sources=tuple(each.source for each in (*own, *lists)),
         )
 

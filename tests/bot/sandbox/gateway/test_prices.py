@@ -94,7 +94,8 @@ def test_a_list_is_used_until_its_last_day() -> None:
 def test_every_list_of_ours_has_a_maker_as_its_source_and_prices_that_make_sense(
     prices: Prices,
 ) -> None:
-    assert prices.date is not None
+    assert len(prices.dates) == len(prices.sources)
+    assert all(date <= DAY for date in prices.dates)
     assert all(source.startswith("https://") for source in prices.sources)
     for name, price in prices.by_name.items():
         assert 0 < price.input < price.output, name
