@@ -119,8 +119,8 @@ class Till:
         if self._prices.cost(Count(model=asked.model, tier=asked.tier)) is None:
             self._stop(
                 f"No price is known for the model {_shown(asked.model, asked.tier)}, so a limit in "
-                "dollars cannot be kept: add it to the file that ORCHESTRATE_PRICES names, or "
-                "limit the run otherwise."
+                "dollars cannot be kept: whoever runs the server gives it one in the file that "
+                "ORCHESTRATE_PRICES names."
             )
 
     def _left(self) -> None:

@@ -15,6 +15,7 @@ from bot.errors import OperatorError
 from bot.sandbox.gateway.counting import Count
 
 OURS: Final = Path(__file__).with_name("prices.toml")
+ANY: Final = "*"  # the price of models that have none, where the operator gives one
 MILLION: Final = 1_000_000
 # What may follow a model's name in the list: a date, a variant, a place.
 _BOUNDARY: Final = "-@:[/"
@@ -98,10 +99,10 @@ class Prices:
         )
 
     def of(self, model: str) -> Price | None:
-        """Return the price of the longest name in the list that `model` begins with."""
+        """Return the price of the longest name in the list that `model` begins with, or of `*`."""
         name = model.lower().rpartition("/")[2]
         fitting = [each for each in self.by_name if _begins(name, each)]
-        return self.by_name[max(fitting, key=len)] if fitting else None
+        return self.by_name[max(fitting, key=len)] if fitting else self.by_name.get(ANY)
 
     def cost(self, count: Count) -> float | None:
         """Return what `count` costs in USD, or None where no price is known."""

@@ -125,6 +125,21 @@ def test_the_operators_prices_stand_over_ours(tmp_path: Path) -> None:
     assert prices.of("claude-opus-5") is not None
 
 
+def test_the_operator_may_give_all_other_models_a_price(tmp_path: Path) -> None:
+    own = tmp_path / "prices.toml"
+    own.write_text(
+        """
+        [[list]]
+        source = "a guess on the safe side"
+        date = 2026-11-01
+        models = { "*" = { input = 30, output = 180 } }
+        """
+    )
+    prices = Prices.load(own, today=DAY)
+    assert prices.cost(counted("llama3:70b", output_tokens=1_000_000)) == 180
+    assert prices.cost(counted("claude-opus-4-8", output_tokens=1_000_000)) == 25
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
