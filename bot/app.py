@@ -42,6 +42,7 @@ from bot.github.threads import GitHubThreads
 from bot.library import Library
 from bot.payloads import parse
 from bot.recovery import Recovery
+from bot.redact import Redactor
 from bot.router import Desk, Repositories, Router
 from bot.runs.engine import Engine
 from bot.runs.model import Repository
@@ -50,6 +51,7 @@ from bot.runs.reconciler import Reconciler
 from bot.runs.segments import WAIT_MAX_SECONDS, Segments
 from bot.runs.store import Store
 from bot.runs.work import OWN_AGENT, Ports, Worker
+from bot.sandbox.discreet import Discreet
 from bot.sandbox.environment.installer import SandboxInstaller
 from bot.sandbox.environment.mirrors import Mirrors, mirrors
 from bot.sandbox.gateway.gateway import Gateway
@@ -137,7 +139,8 @@ async def compose(
     wait_max: float = WAIT_MAX_SECONDS,
 ) -> Bot:
     """Put a bot together around a git and a forge; `OperatorError` without a sandbox."""
-    sandbox = await choose(settings.sandbox, uid=settings.sandbox_uid, limits=limits_of(settings))
+    chosen = await choose(settings.sandbox, uid=settings.sandbox_uid, limits=limits_of(settings))
+    sandbox = Discreet(chosen, settings.secrets(os.environ))
     tools = expand(settings.tools)
     output_bytes = settings.output_megabytes * 1024 * 1024
     checks = CheckDesk(sandbox, tools=tools, output_bytes=output_bytes)
@@ -150,7 +153,7 @@ async def compose(
     environments = EnvironmentDesk(
         git, installer, hosts=settings.setup_hosts, secrets=settings.setup_secrets
     )
-    ports = Ports(store, git, agents, checks, forge, now, environments)
+    ports = Ports(store, git, agents, checks, forge, now, environments, store.redactor)
     segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max)
     engine = Engine(store, segments, engine_file(settings.database), workers=settings.workers)
     reconciler = Reconciler(store, git, forge, now, gather=settings.gather_seconds)
@@ -183,6 +186,7 @@ def agents_of(settings: Settings, sandbox: Sandbox, gateway: Gateway) -> AgentDe
         output_bytes=settings.output_megabytes * 1024 * 1024,
         gateway=gateway,
         own=OWN_AGENT,
+        secrets=settings.secrets(os.environ),
     )
 
 
@@ -334,8 +338,11 @@ def gateway_of(settings: Settings, registries: Mirrors) -> Gateway:
     )
 
 
-def reach(settings: Settings) -> GitHubApp:
-    """Make the App of the settings; `OperatorError` says what is missing."""
+def reach(settings: Settings, redactor: Redactor | None = None) -> GitHubApp:
+    """Make the App of the settings; `OperatorError` says what is missing.
+
+    What `redactor` knows is not sent, and it learns the tokens that GitHub gives.
+    """
     missing = settings.missing()
     if missing:
         raise OperatorError(
@@ -346,6 +353,7 @@ def reach(settings: Settings) -> GitHubApp:
         app_id=settings.app_id,
         private_key=settings.pem(),
         spacing=settings.write_spacing_seconds,
+        redactor=redactor,
     )
 
 
@@ -354,15 +362,17 @@ async def build(
     *,
     on_output: Output | None = None,
     wait_max: float = WAIT_MAX_SECONDS,
+    redactor: Redactor | None = None,
 ) -> Server:
     """Build a server from its settings; `OperatorError` says what is missing."""
-    github = reach(settings)
+    redactor = redactor or Redactor(settings.secrets(os.environ))
+    github = reach(settings, redactor)
     try:
         database = await open_database(settings.database)
     except BaseException:
         await github.close()
         raise
-    store = Store(database)
+    store = Store(database, redactor)
     try:
         once = Once()
         forge, threads = GitHubForge(github, store, once), GitHubThreads(github, once)

@@ -26,6 +26,7 @@ from bot.git.local import LocalForge, base_of, open_repository, person
 from bot.git.remote import Remote
 from bot.git.workbench import Workbench
 from bot.library import Library
+from bot.redact import Redactor
 from bot.router import Conversation, Desk, Router, Spoken
 from bot.runs.model import Repository, Run, Source
 from bot.runs.store import Store
@@ -219,7 +220,7 @@ async def _compose(
     async def address(repository: Repository) -> Remote:
         return Remote(repository.url)
 
-    store = Store(database)
+    store = Store(database, Redactor(settings.secrets(os.environ)))
     made = await workspaces(settings, home)
     stored = environments_of(settings, home, made)
     workbench = Workbench(home, address, identity, made, environments=stored)

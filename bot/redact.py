@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 MARK = "[secret]"
 """What stands in place of a secret: letters and brackets, so that JSON stays JSON."""
 
-SHORTEST = 6
+SHORTEST = 8
 """Characters of the shortest secret that is looked for: shorter ones are in ordinary words."""
 
 FRAGMENT = 16
@@ -47,6 +47,7 @@ _LONG = FRAGMENT + _LINE_END
 _TAIL = 8  # bytes in which a character of a secret is written, escaped and between gaps
 _ESCAPED = 4  # characters that an escape takes at the most
 _ESCAPE_MAX = 64  # bytes: longer than one character's escape is written
+_PASSING_MAX = 200  # more than the tokens of an hour on a busy server; each is good for an hour
 _CACHED = 16  # redactors: one for the server, and one for each set of keys that turns have
 
 # What may stand between the characters of a secret: folds, quotes, JSON's escapes, dumps.
@@ -111,6 +112,12 @@ class Redactor:
     """Knows secrets, and takes them out. `learn` adds more, also for streams that run already."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._for_ever: list[str] = []
+        self._passing: list[str] = []
+        self._forget()
+        self.learn(secrets)
+
+    def _forget(self) -> None:
         self._known: set[str] = set()
         self._grams: dict[int, list[tuple[bytes, int]]] = {}
         self._beginnings: dict[bytes, list[bytes]] = {}
@@ -118,13 +125,27 @@ class Redactor:
         self._shortest = sys.maxsize
         self._short: set[bytes] = set()
         self._short_pattern: re.Pattern[bytes] | None = None
-        self.learn(secrets)
 
     def __bool__(self) -> bool:
         return bool(self._known)
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Look for these as well; of one of several lines, such as a key in PEM, for each line."""
+        given = tuple(secrets)
+        self._for_ever += given
+        self._add(given)
+
+    def learn_passing(self, secret: str) -> None:
+        """Look for a secret that is good for a while only, until many others came after it."""
+        self._passing.append(secret)
+        if len(self._passing) <= _PASSING_MAX:
+            self._add([secret])
+            return
+        del self._passing[: _PASSING_MAX // 2]
+        self._forget()
+        self._add([*self._for_ever, *self._passing])
+
+    def _add(self, secrets: Iterable[str]) -> None:
         for line in _lines(secrets):
             if line not in self._known:
                 self._known.add(line)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -19,6 +23,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.errors import OperatorError
 from policies.setup import REGISTRIES
+
+_SECRET = re.compile(
+    r"(?:_|^)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS|PAT)\Z", re.IGNORECASE
+)
 
 
 def _data_dir() -> Path:
@@ -231,6 +239,14 @@ class Settings(BaseSettings):
             "host:port separated by commas; all others at private addresses are refused."
         ),
     )
+    log_days: int = Field(
+        default=30,
+        ge=1,
+        description=(
+            "Days for which the logs of turns and checks are kept: as long as somebody may ask "
+            "why a change was made; the record stays for ever."
+        ),
+    )
     output_megabytes: int = Field(
         default=20, ge=1, description="Output of one turn or check that is kept, in MB."
     )
@@ -285,6 +301,19 @@ class Settings(BaseSettings):
                 ) from error
         # A key in an environment variable often has its line ends written out.
         return self.private_key.get_secret_value().replace("\\n", "\n")
+
+    def secrets(self, environ: Mapping[str, str]) -> frozenset[str]:
+        """Return every secret that this server was given, which is to be written nowhere.
+
+        Of the environment these are the variables whose names say so: models' keys and tokens.
+        """
+        named = [value for name, value in environ.items() if _SECRET.search(name)]
+        setup = [value for each in self.setup_secrets.values() for value in each.values()]
+        given = [each.get_secret_value() for each in (*setup, self.webhook_secret)]
+        password = unquote(urlsplit(self.database_url).password or "")
+        with contextlib.suppress(OperatorError):  # a key that cannot be read cannot be told either
+            given.append(self.pem())
+        return frozenset(each for each in (*named, *given, password) if each)
 
     def missing(self) -> list[str]:
         """Name the variables without which there is no GitHub App."""

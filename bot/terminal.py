@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -30,6 +31,7 @@ from bot.local import (
     reading,
 )
 from bot.rebuild import Outcome, rebuild
+from bot.redact import Redactor
 from bot.runs import budget
 from bot.runs.model import Checkpoint, Run
 from bot.runs.points import ends
@@ -222,13 +224,13 @@ async def _at_work(
     if is_held(home):
         progress.say("Another orchestrate command works on this repository; waiting for its end.")
     with contextlib.suppress(OSError):  # A folder that cannot be written is told of below.
-        _log_to(home)
+        _log_to(home, Redactor(settings.secrets(os.environ)))
     async with open_local(settings, folder, on_output=progress.output) as local:
         local.bot.store.listen(progress.run)
         yield local
 
 
-def _log_to(home: Path) -> None:
+def _log_to(home: Path, redactor: Redactor) -> None:
     """Keep the program's own log in a file: the terminal is for what people look for."""
     home.mkdir(parents=True, exist_ok=True)
     structlog.configure(
@@ -237,6 +239,7 @@ def _log_to(home: Path) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
+            lambda _logger, _method, line: redactor.text(str(line)),
         ],
         logger_factory=structlog.WriteLoggerFactory((home / LOG).open("a")),
     )

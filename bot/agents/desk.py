@@ -53,7 +53,7 @@ class AgentDesk:
     """Fulfils the runs' port to agents.
 
     own: the name of an agent that was given as a command with a request, by whoever sits at the
-    machine; it may use every model that they have a key for.
+    machine; it may use every model that they have a key for. secrets: what no log may show.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class AgentDesk:
         output_bytes: int,
         gateway: Gateway | None = None,
         own: str = "",
+        secrets: frozenset[str] = frozenset(),
     ) -> None:
         self._sandbox = sandbox
         self._registry = registry
@@ -72,6 +73,7 @@ class AgentDesk:
         self._output_bytes = output_bytes
         self._gateway = gateway
         self._own = own
+        self._secrets = secrets
 
     def choose(self, named: str, config: Config) -> str:
         """Name the agent for a run; `UserError` when there is no such agent, or no key for it."""
@@ -198,7 +200,7 @@ class AgentDesk:
             env={**place.env, **(visit.env if visit else {})},
             readable=place.readable,
             doors=visit.doors if visit else (),
-            secrets=visit.secrets if visit else frozenset(),
+            secrets=self._secrets | (visit.secrets if visit else frozenset()),
             config=order.config,
             steer=order.steer,
             watched=visit,

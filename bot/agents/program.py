@@ -28,7 +28,7 @@ from bot.agents.session import (
     Stop,
     Why,
 )
-from bot.redact import Redactor
+from bot.redact import redactor_of
 from bot.runs.ports import Told
 from bot.sandbox.model import Ended, Job, Sandbox, Talk
 
@@ -115,7 +115,7 @@ class ProgramAgent:
         journal = Journal(
             turn.log,
             limit=turn.output_bytes,
-            redact=Redactor(turn.secrets).text if turn.secrets else str,
+            redact=redactor_of(turn.secrets).text,
             on_line=on_output,
         )
         try:

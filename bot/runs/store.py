@@ -36,7 +36,7 @@ class Store:
 
     def __init__(self, database: Database, redactor: Redactor | None = None) -> None:
         self._database = database
-        self._redactor = redactor or Redactor()
+        self.redactor = redactor or Redactor()
         self._listeners: list[Listener] = []
         self._on_schedules: list[Callable[[int], None]] = []
 
@@ -197,7 +197,7 @@ class Store:
 
     async def keep_result(self, run: Run, sha: str, attempt: int, body: dict[str, Any]) -> None:
         """Keep how a check ended on a commit; the newest attempt stands."""
-        body = self._redactor.value(body)
+        body = self.redactor.value(body)
         values = {"attempt": attempt, "body": body}
         row = {"run": run.id, "sha": sha, "name": body["name"], **values}
         statement = insert(results).values(**row)
@@ -217,7 +217,7 @@ class Store:
 
     async def keep_turn(self, run_id: str, number: int, body: dict[str, Any]) -> None:
         """Keep what is known of a turn that does not belong in the record: what the agent said."""
-        values = {"body": self._redactor.value(body)}
+        values = {"body": self.redactor.value(body)}
         statement = insert(turns).values(run=run_id, number=number, **values)
         async with self._database.write() as connection:
             await connection.execute(
@@ -283,7 +283,7 @@ class Store:
             return [_run(row) for row in await connection.execute(query)]
 
     def _clean(self, event: Event) -> Event:
-        data = self._redactor.value(event.data)
+        data = self.redactor.value(event.data)
         return event if data == event.data else event.model_copy(update={"data": data})
 
     def _tell(self, run: Run) -> None:
