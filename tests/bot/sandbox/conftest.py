@@ -46,6 +46,12 @@ def sandbox(request: pytest.FixtureRequest) -> Sandbox:
 
 
 @pytest.fixture
+def walled(bubblewrap: Bubblewrap) -> Sandbox:
+    """A sandbox whose jobs have a network of their own."""
+    return bubblewrap
+
+
+@pytest.fixture
 def nap() -> str:
     """A `sleep` that can be told from every other process of the machine."""
     return f"sleep 3000.{secrets.randbelow(10**12):012d}"
