@@ -140,7 +140,7 @@ class Bubblewrap:
 
     def _argv(self, job: Job, uid: int | None, descriptors: _Descriptors) -> list[str]:
         """The command line; the job's own part goes through a descriptor, out of sight of `ps`."""
-        entered = _entered(job.namespace) if uid is None else self._namespace.entering()
+        entered = entering(job.namespace) if uid is None else self._namespace.entering()
         arguments = [*self.options(uid, descriptors), *_system(descriptors), *_own(job)]
         arguments += ["--json-status-fd", str(descriptors.told)]
         arguments += ["--block-fd", str(descriptors.wait)]
@@ -212,7 +212,7 @@ class _Descriptors:
         os.close(self.go)
 
 
-def _entered(namespace: int | None) -> list[str]:
+def entering(namespace: int | None) -> list[str]:
     """Go where the workspace is seen; the user that we are stays the same."""
     if namespace is None:
         return []

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bot.errors import OperatorError
+from bot.sandbox import launcher
 from bot.sandbox.bubblewrap import Bubblewrap
 from bot.sandbox.cgroups import Cgroups, find
+from bot.sandbox.landlock import Landlock
 from bot.sandbox.model import Job, Limits, Sandbox
 from bot.sandbox.none import NoSandbox
 from bot.sandbox.rights import DEFAULT_UID, uid_for_jobs
@@ -62,7 +64,22 @@ async def choose(kind: Kind, *, uid: int = DEFAULT_UID, limits: Limits | None = 
             if not problem:
                 return sandbox
         refused = problem
+    if kind in ("auto", "landlock"):
+        landlock = Landlock(uid=uid_for_jobs(uid), limits=most, cgroups=held)
+        problem = await _landlock_problem(landlock)
+        if not problem:
+            return landlock
+        refused = f"{refused}; {problem}" if refused else problem
     raise OperatorError(f"{refused}, {_OTHERWISE}.")
+
+
+async def _landlock_problem(sandbox: Landlock) -> str:
+    if launcher.version() == 0:
+        return (
+            "this kernel has no Landlock: start it with `landlock` in its `lsm=` list, Linux 5.13 "
+            "or newer"
+        )
+    return await _problem(sandbox)
 
 
 def _lacking() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import platform
+import socket
 import struct
 from typing import Final
 
@@ -48,22 +49,30 @@ DENIED: Final = {
     "userfaultfd": (323, 282),
 }
 _CLONE: Final = (56, 220)
+_SOCKET: Final = (41, 198)
+# With this flag sending connects: the calls, and which of their arguments holds flags.
+_FAST_OPEN: Final = 0x20000000
+_SENDING: Final = (((44, 206), 3), ((46, 211), 2), ((307, 269), 3))
 _CLONE3: Final = 435
 _NEW_NAMESPACES: Final = 0x7E020000  # every CLONE_NEW… flag that clone(2) takes
 
 _ARCHITECTURES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _X32: Final = 0x40000000  # numbers of a second way to call an x86_64 kernel
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
+_LOAD, _AND, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
+_NUMBER_AT, _ARCHITECTURE_AT = 0, 4
+_ARGUMENTS_AT = (16, 24, 32, 40)
 _ALLOW = 0x7FFF0000
 _REFUSE = 0x00050000 | errno.EPERM
 # A C library that is told that there is no such call takes the older one, which can be looked into.
 _UNKNOWN = 0x00050000 | errno.ENOSYS
 
 
-def program() -> bytes | None:
-    """The filter in the kernel's form; None on an architecture that is not known here."""
+def program(*, only_tcp: bool = False) -> bytes | None:
+    """The filter in the kernel's form; None on an architecture that is not known here.
+
+    `only_tcp` leaves no sockets but those of TCP, and questions about the network to the kernel.
+    """
     known = _ARCHITECTURES.get(platform.machine())
     if known is None:
         return None
@@ -80,14 +89,49 @@ def program() -> bytes | None:
     ]
     for numbers in DENIED.values():
         lines += [_line(_EQUAL, numbers[which], 0, 1), _line(_RETURN, _REFUSE)]
+    if only_tcp:
+        lines += _sockets(which)
     lines += [
         _line(_EQUAL, _CLONE[which], 0, 3),
-        _line(_LOAD, _FIRST_ARGUMENT_AT),
+        _line(_LOAD, _ARGUMENTS_AT[0]),
         _line(_ANY_BIT, _NEW_NAMESPACES, 0, 1),
         _line(_RETURN, _REFUSE),
         _line(_RETURN, _ALLOW),
     ]
     return b"".join(lines)
+
+
+def _sockets(which: int) -> list[bytes]:
+    """Only sockets whose connections Landlock looks at, and no connection that it does not see.
+
+    Numbers after a test are how many lines to skip, where it holds and where it does not.
+    """
+    lines = [
+        _line(_EQUAL, _SOCKET[which], 0, 14),
+        _line(_LOAD, _ARGUMENTS_AT[0]),
+        _line(_EQUAL, socket.AF_NETLINK, 8, 0),
+        _line(_EQUAL, socket.AF_INET, 1, 0),
+        _line(_EQUAL, socket.AF_INET6, 0, 8),
+        _line(_LOAD, _ARGUMENTS_AT[1]),
+        _line(_AND, 0xF),  # the rest are flags
+        _line(_EQUAL, socket.SOCK_STREAM, 0, 5),
+        _line(_LOAD, _ARGUMENTS_AT[2]),
+        _line(_EQUAL, 0, 4, 0),
+        _line(_EQUAL, socket.IPPROTO_TCP, 3, 2),  # not MPTCP nor SCTP, which nobody looks at
+        _line(_LOAD, _ARGUMENTS_AT[2]),
+        _line(_EQUAL, 0, 1, 0),  # routes and addresses
+        _line(_RETURN, _REFUSE),
+        _line(_RETURN, _ALLOW),
+    ]
+    for numbers, argument in _SENDING:
+        lines += [
+            _line(_EQUAL, numbers[which], 0, 4),
+            _line(_LOAD, _ARGUMENTS_AT[argument]),
+            _line(_ANY_BIT, _FAST_OPEN, 0, 1),
+            _line(_RETURN, _REFUSE),
+            _line(_RETURN, _ALLOW),
+        ]
+    return lines
 
 
 def _line(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:

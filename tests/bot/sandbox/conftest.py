@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bot.git.removal import remove
 from bot.sandbox.bubblewrap import Bubblewrap
+from bot.sandbox.landlock import Landlock
 from bot.sandbox.model import Job, Sandbox
 from bot.sandbox.none import NoSandbox
 
@@ -39,7 +42,18 @@ def bubblewrap() -> Bubblewrap:
     return Bubblewrap()
 
 
-@pytest.fixture(params=[Bubblewrap(), NoSandbox()], ids=lambda sandbox: str(sandbox.name))
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder that jobs can pass, also where they are another user than the one who tests."""
+    folder = Path(tempfile.mkdtemp(prefix="orchestrate-test-"))
+    folder.chmod(0o711)
+    yield folder
+    remove(folder)
+
+
+@pytest.fixture(
+    params=[Bubblewrap(), Landlock(), NoSandbox()], ids=lambda sandbox: str(sandbox.name)
+)
 def sandbox(request: pytest.FixtureRequest) -> Sandbox:
     chosen: Sandbox = request.param
     return chosen

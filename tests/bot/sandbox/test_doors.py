@@ -78,7 +78,8 @@ async def test_what_fails_behind_a_door_ends_the_job(
 ) -> None:
     @contextlib.asynccontextmanager
     async def fail(listening: socket.socket) -> AsyncIterator[None]:
-        raise OperatorError("No key.")
+        if listening:
+            raise OperatorError("No key.")
         yield
 
     door = Door(name="model", port=0, serve=fail)
@@ -99,7 +100,7 @@ def test_doors_that_may_be_anywhere_are_apart() -> None:
 
 
 async def test_a_job_is_talked_to(sandbox: Sandbox, make_job: MakeJob) -> None:
-    script = "echo warm >&2; while read line; do echo \"heard $line\"; done; echo bye; exit 3"
+    script = 'echo warm >&2; while read line; do echo "heard $line"; done; echo bye; exit 3'
     lines: list[str] = []
     async with sandbox.talk(make_job(script), on_output=lines.append) as talk:
         for word in (b"one", b"two"):
@@ -117,9 +118,7 @@ async def test_leaving_a_talk_ends_the_job(sandbox: Sandbox, make_job: MakeJob, 
     assert not alive(nap)
 
 
-async def test_a_talk_that_is_killed_says_so(
-    sandbox: Sandbox, make_job: MakeJob, nap: str
-) -> None:
+async def test_a_talk_that_is_killed_says_so(sandbox: Sandbox, make_job: MakeJob, nap: str) -> None:
     async with sandbox.talk(make_job(f"echo up; {nap}")) as talk:
         assert await talk.reader.readline() == b"up\n"
         await talk.kill()
@@ -155,9 +154,7 @@ async def test_a_talk_whose_words_nobody_reads_does_not_fill_the_memory(
     assert (ended.how, ended.tail) == ("timed_out", "")
 
 
-async def test_the_time_of_a_talk_is_limited(
-    sandbox: Sandbox, make_job: MakeJob, nap: str
-) -> None:
+async def test_the_time_of_a_talk_is_limited(sandbox: Sandbox, make_job: MakeJob, nap: str) -> None:
     async with sandbox.talk(make_job(nap, seconds=0.3)) as talk:
         assert await talk.reader.read() == b""
         assert (await talk.ended()).how == "timed_out"
