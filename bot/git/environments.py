@@ -227,7 +227,7 @@ class Environments:
         now = time.time()
         kept: list[tuple[float, int, Path]] = []
         gone: list[Path] = []
-        for folder in self._all():
+        for folder in _all(self._folder):
             made, at = _read(folder), _used_at(folder)
             if str(folder) in used or now - at < IDLE_SECONDS:
                 continue
@@ -235,12 +235,12 @@ class Environments:
                 gone.append(folder)
             else:
                 kept.append((at, made.size, folder))
-        total = self.size()[1] - sum(_size(folder) for folder in gone)
+        left = self.size()[1] - sum(_size(folder) for folder in gone)
         for _, size, folder in sorted(kept):
-            if total <= self._total:
+            if left <= self._total:
                 break
             gone.append(folder)
-            total -= size
+            left -= size
         for folder in gone:
             _discard(folder)
         self._forget_locks()
@@ -248,8 +248,7 @@ class Environments:
 
     def size(self) -> tuple[int, int]:
         """Return how many environments there are, and how many bytes they take."""
-        sizes = [_size(folder) for folder in self._all()]
-        return len(sizes), sum(sizes)
+        return total(self._folder)
 
     def sweep(self) -> None:
         """Remove what a killed process was making or removing; for who has the folders to itself.
@@ -273,9 +272,11 @@ class Environments:
     def _home(self, mirror: Mirror) -> Path:
         return self._folder / mirror.path.stem
 
-    def _all(self) -> list[Path]:
-        found = [each for home in _listed(self._folder) for each in _listed(home)]
-        return [each for each in found if not each.name.startswith(".")]
+
+def total(folder: Path) -> tuple[int, int]:
+    """Return how many environments lie below a folder, and how many bytes they take."""
+    sizes = [_size(each) for each in _all(folder)]
+    return len(sizes), sum(sizes)
 
 
 def sift(
@@ -399,6 +400,11 @@ def _remove(doomed: Path) -> None:
     if project:
         with contextlib.suppress(OSError):
             quota.lift(doomed.parent, project)
+
+
+def _all(folder: Path) -> list[Path]:
+    found = [each for home in _listed(folder) for each in _listed(home)]
+    return [each for each in found if not each.name.startswith(".")]
 
 
 def _size(folder: Path) -> int:

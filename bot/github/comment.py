@@ -106,6 +106,10 @@ def headline(run: Run) -> str:
                 "**The plan waits for approval:** `/approve` starts the work, "
                 "`/reject WHY` asks for another plan."
             )
+        case State.RUNNING if run.setting_up:
+            return f"**Setting up the environment** for {_turn(run)}."
+        case State.VALIDATING if run.setting_up:
+            return f"**Setting up the environment** to check {_checkpoint_name(run)}."
         case State.RUNNING:
             return f"**Working:** {_turn(run)}."
         case State.VALIDATING:
@@ -244,7 +248,8 @@ def _refused(run: Run) -> str:
 def _checkpoint(run: Run, made: Checkpoint) -> str:
     size = f"{counted(made.files, 'file')}, +{made.added} −{made.deleted}"
     by = f", by {code(made.author)}" if made.kind == "human" and made.author else ""
-    return f"{made.number}. {commit(run, made.sha)} {prose(made.title, 100)} ({size}{by})"
+    turn = f", turn {made.turn}" if made.turn else ""
+    return f"{made.number}. {commit(run, made.sha)} {prose(made.title, 100)} ({size}{by}{turn})"
 
 
 def _checks(run: Run, results: Sequence[Mapping[str, Any]], links: Mapping[str, str]) -> str:

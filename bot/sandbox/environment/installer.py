@@ -39,11 +39,13 @@ _QUIET: Final = {
     "UV_PYTHON_DOWNLOADS": "never",
 }
 # Where a workspace has another path in each run, what names the interpreter by its path would be
-# dead in all others: then the path of programs finds it.
-_UNROOT: Final = """
+# dead in all others: then the path of programs finds it. pip names one with a long path on the
+# second line, for a shell.
+_UNROOT: Final = r"""
 for each in .venv/bin/* venv/bin/*; do
   if [ -f "$each" ] && [ ! -L "$each" ] && head -c 2 "$each" | grep -q '#!'; then
-    sed -i "1s|^#!$PWD/.*/python[0-9.]*|#!/usr/bin/env python3|" "$each"
+    sed -i -e "1s|^#!$PWD/.*/python[0-9.]*|#!/usr/bin/env python3|" \
+      -e "2s|^'''exec' \"*$PWD/.*/python[0-9.]*\"*|'''exec' python3|" "$each"
   fi
 done
 """
