@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -45,6 +46,7 @@ from bot.recovery import Recovery
 from bot.redact import Redactor
 from bot.router import Desk, Repositories, Router
 from bot.runs.engine import Engine
+from bot.runs.logs import prune
 from bot.runs.model import Repository
 from bot.runs.ports import Forge, Git
 from bot.runs.reconciler import Reconciler
@@ -102,6 +104,7 @@ class Bot:
     reconciler: Reconciler
     agents: AgentDesk
     ports: Ports
+    tidy_logs: Callable[[], int] = lambda: 0
     _tidying: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -125,6 +128,7 @@ class Bot:
         """Tidy the mirrors, beside the work and never in its way."""
         while True:
             await self.ports.git.upkeep()
+            await asyncio.to_thread(self.tidy_logs)
             await asyncio.sleep(UPKEEP_SECONDS)
 
 
@@ -157,7 +161,9 @@ async def compose(
     segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max)
     engine = Engine(store, segments, engine_file(settings.database), workers=settings.workers)
     reconciler = Reconciler(store, git, forge, now, gather=settings.gather_seconds)
-    return Bot(store, database, engine, reconciler, agents, ports)
+    runs = engine_file(settings.database).with_name("runs")
+    tidy = partial(prune, runs, settings.log_days)
+    return Bot(store, database, engine, reconciler, agents, ports, tidy)
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -327,12 +327,33 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
 @app.command()
 def logs(
     run_id: RunId,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows.")] = False,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on as it grows, until the run waits.")
+    ] = False,
+    turn: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="One turn, as checkpoints name it.")
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="What went to the agent and back, as JSON lines.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Print what the agent and the checks of a run printed."""
+    """Print what the agent was told, and what it and the checks of a run printed.
+
+    Secrets that the server knows are taken out before anything is written. `--json` prints where
+    the files are.
+
+    Examples:
+
+    `orchestrate logs RUN -f`
+
+    `orchestrate logs RUN --turn 2 --raw`
+    """
     from bot.terminal import print_logs
 
-    _run(print_logs(_settings(), run_id, follow=follow))
+    found = _run(print_logs(_settings(), run_id, follow=follow, turn=turn, raw=raw, quiet=as_json))
+    if as_json:
+        _print_json(found)
 
 
 @app.command()

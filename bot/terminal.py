@@ -7,7 +7,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -32,11 +32,12 @@ from bot.local import (
 )
 from bot.rebuild import Outcome, rebuild
 from bot.redact import Redactor
-from bot.runs import budget
+from bot.runs import budget, logs
 from bot.runs.model import Checkpoint, Run
 from bot.runs.points import ends
 from bot.runs.store import Store
 from bot.runs.transitions import State
+from bot.sandbox.output import clean
 from bot.settings import Settings
 from bot.verify import verify_run
 from policies.facts import Change
@@ -361,33 +362,99 @@ def _print_run(run: Run, sums: dict[str, Any]) -> None:
         _out(_mark(check["conclusion"]).append(f" {check['name']}: {check['conclusion']}"))
 
 
-async def print_logs(settings: Settings, run_id: str, *, follow: bool) -> None:
-    """Print the logs of a run in their order; with `follow` until the run rests."""
+async def print_logs(
+    settings: Settings,
+    run_id: str,
+    *,
+    follow: bool,
+    turn: int | None = None,
+    raw: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Print the logs of a run in their order, unless `quiet`; with `follow` until the run rests.
+
+    `turn` is the one turn that is wanted; `raw` asks for what went over the line to the agent and
+    back, in place of what people read. Returns what there is of it.
+    """
     run, home = await find_run(settings, run_id)
     folder = home / "runs" / run.id / "logs"
-    printed: dict[Path, int] = {}
+    readers: dict[Path, LogReader] = {}
     while True:
         grown = False
-        for path in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns):
-            grown |= _print_rest(path, printed)
+        for path in _shown(logs.files(folder, turn), raw=raw):
+            reader = readers.setdefault(path, LogReader(path))
+            grown |= reader.read(None if quiet else _log_line)
         async with reading(home) as store:
-            resting = not (await store.load(run.id)).active
-        if not follow or (resting and not grown):
-            return
+            run = await store.load(run.id)
+        if not follow or not (run.active or grown):
+            break
         await asyncio.sleep(FOLLOW_SECONDS)
+    for reader in readers.values():
+        reader.end(None if quiet else _log_line)
+    kept = [each.kept() for each in readers.values()]
+    return {"run": run.id, "state": run.state.value, "turns": run.turns, "logs": kept}
 
 
-def _print_rest(path: Path, printed: dict[Path, int]) -> bool:
-    with path.open("rb") as file:
-        file.seek(printed.get(path, 0))
-        data = file.read()
-    console = Console(highlight=False, markup=False)
-    if data and path not in printed:
-        console.print(Text(f"── {path.stem}", style="bold"))
-    if data:
-        console.out(data.decode("utf-8", "replace"), end="")
-    printed[path] = printed.get(path, 0) + len(data)
-    return bool(data)
+def _shown(paths: Sequence[Path], *, raw: bool) -> list[Path]:
+    """Leave out what is there for programs, or all but that."""
+    return [path for path in paths if (path.suffix == ".jsonl") == raw]
+
+
+def _log_line(name: str, line: str) -> None:
+    if not line:
+        _out(Text(f"── {name}", style="bold"))
+    else:
+        # Whatever a program prints is text here; it does not steer the reader's terminal.
+        Console(highlight=False, markup=False).out(clean(line.removesuffix("\n")))
+
+
+class LogReader:
+    """Reads a log as it grows, in whole lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0
+        self._begun = b""
+
+    @property
+    def name(self) -> str:
+        """What the log is of, as people say it."""
+        name, _, kind = self._path.name.partition(".")
+        return f"{name}, the prompt" if kind == "prompt.md" else name
+
+    def read(self, show: Callable[[str, str], None] | None) -> bool:
+        """Read what is new, and show each line by `show(name, line)`; say whether there was any."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._at)
+                data = file.read()
+        except FileNotFoundError:  # its days were over in this moment
+            return False
+        if data and not self._at and show:
+            show(self.name, "")
+        self._at += len(data)
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        for line in lines:
+            self._show(line, show)
+        return bool(data)
+
+    def end(self, show: Callable[[str, str], None] | None) -> None:
+        """Show the last line, which has no end."""
+        if self._begun:
+            self._show(self._begun, show)
+
+    def _show(self, line: bytes, show: Callable[[str, str], None] | None) -> None:
+        if show:
+            show(self.name, line.decode("utf-8", "replace") + "\n")
+
+    def kept(self) -> dict[str, Any]:
+        """Say what was read."""
+        return {
+            "name": self._path.name,
+            "turn": logs.turn_of(self._path),
+            "path": str(self._path),
+            "bytes": self._at,
+        }
 
 
 Shown = Literal["patch", "stat", "names"]

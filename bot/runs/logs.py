@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 _TURN = re.compile(r"turn-([0-9]+)\b")
@@ -39,13 +38,10 @@ def files(folder: Path, turn: int | None = None) -> list[Path]:
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
-def prune(runs: Iterable[Path], days: float) -> int:
-    """Remove what is older than `days` from the logs of runs by their folders; say how many."""
+def prune(runs: Path, days: float) -> int:
+    """Remove the logs below the folder of all runs that are older than `days`; say how many."""
     oldest = time.time() - days * 24 * 3600
-    removed = 0
-    for run in runs:
-        for path in (run / "logs").glob("*"):
-            if path.lstat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
-                removed += 1
-    return removed
+    old = [path for path in runs.glob("*/logs/*") if path.lstat().st_mtime < oldest]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(old)
