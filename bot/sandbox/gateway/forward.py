@@ -42,9 +42,6 @@ _OURS: Final = frozenset({"host", "content-length", "accept-encoding", "expect"}
 _UNTOLD: Final = frozenset({"set-cookie", "alt-svc"})
 # What the libraries of Anthropic and OpenAI obey, whatever the status.
 _NO_RETRY: Final[Headers] = ((b"x-should-retry", b"false"),)
-# Every agent takes this status as final; 401, 402, 403 make some ask for another login, and 429
-# and above are tried again.
-_REFUSED: Final = 400
 # Nothing came of a request that failed so; of others the maker may have made an answer.
 _UNSENT: Final = (
     *(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError),
@@ -166,7 +163,7 @@ class ModelDoor:
         try:
             held = await self._till.hold(asked)
         except Spent as error:
-            await self._refuse(exchange, way.maker, _REFUSED, str(error))
+            await self._refuse(exchange, way.maker, way.maker.wire.spent, str(error))
             return
         await _Passing(self, exchange, way, held).run(body, hide)
 

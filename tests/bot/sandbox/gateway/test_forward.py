@@ -424,10 +424,10 @@ async def test_leaving_the_visit_breaks_off_what_is_under_way(enter: Enter) -> N
 
 
 @pytest.mark.parametrize(
-    ("call", "where"),
+    ("call", "status", "where"),
     [
-        (lambda inside: inside.claude(), ("type", "invalid_request_error")),
-        (lambda inside: inside.chat(), ("type", "invalid_request_error")),
+        (lambda inside: inside.claude(), 402, ("type", "billing_error")),
+        (lambda inside: inside.chat(), 400, ("type", "invalid_request_error")),
         (
             lambda inside: inside.client.post(
                 inside.env("GOOGLE_GEMINI_BASE_URL")
@@ -435,6 +435,7 @@ async def test_leaving_the_visit_breaks_off_what_is_under_way(enter: Enter) -> N
                 headers={"x-goog-api-key": inside.visit.placeholder},
                 json={},
             ),
+            400,
             ("status", "FAILED_PRECONDITION"),
         ),
     ],
@@ -443,6 +444,7 @@ async def test_leaving_the_visit_breaks_off_what_is_under_way(enter: Enter) -> N
 async def test_a_spent_allowance_is_told_in_the_makers_own_way_and_not_to_be_tried_again(
     enter: Enter,
     call: Callable[[Inside], Awaitable[httpx.Response]],
+    status: int,
     where: tuple[str, str],
 ) -> None:
     async with (
@@ -453,7 +455,7 @@ async def test_a_spent_allowance_is_told_in_the_makers_own_way_and_not_to_be_tri
         response = await call(inside)
         assert inside.visit.spent.is_set()
     error = response.json()["error"]
-    assert response.status_code == 400
+    assert response.status_code == status
     assert error[where[0]] == where[1]
     assert error["message"] == inside.visit.reason
     assert "budget is used up" in inside.visit.reason
@@ -470,7 +472,7 @@ async def test_it_stops_before_the_request_that_the_allowance_does_not_cover(
         enter(environ(up), allowance=Allowance(usd=0.01)) as inside,
     ):
         statuses = [(await inside.claude()).status_code for _ in range(5)]
-    assert statuses == [200, 200, 200, 400, 400]
+    assert statuses == [200, 200, 200, 402, 402]
     assert len(up.asked) == 3
     assert inside.visit.usage.requests == 3
 
@@ -484,7 +486,7 @@ async def test_many_at_once_do_not_pass_the_allowance_without_bound(enter: Enter
         enter(environ(up), allowance=Allowance(usd=25), prices=prices) as inside,
     ):
         answers = await asyncio.gather(*(inside.claude(json=sent) for _ in range(20)))
-    assert sorted(each.status_code for each in answers) == [200] * 3 + [400] * 17
+    assert sorted(each.status_code for each in answers) == [200] * 3 + [402] * 17
     assert inside.visit.usage.usd == 30
     assert len(up.asked) == 3
 
@@ -496,7 +498,7 @@ async def test_a_limit_in_dollars_refuses_a_model_without_a_price(enter: Enter) 
             refused = await inside.claude(json=sent)
         async with enter(environ(up), allowance=Allowance(tokens=5000)) as free:
             passed = await free.claude(json=sent)
-    assert refused.status_code == 400
+    assert refused.status_code == 402
     assert "No price is known for the model mystery-1" in refused.json()["error"]["message"]
     assert passed.status_code == 200
     assert free.visit.usage.unpriced == ("mystery-1",)
