@@ -44,6 +44,9 @@ _FROM_HOST: Final = (
     *("/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/ca-certificates", "/etc/pki"),
     *("/etc/alternatives", "/etc/ld.so.cache", "/etc/passwd", "/etc/group", "/etc/hosts"),
     *("/etc/nsswitch.conf", "/etc/localtime", "/sys/devices/system/cpu"),
+    # pip and Python end where one of these is there and cannot be read.
+    *("/etc/mime.types", "/etc/os-release", "/etc/debian_version", "/etc/lsb-release"),
+    "/etc/redhat-release",
 )
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 _STATUS_BYTES = 4096
@@ -80,7 +83,7 @@ class Landlock:
 
     def filter(self) -> bytes | None:
         """The filter of system calls: of sockets, only those whose ports Landlock looks at."""
-        return seccomp.program(only_tcp=True)
+        return seccomp.program("tcp" if launcher.version() >= PORTS_VERSION else "none")
 
     def rules(self, job: Job) -> list[tuple[str, int]]:
         """Paths, and what may be done below each."""

@@ -78,10 +78,10 @@ async def test_a_package_is_installed_from_the_mirror_and_works(there: There) ->
     assert f"$ {VENV}" in there.lines
     assert "/simple/tiny/" in there.index.asked
     script = (there.place.workspace / ".venv" / "bin" / "tiny").read_text()
-    if there.installer._sandbox.name == "none":
-        assert script.startswith("#!/usr/bin/env python3\n")  # it is moved to other workspaces
-    else:
+    if there.installer._sandbox.name == "bubblewrap":
         assert script.startswith("#!/workspace/.venv/bin/python")
+    else:  # it is moved to other workspaces
+        assert script.startswith("#!/usr/bin/env python3\n")
 
 
 async def test_a_host_that_is_not_allowed_is_refused_and_named_with_the_command(
