@@ -9,7 +9,7 @@ state, and real agents run against it as against a model.
     {"say": TEXT}                   a last word
     {"plan": [TEXT, …]}             a call of its tool for plans; passed over where it has none
     {"status": 401}                 an HTTP error
-    {"hang": SECONDS}               no answer for so long
+    {"hang": SECONDS, …}            the same, after so long; at once when it is asked again
 
 It speaks Anthropic Messages, OpenAI Responses and Chat Completions, and Gemini, as streams and in
 one piece, and counts the usage that it served.
@@ -89,6 +89,7 @@ class Model:
     url: str = ""
     served: Served = field(default_factory=Served)
     asked: list[Asked] = field(default_factory=list)
+    hung: set[str] = field(default_factory=set)
 
     def forget(self) -> None:
         """Count anew."""
@@ -156,7 +157,7 @@ class Model:
         step = _next(heard, tools)
         self.asked.append(Asked(request.url.path, _key(request), step))
         if "hang" in step:
-            await asyncio.sleep(step["hang"])
+            await asyncio.sleep(self._hangs(step))
         if status := step.get("status"):
             error = {"type": "error", "message": f"scripted {status}", "code": str(status)}
             return JSONResponse({"type": "error", "error": error}, status)
@@ -168,6 +169,12 @@ class Model:
         self.served.cached_tokens += tokens[2]
         text = "" if call else str(step.get("say", f"no tool for {step} in {sorted(tools)}"))
         return Answer(text, call, tokens, str(body.get("model")))
+
+    def _hangs(self, step: Step) -> float:
+        """Not again: whoever asks a second time has been interrupted, and goes on."""
+        seconds = 0.0 if str(step) in self.hung else float(step["hang"])
+        self.hung.add(str(step))
+        return seconds
 
 
 @contextlib.asynccontextmanager
@@ -257,7 +264,8 @@ def _write(path: str, text: str, tools: Mapping[str, bool]) -> Call | None:
         if tools["apply_patch"]:
             return Call("apply_patch", patch, free=True)
         return Call("apply_patch", {"input": patch, "patch": patch, "patchText": patch})
-    return _shell(f"cat > {path} <<'END'\n{text.rstrip()}\nEND", tools)
+    folder = path.rpartition("/")[0] or "."
+    return _shell(f"mkdir -p {folder}; cat > {path} <<'END'\n{text.rstrip()}\nEND", tools)
 
 
 def _shell(command: str, tools: Mapping[str, bool]) -> Call | None:
