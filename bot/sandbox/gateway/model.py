@@ -76,7 +76,8 @@ class Pass:
 class Blocked:
     """A host that a job asked for and may not reach; told once for each host and port.
 
-    program: as it names itself, or empty; at: seconds since the epoch.
+    program: the command that asked, without its options, or else as it names itself, or empty.
+    at: seconds since the epoch.
     """
 
     host: str

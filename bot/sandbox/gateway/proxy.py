@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ import httpx
 
 from bot.errors import Refused
 from bot.sandbox.gateway import hosts
+from bot.sandbox.gateway.caller import command_of
 from bot.sandbox.gateway.model import Blocked
 from bot.sandbox.gateway.server import READ_BYTES, Exchange, TooLarge
 
@@ -75,7 +77,7 @@ class ProxyDoor:
     async def _addresses(self, exchange: Exchange, host: str, port: int) -> list[str]:
         """Return where `host` is; all of it has to be where a job may go."""
         if not any(each.allows(host, port) for each in self._rules):
-            self._block(exchange, host, port)
+            await self._block(exchange, host, port)
             raise Refused(
                 f"{hosts.shown(host, port)} is not among the hosts that this job may reach.",
                 status=403,
@@ -83,7 +85,7 @@ class ProxyDoor:
         found = await _resolve(host, port)
         named = (host, port) in self._private
         if not all(hosts.public(each) or (named and _told(each, host)) for each in found):
-            self._block(exchange, host, port)
+            await self._block(exchange, host, port)
             raise Refused(
                 f"{host} leads to a private address: whoever runs the server can allow it, with "
                 f"ORCHESTRATE_PRIVATE_HOSTS={hosts.shown(host, port)}.",
@@ -93,11 +95,15 @@ class ProxyDoor:
             raise Refused("This job has passed all the bytes that it may.", status=403)
         return [str(each) for each in found]
 
-    def _block(self, exchange: Exchange, host: str, port: int) -> None:
+    async def _block(self, exchange: Exchange, host: str, port: int) -> None:
         if (host, port) in self.blocked or len(self.blocked) >= BLOCKED_KEPT:
             return
         program = _UNPRINTABLE.sub(" ", exchange.header("user-agent")).strip()
-        self.blocked[host, port] = Blocked(host, port, program[:PROGRAM_CHARACTERS], time.time())
+        blocked = Blocked(host, port, program[:PROGRAM_CHARACTERS], time.time())
+        self.blocked[host, port] = blocked
+        command = await asyncio.to_thread(command_of, *exchange.ports)
+        if command:
+            self.blocked[host, port] = replace(blocked, program=command)
 
     async def _tunnel(self, exchange: Exchange, addresses: list[str], port: int) -> None:
         await exchange.body(0)

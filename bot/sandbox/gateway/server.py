@@ -59,6 +59,12 @@ class Exchange:
         wanted = name.lower().encode()
         return next((value.decode("latin-1") for key, value in self.headers if key == wanted), "")
 
+    @property
+    def ports(self) -> tuple[int, int]:
+        """The client's port, and the door's."""
+        peer, own = (self._writer.get_extra_info(each) for each in ("peername", "sockname"))
+        return (peer[1], own[1]) if peer and own else (0, 0)
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the request's body as it comes."""
         if self._connection.they_are_waiting_for_100_continue:

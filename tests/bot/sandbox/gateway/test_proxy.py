@@ -163,8 +163,18 @@ async def test_another_host_is_refused_and_told_once(
     assert responses[0].text == f"{host}:{port} is not among the hosts that this job may reach.\n"
     assert tunnel.startswith(b"HTTP/1.1 403 ")
     (blocked,) = inside.visit.blocked
-    assert (blocked.host, blocked.port, blocked.program) == (host, port, "pip/24.0 {...}")
+    assert (blocked.host, blocked.port) == (host, port)
     assert before <= blocked.at <= time.time()
+
+
+async def test_a_program_that_is_not_found_is_told_as_it_names_itself(
+    enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxy, "command_of", lambda client, door: "")
+    async with enter(NOBODY, makers=frozenset()) as inside, through(inside) as client:
+        await client.get("http://a.example/", headers={"user-agent": "pip/24.0 {...}\x7f"})
+        await client.get("http://b.example/", headers={"user-agent": "x" * 500})
+    assert [each.program for each in inside.visit.blocked] == ["pip/24.0 {...}", "x" * 80]
 
 
 async def test_an_address_in_brackets_is_refused_as_well(enter: Enter) -> None:
