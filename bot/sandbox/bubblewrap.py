@@ -113,7 +113,7 @@ class Bubblewrap:
             await asyncio.to_thread(_give, job, uid)
         ports = numbered(job.doors)
         told_of = told(job, ports)
-        descriptors = _Descriptors()
+        descriptors = Descriptors()
         try:
             argv = self._argv(told_of, uid, descriptors)
             started = spawn(
@@ -138,24 +138,32 @@ class Bubblewrap:
         # The namespace of a workspace has no number but root's own.
         return self.uid if job.namespace is None else None
 
-    def _argv(self, job: Job, uid: int | None, descriptors: _Descriptors) -> list[str]:
+    def _argv(self, job: Job, uid: int | None, descriptors: Descriptors) -> list[str]:
         """The command line; the job's own part goes through a descriptor, out of sight of `ps`."""
         entered = entering(job.namespace) if uid is None else self._namespace.entering()
-        arguments = [*self.options(uid, descriptors), *_system(descriptors), *_own(job)]
+        arguments = self.arguments(job, uid, descriptors)
         arguments += ["--json-status-fd", str(descriptors.told)]
         arguments += ["--block-fd", str(descriptors.wait)]
         hidden = descriptors.holding("\0".join(arguments).encode())
         program = [_found(self.program), "--args", str(hidden), "--"]
         return [*entered, *program, *(_becoming() if uid is not None else ()), *job.argv]
 
-    def options(self, uid: int | None, descriptors: _Descriptors) -> list[str]:
+    def arguments(self, job: Job, uid: int | None, descriptors: Descriptors) -> list[str]:
+        """What bubblewrap is told of the job."""
+        return [*self._options(uid, descriptors), *_system(descriptors), *_own(job)]
+
+    def filter(self) -> bytes | None:
+        """The filter of system calls."""
+        return seccomp.program()
+
+    def _options(self, uid: int | None, descriptors: Descriptors) -> list[str]:
         """What takes away: namespaces, capabilities, system calls."""
         if uid is None:
             nested = ["--disable-userns"] if self.disable_userns else []
             user = ["--unshare-user", *nested, "--uid", str(USER), "--gid", str(USER)]
         else:
             user = [word for each in _TO_BECOME for word in ("--cap-add", each)]
-        filtered = seccomp.program()
+        filtered = self.filter()
         calls = ["--seccomp", str(descriptors.holding(filtered))] if filtered else []
         return [
             *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
@@ -178,7 +186,7 @@ def _becoming() -> list[str]:
 
 
 @dataclass(slots=True)
-class _Descriptors:
+class Descriptors:
     """What bubblewrap is started with; `told` and `wait` are the ends of `status` and `go`."""
 
     passed: list[int] = field(default_factory=list)
@@ -235,15 +243,17 @@ def _found(program: str) -> str:
     return found
 
 
-def _limit(pid: int) -> None:
+def _limit(pid: int, guard: Guard) -> None:
     """Limits that every process of the job inherits, never above what it has anyway."""
-    for kind, most in _LIMITS:
+    # Counted in the job's own user namespace; where the bot is root, for all jobs together.
+    counted = () if guard.processes_held else ((resource.RLIMIT_NPROC, guard.limits.processes),)
+    for kind, most in (*_LIMITS, *counted):
         hard = resource.prlimit(pid, kind)[1]
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.prlimit(pid, kind, (allowed, allowed))
 
 
-def _system(descriptors: _Descriptors) -> list[str]:
+def _system(descriptors: Descriptors) -> list[str]:
     """The part of the file system that is the same for every job."""
     arguments = ["--ro-bind", "/usr", "/usr"]
     for name in _MERGED:
@@ -331,7 +341,7 @@ class _Namespace:
         if pid is None:
             return
         try:
-            _limit(pid)
+            _limit(pid, self.guard)
             await self.guard.begin(pid)
         except (ProcessLookupError, FileNotFoundError):
             return  # it has died, and says why

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ _PERIOD = 100_000  # microseconds in which the share of the processor is counted
 _OURSELVES = "orchestrate"  # the group that the bot moves to, since those with members cannot share
 _AGAIN_SECONDS = 0.01
 _GONE_SECONDS = 2.0
+_SWEEP_SECONDS = 0.5
 _counter = itertools.count()
 
 
@@ -81,8 +83,7 @@ class Cgroups:
             for folder in _entries(place.folder):
                 if folder.name.startswith(PREFIX) and _is_orphan(folder.name):
                     _end(Place(folder, place.version, place.controllers))
-                    with contextlib.suppress(OSError):
-                        folder.rmdir()
+                    _await_removed(folder)
 
 
 @dataclass(slots=True)
@@ -249,6 +250,14 @@ def _end(place: Place) -> None:
         for pid in (place.folder / "cgroup.procs").read_text().split():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(int(pid), signal.SIGKILL)
+
+
+def _await_removed(folder: Path) -> None:
+    """Remove a group whose processes were killed; what does not die stays for the next start."""
+    for _ in range(int(_SWEEP_SECONDS / _AGAIN_SECONDS)):
+        if _removed(folder):
+            return
+        time.sleep(_AGAIN_SECONDS)
 
 
 def _removed(folder: Path) -> bool:

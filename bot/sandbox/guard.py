@@ -61,7 +61,7 @@ class Guard:
     async def _looked(self) -> How | None:
         if (self.memory_held and self.processes_held) or not self.first:
             return None
-        memory, processes = await asyncio.to_thread(usage, self.first)
+        memory, processes = await asyncio.to_thread(usage, self.first, self.limits.memory_bytes)
         if not self.memory_held and memory > self.limits.memory_bytes:
             return "out_of_memory"
         if not self.processes_held and processes > self.limits.processes:
@@ -75,20 +75,18 @@ def guard(cgroups: Cgroups, limits: Limits) -> Guard:
     return Guard(limits, group, "memory" in held, "pids" in held)
 
 
-def usage(first: int) -> tuple[int, int]:
+def usage(first: int, enough: int) -> tuple[int, int]:
     """Bytes of memory, and threads, that a process and all below it take.
 
-    Memory that several share is counted once for each, unless the kernel tells the shares.
+    Memory that several share is counted once for each, which is quick; only where that is more
+    than `enough` bytes, it is divided among them.
     """
-    found = [first]
-    for pid in found:
-        found += _children(pid)
-    memory = threads = 0
-    for pid in found:
-        used, count = _used(pid)
-        memory += used
-        threads += count
-    return memory, threads
+    found = [first, *tree(first)]
+    used = [_used(pid) for pid in found]
+    memory = sum(resident for resident, _ in used)
+    if memory > enough:
+        memory = sum(_share(pid, each[0]) for pid, each in zip(found, used, strict=True))
+    return memory, sum(threads for _, threads in used)
 
 
 def tree(first: int) -> list[int]:
@@ -114,12 +112,7 @@ def _used(pid: int) -> tuple[int, int]:
         fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return 0, 0
-    resident = int(fields[21]) * _PAGE
-    return (_share(pid, resident) if resident > _LARGE else resident), int(fields[17])
-
-
-_LARGE: Final = 16 * 1024 * 1024
-"""Bytes of a process below which what it shares makes no difference."""
+    return int(fields[21]) * _PAGE, int(fields[17])
 
 
 def _share(pid: int, resident: int) -> int:

@@ -85,6 +85,10 @@ class Landlock:
         """The filter of system calls: of sockets, only those whose ports Landlock looks at."""
         return seccomp.program("tcp" if launcher.version() >= PORTS_VERSION else "none")
 
+    def handled(self) -> tuple[bool, bool]:
+        """Whether TCP ports are held, and whether signals and abstract sockets are."""
+        return True, True
+
     def rules(self, job: Job) -> list[tuple[str, int]]:
         """Paths, and what may be done below each."""
         reading = [*_SYSTEM, *_FROM_HOST, *map(str, expand(job.readable))]
@@ -134,7 +138,7 @@ class Landlock:
             "workspace": str(job.workspace),
             "uid": uid,
             "limits": _resources(watched, uid),
-            "landlock": True,
+            "handled": self.handled(),
             "paths": self.rules(job),
             "ports": list(ports),
             "filter": self.filter(),

@@ -154,7 +154,7 @@ def _restrict_self(job: dict[str, Any]) -> None:
         hard = resource.getrlimit(kind)[1]
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (allowed, allowed))
-    rules = _rules(job) if job["landlock"] else -1
+    rules = _rules(job)
     _drop_bounding()
     if job["uid"] is not None:
         os.setgroups([])
@@ -163,8 +163,7 @@ def _restrict_self(job: dict[str, Any]) -> None:
     _check(_libc.capset((ctypes.c_uint32 * 2)(_CAPABILITIES, 0), (ctypes.c_uint32 * 6)()))
     _check(_libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     _check(_libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
-    if rules >= 0:
-        _check(_libc.syscall(_RESTRICT, rules, ctypes.c_uint(0)))
+    _check(_libc.syscall(_RESTRICT, rules, ctypes.c_uint(0)))
     if job["filter"]:
         lines = job["filter"]
         program = _Program(len(lines) // 8, lines)
@@ -182,7 +181,8 @@ def _rules(job: dict[str, Any]) -> int:
     """A set of rules: what is named is allowed, and nothing else that this kernel can refuse."""
     abi = version()
     handled = (1 << _KNOWN.get(abi, _ALL_KNOWN)) - 1
-    network, scopes = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)
+    ports, others = job["handled"]
+    network, scopes = (3 if abi >= 4 and ports else 0), (3 if abi >= 6 and others else 0)
     size = 8 if abi < 4 else 16 if abi < 6 else 24
     attributes = (ctypes.c_uint64 * 3)(handled, network, scopes)
     rules = _check(_libc.syscall(_CREATE, attributes, ctypes.c_size_t(size), ctypes.c_uint(0)))

@@ -10,7 +10,10 @@ import errno
 import platform
 import socket
 import struct
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Literal
+
+Sockets = Literal["all", "tcp", "none"]
 
 # Name: number on x86_64, number on aarch64 (and all later architectures).
 DENIED: Final = {
@@ -50,6 +53,7 @@ DENIED: Final = {
 }
 _CLONE: Final = (56, 220)
 _SOCKET: Final = (41, 198)
+_NO_FAMILY: Final = 0xFFFF
 # With this flag sending connects: the calls, and which of their arguments holds flags.
 _FAST_OPEN: Final = 0x20000000
 _SENDING: Final = (((44, 206), 3), ((46, 211), 2), ((307, 269), 3))
@@ -68,10 +72,11 @@ _REFUSE = 0x00050000 | errno.EPERM
 _UNKNOWN = 0x00050000 | errno.ENOSYS
 
 
-def program(*, only_tcp: bool = False) -> bytes | None:
+def program(sockets: Sockets = "all") -> bytes | None:
     """The filter in the kernel's form; None on an architecture that is not known here.
 
-    `only_tcp` leaves no sockets but those of TCP, and questions about the network to the kernel.
+    `sockets` says which can be made: those of TCP alone, or none at all. What two processes of a
+    job have between them, and questions about the network to the kernel, stay.
     """
     known = _ARCHITECTURES.get(platform.machine())
     if known is None:
@@ -89,8 +94,8 @@ def program(*, only_tcp: bool = False) -> bytes | None:
     ]
     for numbers in DENIED.values():
         lines += [_line(_EQUAL, numbers[which], 0, 1), _line(_RETURN, _REFUSE)]
-    if only_tcp:
-        lines += _sockets(which)
+    if sockets != "all":
+        lines += _sockets(which, () if sockets == "none" else (socket.AF_INET, socket.AF_INET6))
     lines += [
         _line(_EQUAL, _CLONE[which], 0, 3),
         _line(_LOAD, _ARGUMENTS_AT[0]),
@@ -101,7 +106,7 @@ def program(*, only_tcp: bool = False) -> bytes | None:
     return b"".join(lines)
 
 
-def _sockets(which: int) -> list[bytes]:
+def _sockets(which: int, families: Sequence[int]) -> list[bytes]:
     """Only sockets whose connections Landlock looks at, and no connection that it does not see.
 
     Numbers after a test are how many lines to skip, where it holds and where it does not.
@@ -110,8 +115,8 @@ def _sockets(which: int) -> list[bytes]:
         _line(_EQUAL, _SOCKET[which], 0, 14),
         _line(_LOAD, _ARGUMENTS_AT[0]),
         _line(_EQUAL, socket.AF_NETLINK, 8, 0),
-        _line(_EQUAL, socket.AF_INET, 1, 0),
-        _line(_EQUAL, socket.AF_INET6, 0, 8),
+        _line(_EQUAL, families[0] if families else _NO_FAMILY, 1, 0),
+        _line(_EQUAL, families[1] if families else _NO_FAMILY, 0, 8),
         _line(_LOAD, _ARGUMENTS_AT[1]),
         _line(_AND, 0xF),  # the rest are flags
         _line(_EQUAL, socket.SOCK_STREAM, 0, 5),

@@ -73,16 +73,22 @@ def nap() -> str:
 
 def alive(nap: str) -> bool:
     """Whether a process with that command line lives, in any namespace."""
+    return bool(pids(nap))
+
+
+def pids(nap: str) -> list[int]:
+    """The numbers of the processes with that command line, in any namespace."""
     wanted = nap.encode().replace(b" ", b"\0")
+    found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if wanted in line and line.startswith(b"sleep"):
-                return True
-    return False
+            if wanted in line and line.rpartition(b"/")[2].startswith(b"sleep"):
+                found.append(int(entry.name))
+    return found
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
