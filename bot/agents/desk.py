@@ -28,9 +28,6 @@ from policies.config import Config
 TELL_SECONDS: Final = 1.0
 """How often it is told what a turn has used: as often as people look."""
 
-NO_SHELL: Final = "exec {}"
-"""An ACP agent's command is run by a shell, which then is that agent."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
@@ -145,7 +142,7 @@ class AgentDesk:
             return await self._program(order, found, visit), found.way.by
         assert configured is not None, "an agent is configured or known"
         if configured.speaks == "acp":
-            command = ("/bin/sh", "-c", NO_SHELL.format(configured.command))
+            command = ("/bin/sh", "-c", configured.command)
             agent = ProgramAgent(
                 name=order.agent,
                 argv=command,

@@ -221,6 +221,10 @@ class Agent:
         else:
             self.say(made["content"][0].get("text", "A call."), {})
 
+    def time(self, _words: str, _: Json) -> None:
+        """Say what time it is, in seconds since the epoch."""
+        self.say(f"at {time.time():.4f}\n", {})
+
     def wait(self, seconds: float, _: Json) -> None:
         """Wait, unless it is told to stop."""
         self._stop.wait(seconds)
@@ -280,6 +284,7 @@ STEPS: dict[str, Callable[[Agent, Any, Json], None]] = {
     "write": Agent.write,
     "run": Agent.run_,
     "model": Agent.model,
+    "time": Agent.time,
     "wait": Agent.wait,
     "hang": Agent.hang,
     "loop": Agent.loop,
