@@ -286,7 +286,7 @@ class Limits(Section):
     )
     usd: float = Field(
         default=5.0,
-        gt=0,
+        ge=0.01,
         le=10_000,
         allow_inf_nan=False,
         description="What the models may cost one run, in US dollars. Five: most requests take one"
