@@ -27,6 +27,8 @@ from bot.sandbox.probe import findings as sandbox_findings
 from bot.sandbox.tools import expand
 from bot.settings import Settings, load
 
+_JOINED = {"tools": ":"}
+"""How the parts of a setting are separated where it is not by blanks."""
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -234,7 +236,9 @@ def _variables(settings: Settings) -> list[Finding]:
             shown = "set" if value.get_secret_value() else "not set"
         else:
             shown = (
-                ":".join(map(str, value)) if isinstance(value, tuple) else str(value or "not set")
+                _JOINED.get(name, " ").join(map(str, value))
+                if isinstance(value, tuple)
+                else str(value or "not set")
             )
         sentence = f"{shown or 'not set'}. {field.description}"
         found.append(Finding(variable, variable not in missing, False, sentence))

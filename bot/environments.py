@@ -1,8 +1,9 @@
 """The environments of runs: which one a commit needs, whether it may be made, and what came of it.
 
 An environment has a key: the lock files, the commands and the platform. The one of a run's base is
-made from the base's own files and shared by all runs; what a run itself changed in a lock file is
-set up from the run's files and for that run alone, so that no agent prepares what others stand on.
+made from the base's own files and shared by all runs on that branch; what a run itself changed in a
+lock file is set up from the run's files and for that run alone. So nobody prepares what others
+stand on who could not change their branch.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ class EnvironmentDesk:
         own = commit != run.base_sha and await self._differs(run, wanted, config, files)
         parts = [
             *(VERSION, platform, wanted.commands, wanted.env, wanted.asked, wanted.secrets),
-            *(sorted(files.items()), run.id if own else ""),
+            *(sorted(files.items()), _sharing(run, own=own)),
         ]
         told = json.dumps(parts).encode("utf-8", "surrogateescape")
         return own, hashlib.sha256(told).hexdigest()[:KEY_LENGTH]
@@ -243,6 +244,13 @@ class EnvironmentDesk:
         """Return how the run's own set-up failed in this attempt; `/retry` begins another one."""
         known = self._failures.get(key)
         return known[2] if own and known and known[1] == run.attempt else None
+
+
+def _sharing(run: Run, *, own: bool) -> str:
+    """Name who shares the environment: the run alone, or those on the same base."""
+    if own:
+        return run.id
+    return "" if run.base == run.repository.default_branch else f"base {run.base}"
 
 
 def _unprepared(attempt: Attempt, *, own: bool) -> Unprepared:

@@ -36,8 +36,8 @@ MAX_PATH = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Rules are shown as a check of this name.
-_RESERVED_CHECKS = frozenset({"rules"})
+# The rules, and a set-up that failed, are shown as checks of these names.
+_RESERVED_CHECKS = frozenset({"rules", "environment"})
 # git-check-ref-format(1), the rules that a branch's name can break.
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[/-]|[/.]$|(^|/)\.|\.lock(/|$)")
 
