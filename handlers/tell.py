@@ -14,8 +14,8 @@ from bot.errors import UserError
 from bot.events import Event, Type
 from bot.router import Desk, Feature, Order
 from bot.runs.model import Run
-from bot.runs.texts import visible
 from bot.runs.transitions import State
+from bot.visible import visible
 
 HEARD_IN = frozenset(
     {
