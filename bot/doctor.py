@@ -24,11 +24,13 @@ from bot.sandbox.gateway.findings import findings as model_findings
 from bot.sandbox.gateway.makers import configured
 from bot.sandbox.probe import choose
 from bot.sandbox.probe import findings as sandbox_findings
+from bot.sandbox.rights import uid_for_jobs
 from bot.sandbox.tools import expand
 from bot.settings import Settings, load
 
 _JOINED = {"tools": ":"}
 """How the parts of a setting are separated where it is not by blanks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -42,15 +44,16 @@ class Finding:
 
 async def examine() -> list[dict[str, Any]]:
     """Look at the programs, the settings and GitHub; return a finding each."""
-    found = [_python(), _user(), *_programs(), _git_lfs()]
+    found = [_python(), *_programs(), _git_lfs()]
     try:
         settings = load()
     except OperatorError as error:
         return [asdict(each) for each in (*found, Finding("settings", False, True, str(error)))]
     contains = settings.sandbox != "none"
+    found.append(_user(settings))
     found += [
         Finding(each.name, each.ok, contains and each.name == "sandbox", each.sentence)
-        for each in await sandbox_findings(settings.sandbox)
+        for each in await sandbox_findings(settings.sandbox, uid=settings.sandbox_uid)
     ]
     folder = _data_dir(settings)
     found += [folder, *([await _workspaces(settings)] if folder.ok else [])]
@@ -76,12 +79,16 @@ def _python() -> Finding:
     return Finding("python", True, True, f"Python {version} at {sys.prefix}.")
 
 
-def _user() -> Finding:
+def _user(settings: Settings) -> Finding:
     if os.geteuid():
         return Finding("user", True, False, "The server does not run as root.")
+    uid = uid_for_jobs(settings.sandbox_uid)
+    if settings.sandbox != "none" and uid is not None:
+        say = f"The server is root; agents and checks are the user {uid}."
+        return Finding("user", True, False, say)
     say = (
-        "This is root, and so are agents and checks behind their namespaces: files that only root "
-        "may read can be read in the folders that they are shown. Run it as a user of its own."
+        "This is root, and so are agents and checks: files that only root may read can be read in "
+        "the folders that they are shown. Run it as a user of its own."
     )
     return Finding("user", False, False, say)
 
@@ -163,7 +170,7 @@ def _tools(settings: Settings) -> list[Finding]:
 
 async def list_agents(settings: Settings) -> list[dict[str, Any]]:
     """Describe the agents of this machine, and those that are known and could be installed."""
-    sandbox = await choose(settings.sandbox)
+    sandbox = await choose(settings.sandbox, uid=settings.sandbox_uid)
     tools = tuple(folder for folder in settings.tools if folder.is_dir())
     registry = Registry(sandbox, tools=expand(tools), path=os.environ.get("PATH", ""))
     own = {name: agent.command for name, agent in settings.agents.items()}

@@ -16,6 +16,7 @@ from bot.sandbox.cgroups import Cgroups, find
 from bot.sandbox.landlock import Landlock
 from bot.sandbox.model import Job, Limits, Sandbox
 from bot.sandbox.none import NoSandbox
+from bot.sandbox.protections import InForce, of_machine
 from bot.sandbox.rights import DEFAULT_UID, uid_for_jobs
 
 Kind = Literal["auto", "bubblewrap", "landlock", "none"]
@@ -102,31 +103,34 @@ def _cgroups() -> Cgroups:
     return found
 
 
-async def findings(kind: Kind) -> list[Finding]:
-    """What `orchestrate doctor` says about the sandbox."""
-    if kind == "none":
-        return [
-            Finding(
-                "sandbox",
-                False,
-                "ORCHESTRATE_SANDBOX=none: agents and checks run with the bot's own rights on this "
-                "machine; install the package `bubblewrap` and set ORCHESTRATE_SANDBOX=bubblewrap.",
-            )
-        ]
+async def findings(kind: Kind, *, uid: int = DEFAULT_UID) -> list[Finding]:
+    """What `orchestrate doctor` says about the sandbox: which it is, and what it protects from."""
     try:
-        sandbox = await choose(kind)
+        sandbox = await choose(kind, uid=uid)
     except OperatorError as error:
         return [Finding("sandbox", False, str(error))]
-    found = [Finding("sandbox", True, "Agents and checks run in bubblewrap, without a network.")]
-    if isinstance(sandbox, Bubblewrap) and not sandbox.disable_userns:
-        found.append(
-            Finding(
-                "nested user namespaces",
-                False,
-                "Jobs can make user namespaces of their own: install bubblewrap 0.8 or newer.",
-            )
+    return [_which(kind, sandbox), *map(_protection, of_machine(sandbox))]
+
+
+def _which(kind: Kind, sandbox: Sandbox) -> Finding:
+    if sandbox.name == "none":
+        say = (
+            "ORCHESTRATE_SANDBOX=none: agents and checks run with the bot's own rights on this "
+            "machine; install the package `bubblewrap` and set ORCHESTRATE_SANDBOX=auto."
         )
-    return found
+        return Finding("sandbox", False, say)
+    if sandbox.name == "landlock" and kind == "auto":
+        say = (
+            "Agents and checks run under Landlock, since bubblewrap does not work here "
+            f"({_lacking() or _advice()}): it protects from less."
+        )
+        return Finding("sandbox", True, say)
+    return Finding("sandbox", True, f"Agents and checks run in {sandbox.name}, without a network.")
+
+
+def _protection(found: InForce) -> Finding:
+    by = found.means if found.given else f"not given ({found.means})"
+    return Finding("protection", found.given, f"{found.name[0].upper()}{found.name[1:]}: {by}.")
 
 
 async def _problem(sandbox: Sandbox) -> str:
