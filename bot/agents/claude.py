@@ -71,7 +71,7 @@ class ClaudeSession(Session):
         more = (*ARGUMENTS, *(("--resume", resume) if resume else ()))
         talk = self._talk = await self._stack.enter_async_context(self._setting.open(more))
         self._lines = Lines(talk, self._setting.journal)
-        self._name = resume
+        self._name, self._outstanding = resume, 0
         return resume
 
     async def prompt(self, text: str) -> Stop:

@@ -242,9 +242,9 @@ async def test_a_run_goes_on_after_the_bot_was_killed(
 
 @every
 async def test_a_forbidden_path_is_denied(person: Person, model: Model, agent: str) -> None:
-    forbidden = ".github/workflows/evil.yml"
+    forbidden = "CODEOWNERS"
     outside = {"write": "/etc/orchestrate-evil", "text": "x"}
-    steps = ({"write": f"/workspace/{forbidden}", "text": "on: push\n"}, outside, {"say": "Done."})
+    steps = ({"write": f"/workspace/{forbidden}", "text": "* @evil\n"}, outside, {"say": "Done."})
     run = await person.run(agent, *steps)
     assert run["state"] == "blocked", run["told"]
     assert not person.git("log", "--all", "--format=%H", "--", forbidden)
