@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -19,13 +21,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from bot.agents.desk import AgentDesk
+from bot.agents.desk import AgentDesk, Choices
+from bot.agents.registry import Registry
 from bot.checks.desk import CheckDesk
 from bot.database import Database, open_database
 from bot.deliveries import Delivery, Inbox
 from bot.dispatcher import Dispatcher
+from bot.environments import EnvironmentDesk
 from bot.errors import OperatorError
 from bot.git.checkpoint import Identity
+from bot.git.environments import Environments
 from bot.git.overlay import probe
 from bot.git.pool import Pool
 from bot.git.remote import Remote
@@ -38,15 +43,24 @@ from bot.github.threads import GitHubThreads
 from bot.library import Library
 from bot.payloads import parse
 from bot.recovery import Recovery
+from bot.redact import Redactor
 from bot.router import Desk, Repositories, Router
 from bot.runs.engine import Engine
+from bot.runs.logs import prune
 from bot.runs.model import Repository
 from bot.runs.ports import Forge, Git
 from bot.runs.reconciler import Reconciler
 from bot.runs.segments import WAIT_MAX_SECONDS, Segments
 from bot.runs.store import Store
-from bot.runs.work import Ports, Worker
+from bot.runs.work import OWN_AGENT, Ports, Worker
+from bot.sandbox.discreet import Discreet
+from bot.sandbox.environment.installer import SandboxInstaller
+from bot.sandbox.environment.mirrors import Mirrors, mirrors
+from bot.sandbox.gateway.gateway import Gateway
+from bot.sandbox.gateway.prices import Prices
+from bot.sandbox.model import MEGABYTE, Limits, Sandbox
 from bot.sandbox.probe import choose
+from bot.sandbox.rights import uid_for_jobs
 from bot.sandbox.tools import expand
 from bot.schedule import ScheduleClock
 from bot.settings import Settings
@@ -56,6 +70,7 @@ from bot.webhook import Webhook
 from handlers import EVENTS, FEATURES
 from handlers.installation import learn
 from handlers.maintenance import Maintenance, fire
+from policies.config import Agent
 
 log = structlog.get_logger()
 
@@ -89,6 +104,7 @@ class Bot:
     reconciler: Reconciler
     agents: AgentDesk
     ports: Ports
+    tidy_logs: Callable[[], int] = lambda: 0
     _tidying: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -112,6 +128,7 @@ class Bot:
         """Tidy the mirrors, beside the work and never in its way."""
         while True:
             await self.ports.git.upkeep()
+            await asyncio.to_thread(self.tidy_logs)
             await asyncio.sleep(UPKEEP_SECONDS)
 
 
@@ -126,22 +143,62 @@ async def compose(
     wait_max: float = WAIT_MAX_SECONDS,
 ) -> Bot:
     """Put a bot together around a git and a forge; `OperatorError` without a sandbox."""
-    sandbox = await choose(settings.sandbox)
+    chosen = await choose(settings.sandbox, uid=settings.sandbox_uid, limits=limits_of(settings))
+    sandbox = Discreet(chosen, settings.secrets(os.environ))
     tools = expand(settings.tools)
     output_bytes = settings.output_megabytes * 1024 * 1024
-    agents = AgentDesk(
-        sandbox,
-        tools=tools,
-        configured=settings.agents,
-        default=settings.agent,
-        output_bytes=output_bytes,
-    )
     checks = CheckDesk(sandbox, tools=tools, output_bytes=output_bytes)
-    ports = Ports(store, git, agents, checks, forge, now)
+    registries = mirrors(os.environ)
+    gateway = gateway_of(settings, registries)
+    agents = agents_of(settings, sandbox, gateway)
+    installer = SandboxInstaller(
+        sandbox, gateway, tools=tools, mirrors=registries, output_bytes=output_bytes
+    )
+    environments = EnvironmentDesk(
+        git, installer, hosts=settings.setup_hosts, secrets=settings.setup_secrets
+    )
+    ports = Ports(store, git, agents, checks, forge, now, environments, store.redactor)
     segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max)
     engine = Engine(store, segments, engine_file(settings.database), workers=settings.workers)
     reconciler = Reconciler(store, git, forge, now, gather=settings.gather_seconds)
-    return Bot(store, database, engine, reconciler, agents, ports)
+    runs = engine_file(settings.database).with_name("runs")
+    tidy = partial(prune, runs, settings.log_days)
+    return Bot(store, database, engine, reconciler, agents, ports, tidy)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Say what one job may take."""
+    return Limits(
+        memory_bytes=settings.job_megabytes * MEGABYTE,
+        processes=settings.job_processes,
+        cpus=settings.job_cpus,
+    )
+
+
+def agents_of(settings: Settings, sandbox: Sandbox, gateway: Gateway) -> AgentDesk:
+    """Put the agents' desk together."""
+    own = settings.agents
+    return AgentDesk(
+        sandbox,
+        registry=registry_of(settings, sandbox),
+        choices=Choices(
+            commands={name: Agent(command=a.command, speaks=a.speaks) for name, a in own.items()},
+            makers={name: agent.models for name, agent in own.items()},
+            default=settings.agent,
+            models=settings.models,
+            hosts=settings.agent_hosts,
+            silent=settings.silent_minutes * 60,
+        ),
+        output_bytes=settings.output_megabytes * 1024 * 1024,
+        gateway=gateway,
+        own=OWN_AGENT,
+        secrets=settings.secrets(os.environ),
+    )
+
+
+def registry_of(settings: Settings, sandbox: Sandbox) -> Registry:
+    """Know the agents of this machine."""
+    return Registry(sandbox, tools=expand(settings.tools), path=os.environ.get("PATH", ""))
 
 
 def engine_file(database_url: str) -> Path:
@@ -263,11 +320,35 @@ async def workspaces(settings: Settings, folder: Path) -> Workspaces:
         probe, folder / "runs", settings.workspaces, contained=settings.sandbox != "none"
     )
     disk = settings.disk_megabytes * 1024 * 1024
-    return Workspaces(folder / "runs", folder / "bases", means, disk_bytes=disk)
+    owner = uid_for_jobs(settings.sandbox_uid) if settings.sandbox != "none" else None
+    return Workspaces(folder / "runs", folder / "bases", means, disk_bytes=disk, owner=owner)
 
 
-def reach(settings: Settings) -> GitHubApp:
-    """Make the App of the settings; `OperatorError` says what is missing."""
+def environments_of(settings: Settings, folder: Path, made: Workspaces) -> Environments:
+    """Say where environments are kept below `folder`, and for how long."""
+    return Environments(
+        folder / "environments",
+        folder / "runs",
+        made,
+        days=settings.environment_days,
+        total_bytes=settings.environment_megabytes * 1024 * 1024,
+    )
+
+
+def gateway_of(settings: Settings, registries: Mirrors) -> Gateway:
+    """Make the only way out of sandboxes; the operator's own registries may be private."""
+    return Gateway(
+        os.environ,
+        Prices.load(settings.prices),
+        private_hosts=(*settings.private_hosts, *registries.hosts),
+    )
+
+
+def reach(settings: Settings, redactor: Redactor | None = None) -> GitHubApp:
+    """Make the App of the settings; `OperatorError` says what is missing.
+
+    What `redactor` knows is not sent, and it learns the tokens that GitHub gives.
+    """
     missing = settings.missing()
     if missing:
         raise OperatorError(
@@ -278,6 +359,7 @@ def reach(settings: Settings) -> GitHubApp:
         app_id=settings.app_id,
         private_key=settings.pem(),
         spacing=settings.write_spacing_seconds,
+        redactor=redactor,
     )
 
 
@@ -286,15 +368,17 @@ async def build(
     *,
     on_output: Output | None = None,
     wait_max: float = WAIT_MAX_SECONDS,
+    redactor: Redactor | None = None,
 ) -> Server:
     """Build a server from its settings; `OperatorError` says what is missing."""
-    github = reach(settings)
+    redactor = redactor or Redactor(settings.secrets(os.environ))
+    github = reach(settings, redactor)
     try:
         database = await open_database(settings.database)
     except BaseException:
         await github.close()
         raise
-    store = Store(database)
+    store = Store(database, redactor)
     try:
         once = Once()
         forge, threads = GitHubForge(github, store, once), GitHubThreads(github, once)
@@ -309,6 +393,7 @@ async def build(
             made,
             blobless_over=settings.blobless_megabytes * 1024,
             pool=pool,
+            environments=environments_of(settings, settings.data_dir, made),
         )
         bot = await compose(
             settings, store, database, workbench, forge, on_output=on_output, wait_max=wait_max

@@ -105,6 +105,10 @@ def run(
     base: Annotated[
         str | None, typer.Option(metavar="BRANCH", help="The branch to start from; else yours.")
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="USD", help="What the models may cost the whole run, in dollars."),
+    ] = None,
     minutes: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Minutes that a turn may take.")
     ] = None,
@@ -129,6 +133,7 @@ def run(
         "agent_command": agent_command,
         "checks": check or [],
         "base": base,
+        "budget": _usd(budget),
         "minutes": minutes,
         "plan": plan,
     }
@@ -165,6 +170,12 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
+def _usd(text: str | None) -> float | None:
+    from bot.runs.budget import read_usd
+
+    return read_usd(text).value if text else None
+
+
 _WAITS = ("awaiting_review", "awaiting_approval", "done")
 
 
@@ -192,10 +203,45 @@ def reject(
 def resume(
     run_id: RunId,
     agent: Annotated[str | None, typer.Option(help="Another agent.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="USD", help="Dollars: +2 two more, 8 eight in all.")
+    ] = None,
+    tokens: Annotated[
+        str | None, typer.Option(metavar="N", help="Tokens: +500k as many more, 2m in all.")
+    ] = None,
+    minutes: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Minutes that a turn may take.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a run that is paused, blocked or failed."""
-    _steer("resume", run_id, f"--agent {agent}" if agent else "", as_json, _WAITS)
+    """Go on with a run that is paused, blocked or failed.
+
+    Examples:
+
+    `orchestrate resume RUN --budget +2`
+
+    `orchestrate resume RUN --agent codex`
+    """
+    given = {"agent": agent, "budget": budget, "tokens": tokens, "minutes": minutes}
+    words = [f'--{name} "{_escaped(str(value))}"' for name, value in given.items() if value]
+    _steer("resume", run_id, " ".join(words), as_json, _WAITS)
+
+
+@app.command()
+def tell(
+    run_id: RunId,
+    message: Annotated[str, typer.Argument(help="What the agent is to know or do.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say something to the agent at work: at once where it can hear, else at its next turn.
+
+    Example: `orchestrate tell RUN "Leave the old name in place as an alias"`
+    """
+    from bot.terminal import tell_local
+
+    shown = _run(tell_local(_settings(), run_id, message))
+    if as_json:
+        _print_json(shown)
 
 
 @app.command()
@@ -281,12 +327,33 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
 @app.command()
 def logs(
     run_id: RunId,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows.")] = False,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on as it grows, until the run waits.")
+    ] = False,
+    turn: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="One turn, as checkpoints name it.")
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="What went to the agent and back, as JSON lines.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Print what the agent and the checks of a run printed."""
+    """Print what the agent was told, and what it and the checks of a run printed.
+
+    Secrets that the server knows are taken out before anything is written. `--json` prints where
+    the files are.
+
+    Examples:
+
+    `orchestrate logs RUN -f`
+
+    `orchestrate logs RUN --turn 2 --raw`
+    """
     from bot.terminal import print_logs
 
-    _run(print_logs(_settings(), run_id, follow=follow))
+    found = _run(print_logs(_settings(), run_id, follow=follow, turn=turn, raw=raw, quiet=as_json))
+    if as_json:
+        _print_json(found)
 
 
 @app.command()
@@ -403,6 +470,29 @@ def doctor(as_json: AsJson = False) -> None:
         print_findings(findings)
     if not all(each["ok"] for each in findings if each["needed"]):
         raise typer.Exit(1)
+
+
+@app.command()
+def agents(as_json: AsJson = False) -> None:
+    """List the agents: which are installed, by which program, which version, what each can.
+
+    An agent is chosen by its name, `--agent claude`, and then takes the first of its programs that
+    is installed; `--agent claude-cli` means that one. Programs are looked for in the folders of
+    ORCHESTRATE_TOOLS, in the system's, and on your PATH.
+
+    Examples:
+
+    `orchestrate agents` says how to install what is missing, and which key it needs
+
+    `ORCHESTRATE_TOOLS=~/agents orchestrate agents --json` looks in a folder of your own, too
+    """
+    from bot.doctor import list_agents, print_agents
+
+    listed = _run(list_agents(_settings()))
+    if as_json:
+        _print_json({"agents": listed})
+    else:
+        print_agents(listed)
 
 
 @config_app.command("validate")

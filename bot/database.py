@@ -95,6 +95,15 @@ results = Table(
     PrimaryKeyConstraint("run", "sha", "name"),
 )
 
+turns = Table(
+    "turns",
+    metadata,
+    Column("run", String(40), ForeignKey("runs.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("body", JSON, nullable=False),
+    PrimaryKeyConstraint("run", "number"),
+)
+
 drawings = Table(
     "drawings",
     metadata,

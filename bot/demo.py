@@ -20,7 +20,6 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from bot import hub as hubs
-from bot.agents.registry import find, require_network
 from bot.app import Server, build
 from bot.errors import OperatorError
 from bot.hub import Credentials, Hub
@@ -29,6 +28,7 @@ from bot.runs.transitions import State
 from bot.serve import configure_logging, listen, web_config
 from bot.settings import Settings, load
 from bot.terminal import Progress
+from policies.config import Config
 
 REPOSITORY = "acme/widgets"
 TEMPLATE = Path(hubs.__file__).with_name("widgets")
@@ -88,6 +88,8 @@ class Demo:
             try:
                 while not server.ready and not serving.done():  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
+                if self._agent:
+                    server.bot.agents.choose(self._agent, Config())
                 server.bot.store.listen(self._progress.run)
                 await server.learn()
                 self._console.print(f"Started in {time.monotonic() - began:.1f} s.")
@@ -97,7 +99,7 @@ class Demo:
                 await serving
 
     def _settings(self, folder: Path, hub: Hub, credentials: Credentials) -> Settings:
-        settings = load(
+        return load(
             data_dir=folder / "bot",
             github_api_url=hub.api_url,
             app_id=str(credentials.app_id),
@@ -106,10 +108,6 @@ class Demo:
             write_spacing_seconds=0.0,
             gather_seconds=0.1,
         )
-        if self._agent:
-            find(self._agent, settings.agents, tools=settings.tools)
-            require_network(self._agent, settings.agents, sandbox=settings.sandbox)
-        return settings
 
     async def _conversation(self, hub: Hub, server: Server) -> dict[str, Any]:
         """File the issue, give the command, and see it to its end or to the decision."""

@@ -14,12 +14,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bot.agents.registry import Registry
 from bot.errors import OperatorError, OrchestrateError
 from bot.git import trial
+from bot.git.environments import total
 from bot.git.overlay import probe
 from bot.github.client import GitHubApp
+from bot.sandbox.gateway.findings import findings as model_findings
+from bot.sandbox.gateway.makers import configured
+from bot.sandbox.probe import choose
 from bot.sandbox.probe import findings as sandbox_findings
+from bot.sandbox.rights import uid_for_jobs
+from bot.sandbox.tools import expand
 from bot.settings import Settings, load
+
+_JOINED = {"tools": ":"}
+"""How the parts of a setting are separated where it is not by blanks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +44,22 @@ class Finding:
 
 async def examine() -> list[dict[str, Any]]:
     """Look at the programs, the settings and GitHub; return a finding each."""
-    found = [_python(), _user(), *_programs(), _git_lfs()]
+    found = [_python(), *_programs(), _git_lfs()]
     try:
         settings = load()
     except OperatorError as error:
         return [asdict(each) for each in (*found, Finding("settings", False, True, str(error)))]
     contains = settings.sandbox != "none"
+    found.append(_user(settings))
     found += [
         Finding(each.name, each.ok, contains and each.name == "sandbox", each.sentence)
-        for each in await sandbox_findings(settings.sandbox)
+        for each in await sandbox_findings(settings.sandbox, uid=settings.sandbox_uid)
     ]
     folder = _data_dir(settings)
     found += [folder, *([await _workspaces(settings)] if folder.ok else [])]
-    found += [*_tools(settings), *_variables(settings)]
+    found.append(await asyncio.to_thread(_environments, settings))
+    found += [*_tools(settings), *_models(settings), *await _agents(settings)]
+    found += _variables(settings)
     if not settings.missing():
         found.append(await _github(settings))
     return [asdict(each) for each in found]
@@ -66,12 +79,16 @@ def _python() -> Finding:
     return Finding("python", True, True, f"Python {version} at {sys.prefix}.")
 
 
-def _user() -> Finding:
+def _user(settings: Settings) -> Finding:
     if os.geteuid():
         return Finding("user", True, False, "The server does not run as root.")
+    uid = uid_for_jobs(settings.sandbox_uid)
+    if settings.sandbox != "none" and uid is not None:
+        say = f"The server is root; agents and checks are the user {uid}."
+        return Finding("user", True, False, say)
     say = (
-        "This is root, and so are agents and checks behind their namespaces: files that only root "
-        "may read can be read in the folders that they are shown. Run it as a user of its own."
+        "This is root, and so are agents and checks: files that only root may read can be read in "
+        "the folders that they are shown. Run it as a user of its own."
     )
     return Finding("user", False, False, say)
 
@@ -127,6 +144,18 @@ async def _workspaces(settings: Settings) -> Finding:
     )
 
 
+def _environments(settings: Settings) -> Finding:
+    """Say what the environments of repositories take of the disk."""
+    homes = (settings.data_dir, *(settings.data_dir / "local").glob("*"))
+    found = [total(home / "environments") for home in homes]
+    number, size = sum(each[0] for each in found), sum(each[1] for each in found)
+    say = (
+        f"{number} with {size // 2**20} MB; those unused for {settings.environment_days} days go, "
+        f"and the longest unused over {settings.environment_megabytes} MB."
+    )
+    return Finding("environments", True, False, say)
+
+
 def _tools(settings: Settings) -> list[Finding]:
     return [
         Finding(
@@ -137,6 +166,70 @@ def _tools(settings: Settings) -> list[Finding]:
         )
         for folder in settings.tools
     ]
+
+
+async def list_agents(settings: Settings) -> list[dict[str, Any]]:
+    """Describe the agents of this machine, and those that are known and could be installed."""
+    sandbox = await choose(settings.sandbox, uid=settings.sandbox_uid)
+    tools = tuple(folder for folder in settings.tools if folder.is_dir())
+    registry = Registry(sandbox, tools=expand(tools), path=os.environ.get("PATH", ""))
+    own = {name: agent.command for name, agent in settings.agents.items()}
+    return await registry.describe(own, configured(os.environ))
+
+
+def print_agents(listed: list[dict[str, Any]]) -> None:
+    """Print agents as a table: a line for each program that an agent is driven by."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("agent", "by", "version", "key", "can", "where, or how to install"):
+        table.add_column(heading, overflow="fold")
+    for each in listed:
+        table.add_row(
+            Text(each["agent"], "green" if each["chosen"] else ""),
+            each["by"],
+            each["version"] if each["installed"] else Text("-", "dim"),
+            Text("yes", "green") if each["key"] else Text("no", "yellow"),
+            ", ".join(each["capabilities"]),
+            Text(_where(each), "" if each["installed"] else "dim"),
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    if missing := {keys for each in listed if not each["key"] for keys in each["keys"]}:
+        console.print("No key: " + "; ".join(sorted(missing)) + ".", style="dim", markup=False)
+
+
+def _where(agent: dict[str, Any]) -> str:
+    if not agent["installed"]:
+        return str(agent["install"])
+    where = agent["path"] or agent["title"]
+    return f"{where}. {agent['remark']}" if agent["remark"] else str(where)
+
+
+async def _agents(settings: Settings) -> list[Finding]:
+    """Say of each known agent whether it could work here."""
+    try:
+        listed = await list_agents(settings)
+    except OrchestrateError:
+        return []  # the sandbox is missing, which is said where that is looked at
+    names = dict.fromkeys(each["agent"] for each in listed if each["by"] != "command")
+    return [_agent([each for each in listed if each["agent"] == name]) for name in names]
+
+
+def _agent(ways: list[dict[str, Any]]) -> Finding:
+    name, title = f"agent {ways[0]['agent']}", ways[0]["title"]
+    chosen = next((each for each in ways if each["chosen"]), None)
+    if chosen is None:
+        how = " or ".join(f"`{each['install']}`" for each in ways)
+        return Finding(name, False, False, f"{title} is not installed: {how}.")
+    say = f"{title} {chosen['version']} by {chosen['path']}. {chosen['remark']}".rstrip()
+    if not chosen["key"]:
+        return Finding(
+            name, False, False, f"{say} It has no key: set {' or '.join(chosen['keys'])}."
+        )
+    return Finding(name, True, False, say)
+
+
+def _models(settings: Settings) -> list[Finding]:
+    return [Finding(*each) for each in model_findings(os.environ, settings.prices)]
 
 
 def _variables(settings: Settings) -> list[Finding]:
@@ -150,7 +243,9 @@ def _variables(settings: Settings) -> list[Finding]:
             shown = "set" if value.get_secret_value() else "not set"
         else:
             shown = (
-                ":".join(map(str, value)) if isinstance(value, tuple) else str(value or "not set")
+                _JOINED.get(name, " ").join(map(str, value))
+                if isinstance(value, tuple)
+                else str(value or "not set")
             )
         sentence = f"{shown or 'not set'}. {field.description}"
         found.append(Finding(variable, variable not in missing, False, sentence))

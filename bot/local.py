@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from bot.app import Bot, Output, compose, desk_of, now, route, workspaces
+from bot.app import Bot, Output, compose, desk_of, environments_of, now, route, workspaces
 from bot.commands import Misuse, read
 from bot.database import Database, open_database
 from bot.errors import OperatorError, UserError
@@ -26,6 +26,7 @@ from bot.git.local import LocalForge, base_of, open_repository, person
 from bot.git.remote import Remote
 from bot.git.workbench import Workbench
 from bot.library import Library
+from bot.redact import Redactor
 from bot.router import Conversation, Desk, Router, Spoken
 from bot.runs.model import Repository, Run, Source
 from bot.runs.store import Store
@@ -219,8 +220,10 @@ async def _compose(
     async def address(repository: Repository) -> Remote:
         return Remote(repository.url)
 
-    store = Store(database)
-    workbench = Workbench(home, address, identity, await workspaces(settings, home))
+    store = Store(database, Redactor(settings.secrets(os.environ)))
+    made = await workspaces(settings, home)
+    stored = environments_of(settings, home, made)
+    workbench = Workbench(home, address, identity, made, environments=stored)
     forge = LocalForge(home, identity)
     bot = await compose(settings, store, database, workbench, forge, on_output=on_output)
     library = Library(store, workbench.read_default, workbench)

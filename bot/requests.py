@@ -9,6 +9,7 @@ from typing import Any
 from bot.errors import ConfigError, UserError
 from bot.events import Event, Type
 from bot.router import Desk, Order, Spoken
+from bot.runs.budget import read_minutes, read_tokens, read_usd, token_limit, usd_limit
 from bot.runs.model import Checkpoint, Repository, Run, Source, run_id
 from bot.runs.texts import title_line
 from bot.runs.transitions import State
@@ -67,17 +68,28 @@ async def ask_for_changes(desk: Desk, order: Order, run: Run, text: str) -> None
     """Give a run its next turn, with what a person asks of it."""
     agent = order.command.options.get("agent")
     threads = order.command.options.get("threads", "")
-    await order.record(
-        desk,
-        run,
-        Type.CHANGES_ASKED,
-        {
-            "text": text,
-            "threads": [int(each) for each in threads.split(",") if each],
-            "turns": order.config.limits.turns,
-            "agent": desk.choose_agent(agent, order.config) if agent else None,
-        },
-    )
+    data = {
+        "text": text,
+        "threads": [int(each) for each in threads.split(",") if each],
+        "turns": order.config.limits.turns,
+        "agent": desk.choose_agent(agent, order.config) if agent else None,
+    }
+
+    def decide(now: Run) -> list[Event]:
+        given = limits_of(now, order.command.options)
+        return [order.event(desk, Type.CHANGES_ASKED, {**data, **given})]
+
+    await desk.store.append(run.id, decide)
+
+
+def limits_of(run: Run, options: Mapping[str, str]) -> dict[str, Any]:
+    """Read what a command gives a run of money, tokens and time; None where nothing new."""
+    budget, tokens, minutes = (options.get(name) for name in ("budget", "tokens", "minutes"))
+    return {
+        "usd": usd_limit(run, read_usd(budget)) if budget else None,
+        "tokens": token_limit(run, read_tokens(tokens)) if tokens else None,
+        "minutes": read_minutes(minutes) if minutes else None,
+    }
 
 
 async def ask_for_tree(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ import uvicorn
 
 from bot.app import Server, build
 from bot.errors import OperatorError
+from bot.redact import Redactor
 from bot.settings import Settings
 
 log = structlog.get_logger()
@@ -25,9 +27,10 @@ async def serve(
     settings: Settings, *, on_ready: Callable[[Server], Awaitable[None]] | None = None
 ) -> None:
     """Serve until SIGINT or SIGTERM. `on_ready` is awaited once webhooks are taken."""
-    configure_logging()
+    redactor = Redactor(settings.secrets(os.environ))
+    configure_logging(redactor=redactor)
     listening = listen(settings.host, settings.port)
-    server = await build(settings)
+    server = await build(settings, redactor=redactor)
     host, port = listening.getsockname()[:2]
     log.info("listening", address=f"http://{host}:{port}")
     running = uvicorn.Server(web_config(server))
@@ -83,9 +86,13 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def configure_logging(*, quiet: bool = False) -> None:
-    """Log a line of JSON for each thing that happens; with `quiet` only what went wrong."""
+def configure_logging(*, quiet: bool = False, redactor: Redactor | None = None) -> None:
+    """Log a line of JSON for each thing that happens; with `quiet` only what went wrong.
+
+    What `redactor` knows is not in it.
+    """
     level = logging.ERROR if quiet else logging.INFO
+    clean = redactor or Redactor()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -93,6 +100,7 @@ def configure_logging(*, quiet: bool = False) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
+            lambda _logger, _method, line: clean.text(str(line)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # Standard output is for results.

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.errors import OperatorError
+from policies.setup import REGISTRIES
+
+_SECRET = re.compile(
+    r"(?:_|^)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS|PAT)\Z", re.IGNORECASE
+)
 
 
 def _data_dir() -> Path:
@@ -20,6 +37,25 @@ def _tools() -> tuple[Path, ...]:
     """The Python that the bot was made with, where jobs could not see it otherwise."""
     base = Path(sys.base_prefix)
     return () if base.is_relative_to("/usr") else (base,)
+
+
+def _registries() -> tuple[str, ...]:
+    return tuple(host for hosts in REGISTRIES.values() for host in hosts)
+
+
+class OwnAgent(BaseModel):
+    """An agent of the operator's own; `models` are the makers whose models it may use."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    command: str
+    speaks: Literal["text", "acp"] = "text"
+    models: tuple[Literal["anthropic", "openai", "gemini", "copilot"], ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _command_alone(cls, value: Any) -> Any:
+        return {"command": value} if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -51,11 +87,45 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="The address that the server listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="The port it listens on.")
-    sandbox: Literal["bubblewrap", "none"] = Field(
-        default="bubblewrap",
+    sandbox: Literal["auto", "bubblewrap", "landlock", "none"] = Field(
+        default="auto",
         description=(
-            "How agents and checks are contained; `none` runs them as this server's own user, "
-            "with all that it may read."
+            "How agents and checks are contained: `bubblewrap`, or `landlock` where namespaces "
+            "are refused; `auto` takes the first that works here. `none` runs them as this "
+            "server's own user, with all that it may read."
+        ),
+    )
+    sandbox_uid: int = Field(
+        default=65_530,
+        ge=1,
+        lt=2**32 - 1,
+        description=(
+            "The user's number that jobs have where this server is root: one that nobody else "
+            "uses, and that containers have."
+        ),
+    )
+    job_megabytes: int = Field(
+        default=4096,
+        ge=64,
+        description=(
+            "Memory that all processes of one job may take, in MB: an agent peaks at 300 to 700, "
+            "and the compiler or browser that it starts needs the rest."
+        ),
+    )
+    job_processes: int = Field(
+        default=2048,
+        ge=16,
+        description=(
+            "Processes and threads that one job may have: an agent has forty, a build some "
+            "hundreds, and a fork bomb ends here."
+        ),
+    )
+    job_cpus: float = Field(
+        default=4.0,
+        ge=0.1,
+        description=(
+            "Cores that one job may keep busy: what a build makes use of, so that no job has a "
+            "large machine to itself."
         ),
     )
     tools: Annotated[tuple[Path, ...], NoDecode] = Field(
@@ -80,6 +150,37 @@ class Settings(BaseSettings):
             "and builds is some gigabytes, and several runs work at once."
         ),
     )
+    setup_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=_registries(),
+        description=(
+            "Hosts that the set-up of a repository's environment may reach, separated by commas: "
+            "`host`, `host:port` or `*.host`. The mirrors that PIP_INDEX_URL, npm_config_registry "
+            "and their like name on this server are reached as well."
+        ),
+    )
+    setup_secrets: dict[str, dict[str, SecretStr]] = Field(
+        default_factory=dict,
+        description=(
+            "Values that the set-up of one repository is given, and nothing else, as JSON: "
+            '{"acme/widgets": {"INDEX_TOKEN": "…"}}. Its configuration names those it needs.'
+        ),
+    )
+    environment_days: int = Field(
+        default=14,
+        ge=1,
+        description=(
+            "Days for which an environment that no run uses is kept: a branch that is worked on "
+            "is used more often."
+        ),
+    )
+    environment_megabytes: int = Field(
+        default=20_480,
+        ge=1,
+        description=(
+            "What all environments may take of the disk, in MB, before the ones longest unused "
+            "go: a large project's is one or two gigabytes."
+        ),
+    )
     git_workers: int = Field(
         default=2,
         ge=1,
@@ -89,18 +190,62 @@ class Settings(BaseSettings):
             "compress and hash."
         ),
     )
-    agents: dict[str, str] = Field(
+    agents: dict[str, OwnAgent] = Field(
         default_factory=dict,
-        description='Commands by agent name, as JSON: {"ruff": "ruff check --fix"}.',
+        description=(
+            'Commands by agent name, as JSON: {"ruff": "ruff check --fix"}; or more about one: '
+            '{"mine": {"command": "my-agent --acp", "speaks": "acp", "models": ["anthropic"]}}.'
+        ),
     )
     agent: str = Field(
         default="", description="The agent of runs that name none, unless the repository does."
+    )
+    models: dict[str, str] = Field(
+        default_factory=dict,
+        description=(
+            'The model of an agent, by its name, as JSON: {"codex": "gpt-5-codex"}; without it '
+            "the agent's own choice."
+        ),
+    )
+    agent_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Hosts that agents may reach while they work, separated by commas: `example.org`, "
+            "`example.org:8443` or `*.example.org`. None, since what they read they could send."
+        ),
+    )
+    silent_minutes: float = Field(
+        default=15.0,
+        gt=0,
+        description=(
+            "How long an agent may give no sign of life, in minutes: a build or a test run that it "
+            "waits for says nothing until it ends, and more than a quarter of an hour is rare."
+        ),
     )
     workers: int = Field(
         default=4,
         ge=1,
         le=1000,
         description="Runs worked on at once: twice a small machine's cores.",
+    )
+    prices: Path | None = Field(
+        default=None,
+        description="A file with prices of models over those that come with the program, as TOML.",
+    )
+    private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Hosts of your own network that jobs may reach where policy names them as well, as "
+            "host:port separated by commas; all others at private addresses are refused."
+        ),
+    )
+    log_days: int = Field(
+        default=30,
+        ge=1,
+        description=(
+            "Days for which the logs of turns and checks are kept: as long as somebody may ask "
+            "why a change was made; the record stays for ever."
+        ),
     )
     output_megabytes: int = Field(
         default=20, ge=1, description="Output of one turn or check that is kept, in MB."
@@ -135,6 +280,11 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
+    @field_validator("setup_hosts", "private_hosts", "agent_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: Any) -> Any:
+        return value.replace(",", " ").lower().split() if isinstance(value, str) else value
+
     @property
     def database(self) -> str:
         """The database's address, with the default filled in."""
@@ -151,6 +301,19 @@ class Settings(BaseSettings):
                 ) from error
         # A key in an environment variable often has its line ends written out.
         return self.private_key.get_secret_value().replace("\\n", "\n")
+
+    def secrets(self, environ: Mapping[str, str]) -> frozenset[str]:
+        """Return every secret that this server was given, which is to be written nowhere.
+
+        Of the environment these are the variables whose names say so: models' keys and tokens.
+        """
+        named = [value for name, value in environ.items() if _SECRET.search(name)]
+        setup = [value for each in self.setup_secrets.values() for value in each.values()]
+        given = [each.get_secret_value() for each in (*setup, self.webhook_secret)]
+        password = unquote(urlsplit(self.database_url).password or "")
+        with contextlib.suppress(OperatorError):  # a key that cannot be read cannot be told either
+            given.append(self.pem())
+        return frozenset(each for each in (*named, *given, password) if each)
 
     def missing(self) -> list[str]:
         """Name the variables without which there is no GitHub App."""

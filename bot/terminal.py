@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -30,10 +31,13 @@ from bot.local import (
     reading,
 )
 from bot.rebuild import Outcome, rebuild
+from bot.redact import Redactor
+from bot.runs import budget, logs
 from bot.runs.model import Checkpoint, Run
 from bot.runs.points import ends
 from bot.runs.store import Store
 from bot.runs.transitions import State
+from bot.sandbox.output import clean
 from bot.settings import Settings
 from bot.verify import verify_run
 from policies.facts import Change
@@ -108,6 +112,7 @@ def point(checkpoint: Checkpoint) -> str:
     """Write a checkpoint in a line."""
     files = "1 file" if checkpoint.files == 1 else f"{checkpoint.files} files"
     size = f"{files}, +{checkpoint.added} −{checkpoint.deleted}"
+    size += f", turn {checkpoint.turn}" if checkpoint.turn else ""
     return f"{checkpoint.number} {checkpoint.sha[:7]} {checkpoint.title} ({size})"
 
 
@@ -147,10 +152,7 @@ async def steer_local(settings: Settings, run_id: str, verb: str, rest: str) -> 
     progress = Progress()
     run, home = await find_run(settings, run_id)
     if not run.is_local:
-        raise UserError(
-            f"Run `{run.id}` belongs to {run.repository.full_name} on GitHub; "
-            "give the command there, in a comment."
-        )
+        raise UserError(_on_github(run))
     progress.known(run)
     folder = Path(run.repository.url)
     reached = verb in REACHING and is_held(home)
@@ -166,6 +168,21 @@ async def steer_local(settings: Settings, run_id: str, verb: str, rest: str) -> 
             await _go_on_and_order(local, run, verb, rest, progress)
         run = await _followed(local, await local.bot.store.load(run.id), progress)
         return await summary(local.bot.store, run, time.monotonic() - began)
+
+
+async def tell_local(settings: Settings, run_id: str, message: str) -> dict[str, Any]:
+    """Say something to the agent of a local run, whoever works on it."""
+    seen, home = await find_run(settings, run_id)
+    if not seen.is_local:
+        raise UserError(_on_github(seen))
+    progress = Progress()
+    async with open_local(settings, Path(seen.repository.url), working=False) as local:
+        await _order(local, seen, "tell", f"-- {message}", progress)
+        run = await local.bot.store.load(seen.id)
+    now = run.state is State.RUNNING and is_held(home)
+    told = "The agent is told at once where it can hear, else" if now else "The agent is told"
+    progress.say(f"{told} at its next turn.")
+    return {"run": run.id, "state": run.state.value, "message": run.messages[-1].model_dump()}
 
 
 async def _go_on_and_order(
@@ -208,13 +225,13 @@ async def _at_work(
     if is_held(home):
         progress.say("Another orchestrate command works on this repository; waiting for its end.")
     with contextlib.suppress(OSError):  # A folder that cannot be written is told of below.
-        _log_to(home)
+        _log_to(home, Redactor(settings.secrets(os.environ)))
     async with open_local(settings, folder, on_output=progress.output) as local:
         local.bot.store.listen(progress.run)
         yield local
 
 
-def _log_to(home: Path) -> None:
+def _log_to(home: Path, redactor: Redactor) -> None:
     """Keep the program's own log in a file: the terminal is for what people look for."""
     home.mkdir(parents=True, exist_ok=True)
     structlog.configure(
@@ -223,6 +240,7 @@ def _log_to(home: Path) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
+            lambda _logger, _method, line: redactor.text(str(line)),
         ],
         logger_factory=structlog.WriteLoggerFactory((home / LOG).open("a")),
     )
@@ -242,9 +260,14 @@ async def summary(store: Store, run: Run, seconds: float) -> dict[str, Any]:
         "checked": bool(run.head) and run.checked == run.head,
         "merged": run.state is State.DONE and bool(run.merge_sha),
         "checkpoints": [
-            {"number": c.number, "sha": c.sha, "tree": c.tree, "kind": c.kind}
+            {"number": c.number, "sha": c.sha, "tree": c.tree, "kind": c.kind, "turn": c.turn}
             for c in run.checkpoints
         ],
+        "turns": run.turns,
+        "usage": {**run.usage.model_dump(mode="json"), "tokens": run.usage.tokens},
+        "budget": {"usd": run.usd_limit, "tokens": run.token_limit},
+        "blocked_hosts": [each.model_dump(mode="json") for each in run.blocked_hosts],
+        "messages": [each.model_dump(mode="json") for each in run.messages],
         "check_runs": [
             {"name": r["name"], "sha": run.head, "conclusion": r["conclusion"]} for r in results
         ],
@@ -325,39 +348,113 @@ def _print_run(run: Run, sums: dict[str, Any]) -> None:
         _out(f"branch {run.branch}, from {run.base} {run.base_sha[:7]}")
     if run.merge_sha:
         _out(f"merged into {run.base} as {run.merge_sha[:7]}")
+    if used := budget.spent(run):
+        _out(" ".join(part for part in (f"used {used}.", budget.unpriced(run)) if part))
+    for host in run.blocked_hosts:
+        by = f", wanted by {host.program}" if host.program else ""
+        _out(_printable(f"not let reach: {host.host}:{host.port}{by}"))
+    for message in run.messages:
+        told = "not told yet" if message.turn is None else f"told in turn {message.turn}"
+        _out(f"{message.by} to the agent, {told}: {message.text}")
     for each in run.checkpoints:
         _out(f"  checkpoint {point(each)}")
     for check in sums["check_runs"]:
         _out(_mark(check["conclusion"]).append(f" {check['name']}: {check['conclusion']}"))
 
 
-async def print_logs(settings: Settings, run_id: str, *, follow: bool) -> None:
-    """Print the logs of a run in their order; with `follow` until the run rests."""
+async def print_logs(
+    settings: Settings,
+    run_id: str,
+    *,
+    follow: bool,
+    turn: int | None = None,
+    raw: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Print the logs of a run in their order, unless `quiet`; with `follow` until the run rests.
+
+    `turn` is the one turn that is wanted; `raw` asks for what went over the line to the agent and
+    back, in place of what people read. Returns what there is of it.
+    """
     run, home = await find_run(settings, run_id)
     folder = home / "runs" / run.id / "logs"
-    printed: dict[Path, int] = {}
+    readers: dict[Path, LogReader] = {}
     while True:
         grown = False
-        for path in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns):
-            grown |= _print_rest(path, printed)
+        for path in _shown(logs.files(folder, turn), raw=raw):
+            reader = readers.setdefault(path, LogReader(path))
+            grown |= reader.read(None if quiet else _log_line)
         async with reading(home) as store:
-            resting = not (await store.load(run.id)).active
-        if not follow or (resting and not grown):
-            return
+            run = await store.load(run.id)
+        if not follow or not (run.active or grown):
+            break
         await asyncio.sleep(FOLLOW_SECONDS)
+    for reader in readers.values():
+        reader.end(None if quiet else _log_line)
+    kept = [each.kept() for each in readers.values()]
+    return {"run": run.id, "state": run.state.value, "turns": run.turns, "logs": kept}
 
 
-def _print_rest(path: Path, printed: dict[Path, int]) -> bool:
-    with path.open("rb") as file:
-        file.seek(printed.get(path, 0))
-        data = file.read()
-    console = Console(highlight=False, markup=False)
-    if data and path not in printed:
-        console.print(Text(f"── {path.stem}", style="bold"))
-    if data:
-        console.out(data.decode("utf-8", "replace"), end="")
-    printed[path] = printed.get(path, 0) + len(data)
-    return bool(data)
+def _shown(paths: Sequence[Path], *, raw: bool) -> list[Path]:
+    """Leave out what is there for programs, or all but that."""
+    return [path for path in paths if (path.suffix == ".jsonl") == raw]
+
+
+def _log_line(name: str, line: str) -> None:
+    if not line:
+        _out(Text(f"── {name}", style="bold"))
+    else:
+        # Whatever a program prints is text here; it does not steer the reader's terminal.
+        Console(highlight=False, markup=False).out(clean(line.removesuffix("\n")))
+
+
+class LogReader:
+    """Reads a log as it grows, in whole lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0
+        self._begun = b""
+
+    @property
+    def name(self) -> str:
+        """What the log is of, as people say it."""
+        name, _, kind = self._path.name.partition(".")
+        return f"{name}, the prompt" if kind == "prompt.md" else name
+
+    def read(self, show: Callable[[str, str], None] | None) -> bool:
+        """Read what is new, and show each line by `show(name, line)`; say whether there was any."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._at)
+                data = file.read()
+        except FileNotFoundError:  # its days were over in this moment
+            return False
+        if data and not self._at and show:
+            show(self.name, "")
+        self._at += len(data)
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        for line in lines:
+            self._show(line, show)
+        return bool(data)
+
+    def end(self, show: Callable[[str, str], None] | None) -> None:
+        """Show the last line, which has no end."""
+        if self._begun:
+            self._show(self._begun, show)
+
+    def _show(self, line: bytes, show: Callable[[str, str], None] | None) -> None:
+        if show:
+            show(self.name, line.decode("utf-8", "replace") + "\n")
+
+    def kept(self) -> dict[str, Any]:
+        """Say what was read."""
+        return {
+            "name": self._path.name,
+            "turn": logs.turn_of(self._path),
+            "path": str(self._path),
+            "bytes": self._at,
+        }
 
 
 Shown = Literal["patch", "stat", "names"]
@@ -456,6 +553,13 @@ def _print_restored(outcome: Outcome) -> None:
         where = f"Run {each.run} of {each.repository}" if each.run else each.repository
         for reason in each.reasons:
             _out(f"{where} was passed over: {reason}")
+
+
+def _on_github(run: Run) -> str:
+    return (
+        f"Run `{run.id}` belongs to {run.repository.full_name} on GitHub; "
+        "give the command there, in a comment."
+    )
 
 
 def _say_next(progress: Progress, run: Run) -> None:

@@ -25,6 +25,9 @@ _MADE = {
     "data_dir": "`~/.local/share/orchestrate`",
     "tools": "the Python that runs the server, where it is outside /usr",
     "agents": "none",
+    "models": "none",
+    "setup_hosts": "the public registries of pip, npm, cargo and go",
+    "setup_secrets": "none",
 }
 
 

@@ -28,6 +28,7 @@ from handlers import (
     review,
     rollback,
     status,
+    tell,
     undo,
     update,
 )
@@ -37,6 +38,7 @@ FEATURES: tuple[Feature, ...] = (
     approve.FEATURE,
     reject.FEATURE,
     resume.FEATURE,
+    tell.FEATURE,
     pause.FEATURE,
     cancel.FEATURE,
     rollback.FEATURE,

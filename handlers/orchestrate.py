@@ -1,10 +1,12 @@
 """`/orchestrate REQUEST` on an issue starts a run; on a run's pull request it is the next turn.
 
     /orchestrate add rate limiting to the API
-    /orchestrate "rename --fast to --quick" --agent claude --minutes 20
+    /orchestrate "rename --fast to --quick" --agent claude --budget 2 --minutes 20
 
 The lines below the command, up to the next one, belong to the request. `--plan` shows the plan and
-waits for `/approve` before an agent works.
+waits for `/approve` before an agent works. `--budget` is what the models may cost the whole run, in
+dollars, and `--minutes` how long one turn may take; on a run's pull request `--budget +2` gives two
+dollars more.
 """
 
 from __future__ import annotations
@@ -13,11 +15,9 @@ from bot.commands import Option, Usage
 from bot.errors import UserError
 from bot.requests import ask_for_changes, start_run
 from bot.router import Desk, Feature, Order
+from bot.runs.budget import read_minutes, read_usd
 from bot.runs.model import Source
 from bot.runs.transitions import TERMINAL
-
-MINUTES_MAX = 24 * 60
-"""The longest that a turn may be asked to take: a day."""
 
 
 async def handle(desk: Desk, order: Order) -> str | None:
@@ -29,11 +29,13 @@ async def handle(desk: Desk, order: Order) -> str | None:
     if spoken.conversation.is_pull:
         raise UserError("This pull request belongs to no run; give the request on an issue.")
     options = order.command.options
+    budget, minutes = options.get("budget"), options.get("minutes")
     data = {
         "request": _request(order),
         "agent": options.get("agent"),
         "base": options.get("base"),
-        "minutes": _minutes(options.get("minutes")),
+        "budget": read_usd(budget).value if budget else None,
+        "minutes": read_minutes(minutes) if minutes else None,
         "plan": "plan" in options,
     }
     kind = "cli" if spoken.how == "cli" else "comment"
@@ -48,14 +50,6 @@ def _request(order: Order) -> str:
     return "\n\n".join(p for p in (order.command.text, order.command.detail, place) if p)
 
 
-def _minutes(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not text.isdecimal() or not 1 <= int(text) <= MINUTES_MAX:
-        raise UserError(f"`--minutes` takes a whole number from 1 to {MINUTES_MAX}.")
-    return int(text)
-
-
 FEATURE = Feature(
     Usage(
         "orchestrate",
@@ -64,6 +58,7 @@ FEATURE = Feature(
         options=(
             Option("agent", "A"),
             Option("base", "B"),
+            Option("budget", "USD"),
             Option("minutes", "N"),
             Option("plan"),
         ),

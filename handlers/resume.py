@@ -2,16 +2,24 @@
 
     /resume
     /resume --agent codex
+    /resume --budget +2
 
-It gives the run as many turns again as the configuration allows, to the same agent or another.
+It gives the run as many turns again as the configuration allows, to the same agent or another,
+which is told what was done so far. Where the run has used its budget, `--budget` or `--tokens`
+gives more: `+2` two dollars more, `8` eight in all. `--minutes` bounds its turns from then on.
 Commits that people pushed meanwhile become a checkpoint first.
 """
 
 from __future__ import annotations
 
 from bot.commands import Option, Usage
-from bot.events import Type
+from bot.errors import UserError
+from bot.events import Event, Type
+from bot.requests import limits_of
 from bot.router import Desk, Feature, Order
+from bot.runs.budget import used_up
+from bot.runs.model import Run
+from bot.runs.transitions import State
 
 
 async def handle(desk: Desk, order: Order) -> str | None:
@@ -22,16 +30,41 @@ async def handle(desk: Desk, order: Order) -> str | None:
         "agent": desk.choose_agent(agent, order.config) if agent else None,
         "turns": order.config.limits.turns,
     }
-    await order.record(desk, run, Type.RESUMED, data)
+
+    def decide(now: Run) -> list[Event]:
+        given = limits_of(now, order.command.options)
+        after = now.model_copy(
+            update={
+                "usd_limit": given["usd"] or now.usd_limit,
+                "token_limit": given["tokens"] or now.token_limit,
+            }
+        )
+        used = used_up(after)
+        if used and _gives_a_turn(now):
+            raise UserError(f"{used.reason} {used.next_step}")
+        return [order.event(desk, Type.RESUMED, {**data, **given})]
+
+    await desk.store.append(run.id, decide)
     return None
+
+
+def _gives_a_turn(run: Run) -> bool:
+    """Say whether the agent works next; commits of people are taken in first, at no cost."""
+    stopped = run.state in (State.BLOCKED, State.PAUSED, State.FAILED)
+    return stopped and not run.foreign and run.resume_to in (None, State.RUNNING)
 
 
 FEATURE = Feature(
     Usage(
         "resume",
         "goes on with a run that is paused, blocked or failed",
-        options=(Option("agent", "A"),),
-        examples=("/resume", "/resume --agent codex"),
+        options=(
+            Option("agent", "A"),
+            Option("budget", "+USD"),
+            Option("tokens", "+N"),
+            Option("minutes", "N"),
+        ),
+        examples=("/resume", "/resume --agent codex", "/resume --budget +2"),
     ),
     handle,
 )

@@ -28,6 +28,7 @@ from policies.sections import (
     Paths,
     Schedule,
     Section,
+    Setup,
 )
 from policies.tree import Node, Problem, plain, read
 
@@ -62,6 +63,9 @@ class Config(Section):
         default="auto",
         description="The commands that check every checkpoint, or `auto` to find them in the"
         " repository: pytest, npm test, make test, cargo test, go test, pre-commit.",
+    )
+    setup: Setup = Field(
+        default_factory=Setup, description="How what the repository needs is installed."
     )
     paths: Paths = Field(default_factory=Paths, description="What agents may change.")
     commands: Commands = Field(

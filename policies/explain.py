@@ -17,7 +17,6 @@ LATER = frozenset(
     {
         "extends",
         "environment",
-        "setup",
         "network",
         "secrets",
         "budget",

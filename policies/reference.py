@@ -88,6 +88,7 @@ def _kind(field: dict[str, Any], root: dict[str, Any]) -> str:
 _TYPES = {
     "string": "text",
     "integer": "whole number",
+    "number": "number",
     "boolean": "true or false",
     "array": "list",
     "object": "keys with values",

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from policies.cron import parse_cron
 from policies.facts import Role
@@ -29,10 +29,15 @@ MAX_LABEL = 50
 # A command or request longer than this belongs in a file of the repository.
 MAX_TEXT = 4000
 MAX_NAME = 40
+# DNS takes no longer name; the rest is a port.
+MAX_HOST = 253 + len(":65535")
+MAX_PATH = 200
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
-# Rules are shown as a check of this name.
-_RESERVED_CHECKS = frozenset({"rules"})
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# The rules, and a set-up that failed, are shown as checks of these names.
+_RESERVED_CHECKS = frozenset({"rules", "environment"})
 # git-check-ref-format(1), the rules that a branch's name can break.
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[/-]|[/.]$|(^|/)\.|\.lock(/|$)")
 
@@ -134,10 +139,41 @@ def _who(value: Mapping[str, Role]) -> Mapping[str, Role]:
     return value
 
 
+def _host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise ValueError("A host is written `example.org`, `example.org:8443` or `*.example.org`.")
+    return value.lower()
+
+
+def _variable(value: str) -> str:
+    if not _VARIABLE.fullmatch(value):
+        raise ValueError("A secret has the name of an environment variable, as in `INDEX_TOKEN`.")
+    return value
+
+
+def _path(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or not path.parts or not value.isprintable():
+        raise ValueError("This is no path inside the repository; write it relative to the root.")
+    return str(path)
+
+
+def _run_kind(value: object) -> str:
+    return "word" if isinstance(value, str) else "list"
+
+
 Command = Annotated[str, AfterValidator(_command)]
 Name = Annotated[str, AfterValidator(_name)]
 Line = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_line)]
 Glob = Annotated[str, AfterValidator(_glob)]
+Host = Annotated[str, Field(max_length=MAX_HOST), AfterValidator(_host)]
+Variable = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_variable)]
+Inside = Annotated[str, Field(max_length=MAX_PATH), AfterValidator(_path)]
+SetupRun = Annotated[
+    Annotated[Literal["auto", "none"], Tag("word")]
+    | Annotated[tuple[Line, ...], Field(max_length=MAX_ENTRIES), Tag("list")],
+    Discriminator(_run_kind),
+]
 
 
 class Agent(Section):
@@ -146,6 +182,11 @@ class Agent(Section):
     command: Line = Field(
         description="The shell command that does the work. It runs in a sandbox, in a copy of"
         " the repository, with the request on its standard input."
+    )
+    speaks: Literal["text", "acp"] = Field(
+        default="text",
+        description="What the command speaks: `acp` for the Agent Client Protocol, which more and"
+        " more agents know, and else plain text.",
     )
 
 
@@ -243,6 +284,22 @@ class Limits(Section):
         description="How long one turn of an agent may take, in minutes. Half an hour is beyond"
         " what most need; a day at most.",
     )
+    usd: float = Field(
+        default=5.0,
+        ge=0.01,
+        le=10_000,
+        allow_inf_nan=False,
+        description="What the models may cost one run, in US dollars. Five: most requests take one"
+        " or two, and one that takes more has lost its way as often as not. `/resume --budget +2`"
+        " lets a run go on.",
+    )
+    tokens: int = Field(
+        default=20_000_000,
+        ge=1_000,
+        le=10_000_000_000,
+        description="How many tokens one run may read and write. Twenty million, which is more"
+        " than five dollars buy: it bounds the models whose price the server does not know.",
+    )
     files: int = Field(
         default=300,
         ge=1,
@@ -274,6 +331,43 @@ class Merge(Section):
         default="merge",
         description="GitHub's method. A merge commit by default: it keeps the very commits that"
         " were checked and approved.",
+    )
+
+
+class Setup(Section):
+    """How what the repository needs is installed, before agents and checks work on it.
+
+    It runs once for the lock files, in the sandbox; what it made is then shared, read-only, by all
+    runs. The operator bounds the hosts (`ORCHESTRATE_SETUP_HOSTS`) and gives the secrets.
+    """
+
+    run: SetupRun = Field(
+        default="auto",
+        description="The shell commands, run one after another in the repository's root; `auto`"
+        " to find them by requirements and the lock files of uv, poetry, npm, pnpm, cargo and go;"
+        " or `none`.",
+    )
+    network: Annotated[tuple[Host, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        default=(),
+        description="Hosts that the commands reach beside the registries of what was found:"
+        " `host`, `host:port` or `*.host`. The server must allow each.",
+    )
+    secrets: Annotated[tuple[Variable, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        default=(),
+        description="Names of values that the server keeps for this repository; the commands, and"
+        " nothing else, have them as environment variables.",
+    )
+    minutes: int = Field(
+        default=20,
+        ge=1,
+        le=360,
+        description="How long the commands may take, together, in minutes. Twenty: they run once"
+        " for many runs; six hours at most, as a job of GitHub Actions may.",
+    )
+    files: Annotated[tuple[Inside, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        default=(),
+        description="Files and folders beside the lock files after whose change the commands run"
+        " again.",
     )
 
 

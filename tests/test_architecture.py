@@ -49,6 +49,7 @@ PLACES = {
     "githubkit": ("bot.github",),
     "hishel": ("bot.github",),
     "dbos": ("bot.runs.engine",),
+    "acp": ("bot.agents.acp",),
     "apscheduler": ("bot.schedule",),
     "sqlalchemy": ("bot.database", "bot.runs.store", "bot.deliveries"),
     "yaml": ("policies",),
@@ -56,6 +57,7 @@ PLACES = {
     "jinja2": ("bot.hub.pages", "bot.web"),
     "markdown_it": ("bot.hub.pages", "bot.web"),
     "defusedxml": ("bot.checks",),
+    "h11": ("bot.sandbox.gateway.server",),
     "typer": ("bot.cli",),
     "rich": ("bot.cli", "bot.demo", "bot.doctor", "bot.terminal"),
 }

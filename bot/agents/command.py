@@ -70,13 +70,15 @@ class CommandAgent:
             argv=("/bin/sh", "-c", command),
             workspace=turn.workspace,
             home=turn.home,
-            env={**self.env, **given},
+            env={**turn.env, **self.env, **given},
             stdin=prompt,
-            readable=self.tools,
+            readable=(*self.tools, *turn.readable),
             seconds=turn.seconds,
             output_bytes=turn.output_bytes,
             log=turn.log,
             namespace=turn.namespace,
+            doors=turn.doors,
+            secrets=turn.secrets,
         )
 
 

@@ -11,6 +11,7 @@ from bot.checks.detect import READS, detect
 from bot.checks.model import CheckSpec
 from bot.checks.run import run_check
 from bot.runs.ports import Check, Place
+from bot.sandbox.environment.within import Within
 from bot.sandbox.model import Sandbox
 
 
@@ -45,10 +46,10 @@ class CheckDesk:
         spec = CheckSpec(check.name, check.run, check.report, check.seconds)
         result = await run_check(
             spec,
-            sandbox=self._sandbox,
+            sandbox=Within(self._sandbox, place.env, place.path),
             workspace=place.workspace,
             home=place.home.with_name("check-home"),
-            tools=self._tools,
+            tools=(*place.readable, *self._tools),
             log=log,
             stop=stop,
             on_output=output,

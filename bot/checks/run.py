@@ -143,6 +143,10 @@ def _judge(spec: CheckSpec, ended: Ended, report: Report | None) -> tuple[Conclu
         return "cancelled", "The check was stopped before it ended."
     if ended.how == "too_much_output":
         return "failure", "The check printed more than the server keeps, and was stopped."
+    if ended.how == "out_of_memory":
+        return "failure", "The check took more memory than a job may have, and was stopped."
+    if ended.how == "too_many_processes":
+        return "failure", "The check started more processes than a job may have, and was stopped."
     if ended.code == NOT_FOUND:
         program = missing_program(ended.tail)
         return "failure", _missing("A program" if program is None else f"The program `{program}`")
@@ -176,8 +180,8 @@ def _tests(number: int) -> str:
 
 def _missing(what: str) -> str:
     return (
-        f"{what} is not in the checks' environment: whoever runs the server can name its folder "
-        "in ORCHESTRATE_TOOLS."
+        f"{what} is not in the checks' environment: let `setup:` install it, or whoever runs the "
+        "server name its folder in ORCHESTRATE_TOOLS."
     )
 
 

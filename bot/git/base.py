@@ -5,7 +5,8 @@ to its tree's folder. Where a tree near by has one, the new one is the differenc
 that differ, and a whiteout (a device 0:0, as overlay mounts have it) for each that is gone. The
 files are written by the git program, so that line ends and attributes are as git has them. Where
 what Git LFS keeps of a tree is not to be had, its base has pointers, and lies apart, in
-`bases/<repository>.pointers/`: it is not taken for the tree once more is to be had.
+`bases/<repository>.pointers/`: it is not taken for the tree once more is to be had. Bases whose
+files belong to another user than this one lie apart, too, in `bases/<repository>.of-<uid>/`.
 
 Bases are a cache. Nothing of them is flushed to the disk, so one made before the machine last
 started is made anew.
@@ -38,6 +39,8 @@ FILES, META, INDEX = "files", "meta", "index"
 ATTRIBUTES = ".gitattributes"
 POINTERS = ".pointers"
 """How the folder's name ends with bases without what Git LFS keeps."""
+OWNED = ".of-"
+"""How it goes on with bases whose files belong to another user."""
 MAX_LAYERS = 8
 """Layers of one base: each is a look-up more for a file that is not there, and a path more in the
 mount's options, of which one page is all that there is."""
@@ -113,35 +116,44 @@ class _Lacking(Exception):
     """Git LFS keeps files of the tree, and they are not here."""
 
 
-async def layers(bases: Path, mirror: Mirror, commit: str, fetch: Fetch | None = None) -> Base:
+async def layers(
+    bases: Path,
+    mirror: Mirror,
+    commit: str,
+    fetch: Fetch | None = None,
+    owner: int | None = None,
+) -> Base:
     """Return the base of `commit`, or of a tree; made where it is absent.
 
-    It appears when it is complete; who asks meanwhile waits for the one who makes it. `fetch` is
-    called where Git LFS keeps files of it that are not here. Raises Refused where the commit is
-    absent, or git does not write such names to a disk.
+    Its files belong to the user `owner`, so that one of that name can change what stands on it;
+    None for this process's own. It appears when it is complete; who asks meanwhile waits for the
+    one who makes it. `fetch` is called where Git LFS keeps files of it that are not here. Raises
+    Refused where the commit is absent, or git does not write such names to a disk.
     """
-    home = bases / mirror.path.stem
+    home = bases / (mirror.path.stem + ("" if owner is None else f"{OWNED}{owner}"))
     if found := await asyncio.to_thread(_warm, home, commit):
         return found
     apart = home.with_name(home.name + POINTERS)
     if (found := await asyncio.to_thread(_warm, apart, commit)) and not (fetch and await fetch()):
         return found
     try:
-        return await _layers(home, mirror, commit, whole=fetch is not None)
+        return await _layers(home, mirror, commit, owner, whole=fetch is not None)
     except _Lacking:
         # Not under the lock: it may take long.
         here = fetch is not None and await fetch()
-    return await _layers(home if here else apart, mirror, commit, whole=False)
+    return await _layers(home if here else apart, mirror, commit, owner, whole=False)
 
 
-async def _layers(home: Path, mirror: Mirror, commit: str, *, whole: bool) -> Base:
+async def _layers(
+    home: Path, mirror: Mirror, commit: str, owner: int | None, *, whole: bool
+) -> Base:
     """Find or make the base of a commit; raises _Lacking where it is to be `whole` and is not."""
     asked = ("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
     tree = (await git(*asked, git_dir=mirror.path)).decode().strip()
     async with _locked(home):
         made = not await asyncio.to_thread(_ready, home, tree)
         if made:
-            await _make(home, mirror, commit, tree, whole=whole)
+            await _make(home, mirror, commit, tree, owner, whole=whole)
         await asyncio.to_thread(_link, home, commit, tree)
     found = await asyncio.to_thread(_warm, home, tree)
     if found is None:
@@ -233,7 +245,9 @@ def boot() -> str:
 # -- making
 
 
-async def _make(home: Path, mirror: Mirror, commit: str, tree: str, *, whole: bool) -> None:
+async def _make(
+    home: Path, mirror: Mirror, commit: str, tree: str, owner: int | None, *, whole: bool
+) -> None:
     """Make the base of `tree`, as a difference where that is near to one that is there."""
     # A name of its own: a git process that outlived a killed maker may still write to that one's.
     making = home / f"{_MAKING}{secrets.token_hex(4)}"
@@ -245,6 +259,8 @@ async def _make(home: Path, mirror: Mirror, commit: str, tree: str, *, whole: bo
         else:
             await asyncio.to_thread(_clear, making)
             meta = await _full(mirror, tree, making, whole=whole)
+        if owner is not None:
+            await give(making / FILES, owner)
         await asyncio.to_thread(_finish, making, home / tree, meta)
     finally:
         await asyncio.to_thread(remove, making)
@@ -403,6 +419,18 @@ async def _open_modes(files: Path) -> None:
     )
     if await process.wait():
         raise OperatorError(f"The modes of files in {files} cannot be set: look at its owner.")
+
+
+async def give(files: Path, owner: int) -> None:
+    """Let a folder and all in it belong to the user `owner`, and to the group of that number."""
+    process = await asyncio.create_subprocess_exec(
+        *("chown", "--recursive", "--no-dereference", f"{owner}:{owner}", "--", str(files)),
+        stdin=asyncio.subprocess.DEVNULL,
+    )
+    if await process.wait():
+        raise OperatorError(
+            f"The files in {files} cannot be given to the user {owner}: look at its file system."
+        )
 
 
 def _changes(listed: bytes) -> list[Change]:

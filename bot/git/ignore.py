@@ -67,6 +67,10 @@ class Ignores:
         """
         return Ignores(parse(text) if text else (), self, path, None if tracked else False)
 
+    def as_ignored(self) -> Ignores:
+        """Return the rules of this folder if it is ignored, whatever they say of it."""
+        return Ignores(self._rules, self._above, self._path, True)
+
     def _is_ignored(self) -> bool:
         """Whether the folder itself is ignored, and so everything in it that is not tracked.
 

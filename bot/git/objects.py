@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -74,6 +74,19 @@ def read_blob(mirror: Mirror, blob: str, limit: int) -> bytes:
 def paths(mirror: Mirror, commit: str) -> list[str]:
     """Return the paths of all files, links and submodules of a commit, in git's order."""
     return [path for path, _ in entries(tree_at(open_repository(mirror), commit))]
+
+
+def top(mirror: Mirror, commit: str) -> list[str]:
+    """Return the names at the root of a commit, in git's order."""
+    tree = tree_at(open_repository(mirror), commit)
+    return [text(entry.raw_name or b"") for entry in tree]
+
+
+def ids(mirror: Mirror, commit: str, paths: Sequence[str]) -> dict[str, str]:
+    """Return what stands at paths of a commit, files and folders, by id; what is absent is not."""
+    tree = tree_at(open_repository(mirror), commit)
+    found = {path: find(tree, path) for path in paths}
+    return {path: str(entry.id) for path, entry in found.items() if entry is not None}
 
 
 def entries(tree: pygit2.Tree) -> Iterator[tuple[str, pygit2.Object]]:

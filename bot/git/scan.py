@@ -64,13 +64,15 @@ class Source:
     """Where to look: `folder` over the tree `tree` (its id in hexadecimal).
 
     With `whole` the folder holds every file; else only what was touched, with `opaque` as the
-    extended attribute that marks a folder which hides what was there before.
+    extended attribute that marks a folder which hides what was there before. What is not tracked
+    at or below the paths `made` is an environment's, and ignored.
     """
 
     folder: Path
     tree: str
     opaque: str = ""
     whole: bool = False
+    made: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,8 @@ class _Scanner:
         if set_here is not None:
             self._scan.attributes[path] = set_here
         here.ignores = here.ignores.below(path, ignored, tracked=tracked)
+        if path in self._source.made:  # entered for what is tracked in it
+            here.ignores = here.ignores.as_ignored()
         here.attributes = here.attributes.below(path, set_here)
 
     def _rules(
@@ -267,7 +271,9 @@ class _Scanner:
             here.node.entries[name] = None  # a whiteout
             return
         path = here.path(name)
-        if name not in here.tracked and here.ignores.ignored(path, folder=stat.S_ISDIR(mode)):
+        if name not in here.tracked and (
+            here.ignores.ignored(path, folder=status is None) or path in self._source.made
+        ):
             return
         if _may_be_git(name) and is_git_name(text(name)):
             self._refuse(path, "It has the name of git's own folder.")

@@ -10,17 +10,19 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pygit2
 import structlog
 
-from bot.errors import OrchestrateError, Refused, UserError
+from bot.errors import OrchestrateError, Refused, TransientError, UserError
 from bot.git import (
     candidate,
     checkpoint,
     diff,
+    environments,
     leases,
     lfs,
     merge,
@@ -34,6 +36,7 @@ from bot.git import (
 )
 from bot.git.checkpoint import Identity
 from bot.git.diff import Comparison
+from bot.git.environments import Environments, Made
 from bot.git.locks import Busy, writing
 from bot.git.mirror import Mirror
 from bot.git.partial import hydrate, is_blobless
@@ -41,9 +44,19 @@ from bot.git.pool import Call, Pool
 from bot.git.push import PushRejected, Update, push
 from bot.git.records import Address, Records
 from bot.git.scan import Source
-from bot.git.workspace import Workspaces
+from bot.git.workspace import Layer, Workspace, Workspaces
 from bot.runs.model import Repository, Run
-from bot.runs.ports import Base, Candidate, CommitMessage, Conflict, HumanWork, Place
+from bot.runs.ports import (
+    Base,
+    Candidate,
+    CommitMessage,
+    Conflict,
+    HumanWork,
+    Install,
+    MadeEnvironment,
+    Place,
+    Recipe,
+)
 from bot.runs.transitions import TERMINAL
 from policies.config import PATH
 from policies.facts import Change
@@ -75,7 +88,9 @@ class Workbench:
         *,
         blobless_over: int = BLOBLESS_OVER,
         pool: Pool | None = None,
+        environments: Environments | None = None,
     ) -> None:
+        self._environments = environments
         self._blobless_over = blobless_over
         self._pool = pool
         self._call: Call = pool.call if pool else asyncio.to_thread
@@ -94,6 +109,8 @@ class Workbench:
         """
         await self._call(free, self._folder / "mirrors", frozenset(active))
         await self._workspaces.sweep(active)
+        if self._environments:
+            await asyncio.to_thread(self._environments.sweep)
 
     async def end(self) -> None:
         """Leave no mount and no helper behind."""
@@ -152,6 +169,14 @@ class Workbench:
         """List the files of a commit."""
         return await self._on(run.repository, objects.paths, commit)
 
+    async def top(self, run: Run, commit: str) -> Sequence[str]:
+        """List the names at the root of a commit."""
+        return await self._on(run.repository, objects.top, commit)
+
+    async def ids(self, run: Run, commit: str, paths: Sequence[str]) -> Mapping[str, str]:
+        """Return what stands at paths of a commit by id; what is absent is left out."""
+        return await self._on(run.repository, objects.ids, commit, tuple(paths))
+
     async def tree(self, run: Run, commit: str) -> str:
         """Return the tree of a commit."""
         return await self._on(run.repository, objects.tree_of, commit)
@@ -175,8 +200,8 @@ class Workbench:
         namespace = opened.namespace if opened else None
         return Place(folder / "workspace", folder / "home", folder / "logs", namespace)
 
-    async def open(self, run: Run, commit: str) -> Place:
-        """Build a fresh workspace with the files of `commit`."""
+    async def open(self, run: Run, commit: str, environment: str = "") -> Place:
+        """Build a fresh workspace with the files of `commit`, on an environment by its key."""
         held = self._mirror(run)
         # Before anything relies on it: what the remote drops meanwhile stays here.
         await self._call(leases.take, held, run.id, (commit,))
@@ -184,11 +209,54 @@ class Workbench:
             await self.adopt(run, run.head)
         await self._hydrate(run.repository, commit)
         contents = functools.partial(self._contents, run, commit)
-        await self._workspaces.open(held, commit, run.id, contents)
+        found = await self._found(held, environment) if environment else None
+        under = found[1] if found else None
+        await self._workspaces.open(held, commit, run.id, contents, under)
         place = self.place(run)
+        if found:
+            place = replace(place, env=found[0].env, path=found[0].path)
         for folder in (place.home, place.logs):
             folder.mkdir(parents=True, exist_ok=True)
         return place
+
+    async def has_environment(self, run: Run, key: str) -> bool:
+        """Say whether an environment is there; it then stays for as long as it is needed."""
+        store = self._environments
+        return bool(store and await asyncio.to_thread(store.find, self._mirror(run), key))
+
+    async def make_environment(
+        self, run: Run, commit: str, recipe: Recipe, install: Install, *, stop: asyncio.Event
+    ) -> MadeEnvironment | None:
+        """Make an environment on the files of `commit`, unless somebody else does it meanwhile.
+
+        None where `install` did not go well, or `stop` was set.
+        """
+        assert self._environments is not None, "who makes environments has a place for them"
+        held = self._mirror(run)
+        await self._call(leases.take, held, run.id, (commit,))
+        await self._hydrate(run.repository, commit)
+        logs = self.place(run).logs
+        logs.mkdir(parents=True, exist_ok=True)
+
+        async def there(opened: Workspace, home: Path, halt: asyncio.Event) -> bool:
+            return await install(Place(opened.folder, home, logs, opened.namespace), halt)
+
+        made = await self._environments.make(
+            held,
+            commit,
+            environments.Recipe(recipe.key, recipe.env, recipe.programs, recipe.secrets),
+            there,
+            stop=stop,
+            call=self._call,
+        )
+        return MadeEnvironment(made.size, made.dropped) if made else None
+
+    async def _found(self, held: Mirror, key: str) -> tuple[Made, Layer]:
+        store = self._environments
+        found = await asyncio.to_thread(store.find, held, key) if store else None
+        if found is None:
+            raise TransientError("The environment was removed while it was asked for.")
+        return found
 
     async def close(self, run: Run) -> None:
         """Throw the workspace away, and let go of what it stood on."""
@@ -215,6 +283,8 @@ class Workbench:
 
     async def upkeep(self) -> None:
         """Tidy every mirror that no run uses now, as far as there is something to do."""
+        if self._environments and (gone := await asyncio.to_thread(self._environments.prune)):
+            log.info("environments removed", environments=gone)
         for path in sorted((self._folder / "mirrors").glob("*.git")):
             try:
                 done = await upkeep.run(Mirror(path))
@@ -233,7 +303,7 @@ class Workbench:
         left = self._workspaces.found(run.id)
         if left is None:
             raise Refused("The workspace of the turn is gone, and what it changed with it.")
-        source = Source(left.changed, left.tree, left.opaque, left.whole)
+        source = Source(left.changed, left.tree, left.opaque, left.whole, left.made)
         made = candidate.Made(_text(message), self._identity, self._identity, message.at)
         found = await self._on(run.repository, candidate.take, source, run.head, made)
         violations = tuple((each.path, each.reason) for each in found.violations)

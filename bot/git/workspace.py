@@ -6,6 +6,9 @@ one costs the same for any repository. Elsewhere it is a full copy.
 
 `runs/<run>/.layers/meta` says how it was made, so that what a killed process left can be read. A
 workspace that is done with is moved to `runs/.removed` at once, and removed after.
+
+A repository's environment lies as one more layer under the base, and in a full copy among its
+files. What it has is not looked at, nor part of a checkpoint.
 """
 
 from __future__ import annotations
@@ -13,10 +16,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -26,16 +31,18 @@ from bot.errors import OperatorError
 from . import base, lfs, overlay, quota
 from .base import Base, Fetch
 from .overlay import OPAQUE, Holder, Kind, Means
-from .program import git
+from .program import git, raw
 from .removal import remove, remove_or_leave
 from .repository import Mirror
 
-__all__ = ["Workspace", "Workspaces", "mount_layers", "open_layers"]
+__all__ = ["Layer", "Workspace", "Workspaces", "mount_layers", "open_layers"]
 
 log = structlog.get_logger()
 
 FOLDER, LAYERS = "workspace", ".layers"
 UPPER, WORK, META = "upper", "work", "meta"
+HOME = "home"
+"""In the layers of a workspace in which an environment is made: the home of who makes it."""
 REMOVED, MAKING, PROBES = ".removed", ".making", ".probe-"
 DISK_BYTES = 10 * 1024**3
 """What one workspace may hold of its own: installed dependencies and build output of a large
@@ -50,6 +57,17 @@ PRUNE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """Files under those of a commit, for reading only: a repository's environment.
+
+    made: the paths in it below which all is its own, as text.
+    """
+
+    files: Path
+    made: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Workspace:
     """An open workspace, or what is left of one.
 
@@ -59,6 +77,7 @@ class Workspace:
     opaque: the attribute of a folder in `changed` that hides what lies below it.
     tree: what it was made from.
     namespace: the process in whose namespace alone `folder` shows the files; None for the server's.
+    made: the paths of the environment below it, of which nothing is committed.
     """
 
     folder: Path
@@ -67,54 +86,82 @@ class Workspace:
     opaque: str
     tree: str
     namespace: int | None = None
+    made: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class _Meta:
-    """How a workspace was made: the kind, the tree, the bases, and the machine's start."""
+    """How a workspace was made: the kind, the tree, the bases, and the machine's start.
+
+    `under` is the environment's folder, and `made` what lies in it; empty without one.
+    """
 
     kind: Kind
     tree: str
     bases: list[str]
     boot: str
+    under: str = ""
+    made: tuple[str, ...] = ()
 
 
 class Workspaces:
-    """The workspaces of a server, one for each run at a time, made by `means`."""
+    """The workspaces of a server, one for each run at a time, made by `means`.
+
+    owner: the user that the files belong to, where jobs are not this process's own.
+    """
 
     def __init__(
-        self, runs: Path, bases: Path, means: Means, *, disk_bytes: int = DISK_BYTES
+        self,
+        runs: Path,
+        bases: Path,
+        means: Means,
+        *,
+        disk_bytes: int = DISK_BYTES,
+        owner: int | None = None,
     ) -> None:
         self._runs = runs
         self._bases = bases
         self._means = means
         self._disk_bytes = disk_bytes
+        # The namespace of a rootless workspace has no user but this process's own.
+        self._owner = owner if means.kind != "rootless" else None
         self._holders: dict[str, Holder] = {}
         self._opened: set[str] = set()
         self._after: set[asyncio.Task[None]] = set()
         self._pruned = 0.0
 
     async def open(
-        self, mirror: Mirror, commit: str, run_id: str, fetch: Fetch | None = None
+        self,
+        mirror: Mirror,
+        commit: str,
+        run_id: str,
+        fetch: Fetch | None = None,
+        under: Layer | None = None,
     ) -> Workspace:
         """Make a fresh workspace with the files of `commit`, in place of what the run had.
 
-        `fetch` is called where Git LFS keeps some that are not here. Raises Refused where the
-        commit is absent, or git does not write such names to a disk.
+        `fetch` is called where Git LFS keeps some that are not here; `under` lies below them.
+        Raises Refused where the commit is absent, or git does not write such names to a disk.
         """
         await self.close(run_id)
         if self._means.kind == "checkout":
-            return await self._copy(mirror, commit, run_id, fetch)
-        stands_on = await base.layers(self._bases, mirror, commit, fetch)
+            return await self._copy(mirror, commit, run_id, fetch, under)
+        stands_on = await base.layers(self._bases, mirror, commit, fetch, self._owner)
         place = self._runs / run_id
         limit = self._disk_bytes if self._means.quota else None
         self._opened.add(run_id)
         try:
             made = await asyncio.to_thread(
-                open_layers, place, stands_on, kind=self._means.kind, limit=limit
+                open_layers,
+                place,
+                stands_on,
+                kind=self._means.kind,
+                limit=limit,
+                under=under,
+                owner=self._owner,
             )
             if self._means.kind == "rootless":
-                made = await self._hold(made, stands_on, run_id)
+                made = await self._hold(made, lowers(stands_on, under), run_id)
         except BaseException:
             await self.close(run_id)
             raise
@@ -146,6 +193,12 @@ class Workspaces:
         self._soon(_remove_aside, *doomed)
         self._opened.discard(run_id)
 
+    async def release(self, run_id: str) -> None:
+        """Take the workspace's mount away, and leave what was changed in it for who takes it."""
+        if holder := self._holders.pop(run_id, None):
+            await holder.end()
+        await asyncio.to_thread(overlay.unmount, self._runs / run_id / FOLDER)
+
     async def sweep(self, keep: Collection[str]) -> None:
         """Clean up after a kill; for who has the folder to itself.
 
@@ -173,22 +226,33 @@ class Workspaces:
             return 0
         if self._means.quota and not held.whole:
             return await asyncio.to_thread(quota.used, held.changed)
-        return await _disk_use(held.changed, held.namespace)
+        return await disk_use(held.changed, held.namespace)
 
-    async def too_large(self, run_id: str) -> int:
-        """Return when the run's changes take more than they may, with how much that is."""
-        while (size := await self.used(run_id)) <= self._disk_bytes:  # noqa: ASYNC110 - of the disk
+    async def too_large(self, run_id: str, beside: Path | None = None) -> int:
+        """Return when the run's changes take more than they may, with how much that is.
+
+        The folder `beside` counts as well; where the file system counts, it lies in the layers.
+        """
+        while (size := await self._used(run_id, beside)) <= self._disk_bytes:  # noqa: ASYNC110 - of the disk
             await asyncio.sleep(WATCH_SECONDS)
         return size
 
-    async def _hold(self, made: Workspace, stands_on: Base, run_id: str) -> Workspace:
-        place = self._runs / run_id
-        holder = await Holder.start(stands_on.layers, *_layers(place), made.folder)
+    async def _used(self, run_id: str, beside: Path | None) -> int:
+        used = await self.used(run_id)
+        return used if beside is None or self._means.quota else used + await disk_use(beside)
+
+    async def _hold(self, made: Workspace, below: tuple[Path, ...], run_id: str) -> Workspace:
+        holder = await Holder.start(below, *_layers(self._runs / run_id), made.folder)
         self._holders[run_id] = holder
-        return _workspace(place, _Meta("rootless", made.tree, [], ""), holder.pid)
+        return replace(made, namespace=holder.pid)
 
     async def _copy(
-        self, mirror: Mirror, commit: str, run_id: str, fetch: Fetch | None
+        self,
+        mirror: Mirror,
+        commit: str,
+        run_id: str,
+        fetch: Fetch | None,
+        under: Layer | None,
     ) -> Workspace:
         place = self._runs / run_id
         asked = ("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
@@ -202,7 +266,11 @@ class Workspaces:
         try:
             files, index = making / FOLDER, making / "index"
             await base.check_out(mirror, tree, files, index, kept, pointers=pointers)
-            return await asyncio.to_thread(_put, making / FOLDER, place, tree)
+            if under:
+                await _lay_under(under, files)
+            if self._owner is not None:
+                await base.give(making / FOLDER, self._owner)
+            return await asyncio.to_thread(_put, making / FOLDER, place, tree, under)
         finally:
             await asyncio.to_thread(remove, making)
 
@@ -229,27 +297,122 @@ class Workspaces:
 # -- what the measurements time by itself
 
 
-def open_layers(place: Path, stands_on: Base, *, kind: Kind, limit: int | None = None) -> Workspace:
+def open_layers(
+    place: Path,
+    stands_on: Base,
+    *,
+    kind: Kind,
+    limit: int | None = None,
+    under: Layer | None = None,
+    owner: int | None = None,
+) -> Workspace:
     """Make the run's folder `place` with empty layers above a base, and as root mount them.
 
     `limit` is in bytes, where the file system enforces it. Nothing of an earlier workspace may be
     there. Raises OperatorError where the system refuses.
     """
     layers = _begun(place)
-    meta = _Meta(kind, stands_on.tree, [each.parent.name for each in stands_on.layers], base.boot())
+    bases = [each.parent.name for each in stands_on.layers]
+    meta = _Meta(kind, stands_on.tree, bases, base.boot(), *_named(under))
     try:
         if limit is not None:
             quota.limit(layers, limit)
         _make_layers(place)
+        if owner is not None:
+            os.chown(layers / UPPER, owner, owner)  # it is the owner of the workspace itself
         (layers / META).write_text(json.dumps(asdict(meta)))
         if kind == "overlay":
-            overlay.mount(stands_on.layers, *_layers(place), place / FOLDER)
+            overlay.mount(lowers(stands_on, under), *_layers(place), place / FOLDER)
     except OSError as error:
         raise OperatorError(
             f"The workspace cannot be made ({error.strerror}): run `orchestrate doctor` to see "
             "what it lacks."
         ) from error
     return _workspace(place, meta, None)
+
+
+def lowers(stands_on: Base, under: Layer | None) -> tuple[Path, ...]:
+    """Return the folders below a workspace, the top one first.
+
+    A commit's files hide those of the environment. Only where the base says of a path that nothing
+    is there, because an earlier commit had something, the environment must lie above that.
+    """
+    if under is None:
+        return stands_on.layers
+    if any(_hides(layer, under.made) for layer in stands_on.layers[:-1]):
+        return (under.files, *stands_on.layers)
+    return (*stands_on.layers, under.files)
+
+
+def standing_on(runs: Path) -> frozenset[str]:
+    """Return the folders of the environments that workspaces have under them."""
+    metas = (_read(place) for place in _entries(runs))
+    return frozenset(meta.under for meta in metas if meta and meta.under)
+
+
+def _hides(layer: Path, made: Collection[str]) -> bool:
+    """Whether a layer has a whiteout at one of the paths, or above it.
+
+    A layer that is a difference has few folders, so most paths end at their first step.
+    """
+    absent: set[str] = set()
+    for path in made:
+        steps = path.split("/")
+        for number in range(1, len(steps) + 1):
+            upto = "/".join(steps[:number])
+            if upto in absent:
+                break
+            try:
+                status = os.lstat(layer / upto)
+            except OSError:
+                absent.add(upto)
+                break
+            if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+                return True
+    return False
+
+
+def _named(under: Layer | None) -> tuple[str, tuple[str, ...]]:
+    return (str(under.files.parent), under.made) if under else ("", ())
+
+
+async def _lay_under(under: Layer, files: Path) -> None:
+    """Copy an environment below a full copy of a commit, of which nothing is written over.
+
+    Not by hard links: what is written to one of them is written to the environment.
+    """
+    for path in under.made:
+        source, target = under.files / path, files / path
+        if not _has_room(files, path):
+            continue
+        merged = target.is_dir() and source.is_dir()
+        await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+        process = await asyncio.create_subprocess_exec(
+            *("cp", "--archive", "--reflink=auto", "--no-target-directory"),
+            *(("--no-clobber",) if merged else ()),
+            *("--", str(source), str(target)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        # Some versions of cp count what they were told to leave as a failure.
+        if await process.wait() and not merged:
+            raise OperatorError(
+                f"The environment cannot be copied to {files}: look at the disk's free space."
+            )
+
+
+def _has_room(files: Path, path: str) -> bool:
+    """Whether nothing but folders of the commit stands at `path` or above it: no file, no link."""
+    place = files
+    for step in path.split("/"):
+        place = place / step
+        try:
+            mode = place.lstat().st_mode
+        except FileNotFoundError:
+            return True
+        if not stat.S_ISDIR(mode):
+            return False
+    return True
 
 
 def close_layers(place: Path) -> list[Path]:
@@ -304,6 +467,7 @@ def _workspace(place: Path, meta: _Meta, namespace: int | None) -> Workspace:
         opaque=OPAQUE[meta.kind],
         tree=meta.tree,
         namespace=namespace,
+        made=frozenset(map(raw, meta.made)) if meta.made else frozenset(),
     )
 
 
@@ -316,9 +480,9 @@ def _read(place: Path) -> _Meta | None:
     return meta if meta.kind == "checkout" or meta.boot == base.boot() else None
 
 
-def _put(files: Path, place: Path, tree: str) -> Workspace:
+def _put(files: Path, place: Path, tree: str, under: Layer | None) -> Workspace:
     """Give a full copy its place, and say what it is."""
-    meta = _Meta("checkout", tree, [], base.boot())
+    meta = _Meta("checkout", tree, [], base.boot(), *_named(under))
     _begun(place)
     files.rename(place / FOLDER)
     (place / LAYERS / META).write_text(json.dumps(asdict(meta)))
@@ -375,7 +539,7 @@ def _entries(folder: Path) -> list[Path]:
         return []
 
 
-async def _disk_use(folder: Path, namespace: int | None) -> int:
+async def disk_use(folder: Path, namespace: int | None = None) -> int:
     """Add up what is in a folder; within the namespace, where no mode keeps us out."""
     enter = overlay.entering(namespace) if namespace else ()
     process = await asyncio.create_subprocess_exec(

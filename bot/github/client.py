@@ -26,6 +26,7 @@ from jwt import PyJWTError
 from bot.errors import OperatorError, Refused, TransientError
 from bot.github.answers import Answer, Refusal, answer_of, id_of, moment, ours, text_of
 from bot.github.pacing import SPACING_SECONDS, Pace
+from bot.redact import Redactor
 from bot.runs.model import Repository
 
 TIMEOUT_SECONDS = 10.0
@@ -81,7 +82,8 @@ class GitHubApp:
     """Our App on one GitHub. Close it when done.
 
     `api_url` is the API's address (`https://api.github.com`, or `…/api/v3`), `private_key` a PEM;
-    `spacing` is that of writes, in seconds; `transport` replaces the network.
+    `spacing` is that of writes, in seconds; `transport` replaces the network. What `redactor` knows
+    is never sent, and it learns the tokens that GitHub gives.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class GitHubApp:
         spacing: float = SPACING_SECONDS,
         timeout: float = TIMEOUT_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self.api_url = api_url.rstrip("/")
         self._pool = httpx.AsyncClient(transport=transport, timeout=timeout)
@@ -113,6 +116,7 @@ class GitHubApp:
         self._locks: dict[Scope, asyncio.Lock] = {}
         self._paces: dict[int, Pace] = {}
         self._spacing = spacing
+        self._redactor = redactor or Redactor()
         self._slug = ""
 
     async def close(self) -> None:
@@ -193,6 +197,7 @@ class GitHubApp:
             token, until = text_of(made, "token"), moment(made.get("expires_at"))
             if not token:
                 raise TransientError("GitHub answered without the token that was asked for.")
+            self._redactor.learn_passing(token)
             self._tokens[scope] = (token, until)
             return token
 
@@ -254,6 +259,8 @@ class GitHubApp:
     ) -> Answer:
         response: Response[Any]
         given = {"X-GitHub-Api-Version": API_VERSION, **headers}
+        # The one way out to GitHub: comments, checks and pull requests all pass here.
+        json = self._redactor.value(json)
         try:
             response = await github.arequest(
                 method, path, json=json, params=dict(params or {}), headers=given

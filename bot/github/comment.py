@@ -10,9 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 from bot.github.checks import check_name, first_line, is_pending
-from bot.github.markup import cut_body, prose
-from bot.runs.model import Checkpoint, Run
-from bot.runs.transitions import TERMINAL, State
+from bot.github.markup import cut_body, cut_line, prose
+from bot.runs import budget
+from bot.runs.model import Blocked, Checkpoint, Message, Run, Usage
+from bot.runs.transitions import ACTIVE, TERMINAL, State
 from policies.verdict import code, counted
 
 CHECKPOINTS = 20
@@ -21,11 +22,17 @@ CHECKPOINTS = 20
 TASKS = 50
 """Tasks listed; a plan of more is read in the record."""
 
+BLOCKED = 10
+"""Hosts listed that the agent was not let reach."""
+
+MESSAGES = 5
+"""Messages to the agent listed, the newest: the conversation has them all."""
+
 VIOLATIONS = 10
 """Refusals listed: enough to see what kind they are."""
 
 _ORCHESTRATE = ("/orchestrate REQUEST", "asks for changes: the agent's next turn")
-_RESUME = ("/resume [--agent NAME]", "goes on")
+_RESUME = ("/resume [--agent NAME] [--budget +N]", "goes on")
 _CANCEL = ("/cancel", "ends the run; the branch stays")
 _ROLLBACK = ("/rollback N", "restores checkpoint N, as a new commit; `base` is the beginning")
 _UNDO = ("/undo", "takes the last step back")
@@ -33,6 +40,7 @@ _UPDATE = ("/update", "brings the base in")
 _DIFF = ("/diff", "shows what changed")
 _RETRY = ("/retry [CHECK]", "runs the checks again")
 _PAUSE = ("/pause", "stops it, and keeps what is done")
+_TELL = ("/tell MESSAGE", "says something to the agent at work")
 _LATER = (_ROLLBACK, _UNDO, _UPDATE, _DIFF, _RETRY)  # They need a checkpoint.
 
 _COMMANDS: Mapping[State, tuple[tuple[str, str], ...]] = MappingProxyType(
@@ -44,7 +52,7 @@ _COMMANDS: Mapping[State, tuple[tuple[str, str], ...]] = MappingProxyType(
             ("/reject WHY", "asks for another plan"),
             _CANCEL,
         ),
-        State.RUNNING: (_PAUSE, _CANCEL),
+        State.RUNNING: (_TELL, _PAUSE, _CANCEL),
         State.VALIDATING: (_PAUSE, _CANCEL),
         State.AWAITING_REVIEW: (
             ("/approve", "merges exactly the commit shown"),
@@ -76,6 +84,9 @@ def status_comment(run: Run, results: Sequence[Mapping[str, Any]], links: Mappin
         _refused(run),
         checkpoint_list(run),
         _checks(run, results, links),
+        _messages(run),
+        blocked_hosts(run),
+        spending(run),
         _origin(run),
         _commands(run),
     ]
@@ -95,6 +106,10 @@ def headline(run: Run) -> str:
                 "**The plan waits for approval:** `/approve` starts the work, "
                 "`/reject WHY` asks for another plan."
             )
+        case State.RUNNING if run.setting_up:
+            return f"**Setting up the environment** for {_turn(run)}."
+        case State.VALIDATING if run.setting_up:
+            return f"**Setting up the environment** to check {_checkpoint_name(run)}."
         case State.RUNNING:
             return f"**Working:** {_turn(run)}."
         case State.VALIDATING:
@@ -123,6 +138,32 @@ def checkpoint_list(run: Run) -> str:
     if left:
         lines.insert(0, f"{counted(left, 'earlier checkpoint')}, then:\n")
     return "\n".join(lines)
+
+
+def spending(run: Run) -> str:
+    """Say what the run has used, and that it comes to the end of its budget; empty for nothing."""
+    used = budget.spent(run)
+    low = run.budget_low or budget.is_low(run, Usage())
+    if used or low:
+        used = f"Used so far: {used or 'what the turn under way takes'}."
+    if low and run.state in ACTIVE:
+        used = f"**Most of the budget is used.** {used} At its end the run stops, and asks."
+    return " ".join(part for part in (used, budget.unpriced(run)) if part)
+
+
+def blocked_hosts(run: Run) -> str:
+    """List what the agent wanted to reach and was not let; empty where that is nothing."""
+    if not run.blocked_hosts:
+        return ""
+    lines = [_blocked_host(each) for each in run.blocked_hosts[:BLOCKED]]
+    left = len(run.blocked_hosts) - len(lines)
+    more = [f"- and {left} more"] if left else []
+    return "\n".join(["The agent was not let reach:", *lines, *more])
+
+
+def _blocked_host(blocked: Blocked) -> str:
+    by = f", wanted by {code(cut_line(blocked.program, 100))}" if blocked.program else ""
+    return f"- {code(f'{blocked.host}:{blocked.port}')}{by}"
 
 
 def pull_name(run: Run) -> str:
@@ -207,7 +248,8 @@ def _refused(run: Run) -> str:
 def _checkpoint(run: Run, made: Checkpoint) -> str:
     size = f"{counted(made.files, 'file')}, +{made.added} −{made.deleted}"
     by = f", by {code(made.author)}" if made.kind == "human" and made.author else ""
-    return f"{made.number}. {commit(run, made.sha)} {prose(made.title, 100)} ({size}{by})"
+    turn = f", turn {made.turn}" if made.turn else ""
+    return f"{made.number}. {commit(run, made.sha)} {prose(made.title, 100)} ({size}{by}{turn})"
 
 
 def _checks(run: Run, results: Sequence[Mapping[str, Any]], links: Mapping[str, str]) -> str:
@@ -215,6 +257,19 @@ def _checks(run: Run, results: Sequence[Mapping[str, Any]], links: Mapping[str, 
         return ""
     lines = [_check(run, each, links) for each in results]
     return f"Checks on {commit(run, run.head)}:\n" + "\n".join(lines)
+
+
+def _messages(run: Run) -> str:
+    """List what people told the agent, and whether it has heard it."""
+    lines = [_message(run, each) for each in run.messages[-MESSAGES:]]
+    return "\n".join(["Told the agent:", *lines]) if lines else ""
+
+
+def _message(run: Run, said: Message) -> str:
+    told = f"told in turn {said.turn}"
+    if said.turn is None:
+        told = "never told" if run.state in TERMINAL else "will be told at its next turn"
+    return f"- {code(said.by)}: {prose(said.text, 200)} ({told})"
 
 
 def _check(run: Run, result: Mapping[str, Any], links: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from bot.runs.texts import visible
+from bot.visible import uncommented
 from policies.verdict import code
 
 BODY_LIMIT = 65_536
@@ -40,12 +40,12 @@ def prose(text: str, limit: int = LINE_LENGTH) -> str:
 
     It is cut to `limit` characters of what is read.
     """
-    return _inert(cut_line(" ".join(visible(text).split()), limit))
+    return _inert(cut_line(" ".join(uncommented(text).split()), limit))
 
 
 def quote(text: str, limit: int = QUOTE_LENGTH) -> str:
     """Return untrusted text of many lines as an inert block quote."""
-    shown = visible(text)
+    shown = uncommented(text)
     note = "" if len(shown) <= limit else "\n…"
     lines = (shown[:limit].rstrip() + note).splitlines() or [""]
     return "\n".join(f"> {_line(line)}".rstrip() for line in lines)
@@ -66,7 +66,7 @@ def fence(text: str, limit: int = OUTPUT_LIMIT, language: str = "text") -> str:
 
 def plain(text: str, limit: int) -> str:
     """Return untrusted text for a field that GitHub shows as it is: one line, cut."""
-    return cut_line(" ".join(visible(text).split()), limit)
+    return cut_line(" ".join(uncommented(text).split()), limit)
 
 
 def cut_line(text: str, limit: int) -> str:

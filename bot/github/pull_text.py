@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bot.github.checks import first_line, is_pending
-from bot.github.comment import TASKS, checkpoint_list, commit, mark, marker
+from bot.github.comment import (
+    TASKS,
+    blocked_hosts,
+    checkpoint_list,
+    commit,
+    mark,
+    marker,
+    spending,
+)
 from bot.github.markup import cut_body, plain, prose, quote
 from bot.github.shown import PullRequest
 from bot.runs.model import Run
@@ -48,6 +56,8 @@ def _body(run: Run, results: Sequence[Mapping[str, Any]], drafts: bool) -> str:
         f"### Plan\n\n{_plan(run)}" if run.plan.tasks else "",
         f"### Checkpoints\n\n{checkpoint_list(run)}",
         f"### Evidence\n\n{_evidence(run, results)}",
+        blocked_hosts(run),
+        spending(run),
         "" if run.state in TERMINAL else f"### How to decide\n\n{_decide(run)}",
     ]
     return cut_body("\n\n".join(part for part in parts if part) + "\n")

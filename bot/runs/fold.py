@@ -14,13 +14,16 @@ from bot.events import Event, Type
 from bot.runs.model import (
     Answer,
     Approval,
+    Blocked,
     Checkpoint,
+    Message,
     Outcome,
     Plan,
     Repository,
     Run,
     Source,
     Task,
+    Usage,
     run_id,
 )
 from bot.runs.transitions import State, Trigger, transition
@@ -28,6 +31,18 @@ from bot.runs.triggers import trigger_of
 
 QUARANTINED = ("tree", "commit", "turn", "violations")
 """What is remembered of a refused candidate: enough to keep what passes of it."""
+
+MESSAGES = 50
+"""What people told the agent that is remembered: nobody says more in one run that still counts."""
+
+BLOCKED_HOSTS = 20
+"""Hosts that are remembered of what was not let reach: enough to see what the agent wanted."""
+
+MEASURED = frozenset({"usage", "session", "blocked"})
+"""What the record says of a turn that says nothing about the tree it left."""
+
+SETUP_OVER = frozenset({Type.SETUP_ENDED, Type.TURN_STARTED, Type.CHECKED, Type.BLOCKED})
+"""Events after which no environment is being set up; the last ones where the first was lost."""
 
 STOPPED = frozenset({State.BLOCKED, State.PAUSED, State.FAILED, State.CANCELLED})
 """States that say why the run stands still, as far as there is something to say."""
@@ -53,6 +68,7 @@ def new_run(event: Event, repository: Repository) -> Run:
         base=data.get("base") or "",
         wants_plan=bool(data.get("plan")),
         minutes=data.get("minutes"),
+        budget=data.get("budget"),
         label=data.get("label") or "",
         own_agent=data.get("agent_command") or "",
         own_checks=tuple(data.get("checks") or ()),
@@ -77,6 +93,8 @@ def evolve(run: Run, event: Event) -> Run:
     Raises `UserError` when the event cannot happen in the run's state.
     """
     update: dict[str, Any] = {"seq": event.seq or run.seq + 1, "updated_at": event.at}
+    if event.type in SETUP_OVER:
+        update["setting_up"] = False
     apply = _APPLY.get(event.type)
     if apply is not None:
         update |= apply(run, event)
@@ -123,6 +141,8 @@ def _started(run: Run, event: Event) -> dict[str, Any]:
         "agent": data["agent"],
         "minutes": data["minutes"],
         "turn_limit": run.turns + data["turns"],
+        "usd_limit": data.get("usd"),
+        "token_limit": data.get("tokens"),
         "plan": Plan(tasks=(Task(id="1", title=run.title, agent=data["agent"]),)),
     }
 
@@ -131,13 +151,86 @@ def _planned(run: Run, event: Event) -> dict[str, Any]:
     return {"plan": Plan.model_validate(event.data["plan"])}
 
 
+def _setup_started(run: Run, event: Event) -> dict[str, Any]:
+    return {"setting_up": True}
+
+
 def _turn_started(run: Run, event: Event) -> dict[str, Any]:
-    return {"turns": event.data["turn"], "turn_open": True, "agent": event.data["agent"]}
+    turn = event.data["turn"]
+    return {
+        "turns": turn,
+        "turn_open": True,
+        "agent": event.data["agent"],
+        "messages": _told(run, event.data.get("told", ()), turn),
+    }
 
 
 def _turn_ended(run: Run, event: Event) -> dict[str, Any]:
-    candidate = dict(event.data)
-    return {"turn_open": False, "candidate": candidate, "quarantine": {}, **_stop(event)}
+    data = event.data
+    candidate = {key: value for key, value in data.items() if key not in MEASURED}
+    session = data.get("session")
+    return {
+        "turn_open": False,
+        "candidate": candidate,
+        "quarantine": {},
+        "usage": run.usage.plus(Usage.model_validate(data.get("usage") or {})),
+        "seconds": round(run.seconds + (data.get("seconds") or 0.0), 3),
+        "sessions": {**run.sessions, run.agent: session} if session else run.sessions,
+        "blocked_hosts": _blocked_hosts(run, data.get("blocked") or ()),
+        "messages": run.messages if data["outcome"] == "ended" else _tell_again(run),
+        **_stop(event),
+    }
+
+
+def _blocked_hosts(run: Run, found: Iterable[dict[str, Any]]) -> tuple[Blocked, ...]:
+    new = [Blocked.model_validate(each) for each in found]
+    return tuple(dict.fromkeys((*run.blocked_hosts, *new)))[-BLOCKED_HOSTS:]
+
+
+def _told(run: Run, ids: Iterable[str], turn: int) -> tuple[Message, ...]:
+    """Mark messages as told to a turn."""
+    now = frozenset(ids)
+    return tuple(
+        each.model_copy(update={"turn": turn}) if each.turn is None and each.id in now else each
+        for each in run.messages
+    )
+
+
+def _tell_again(run: Run) -> tuple[Message, ...]:
+    """Take back what a turn was told that did not end by itself."""
+    return tuple(
+        each.model_copy(update={"turn": None}) if each.turn == run.turns else each
+        for each in run.messages
+    )
+
+
+def _told_more(run: Run, event: Event) -> dict[str, Any]:
+    said = Message(id=event.id, by=event.actor, text=event.data["text"])
+    return {"messages": (*run.messages, said)[-MESSAGES:]}
+
+
+def _heard(run: Run, event: Event) -> dict[str, Any]:
+    data = event.data
+    # Noted late, after its turn was taken for dead: then the next one is told.
+    if not run.turn_open or data["turn"] != run.turns:
+        return {}
+    return {"messages": _told(run, data["messages"], data["turn"])}
+
+
+def _budget_low(run: Run, event: Event) -> dict[str, Any]:
+    return {"budget_low": True}
+
+
+def _limits(run: Run, event: Event) -> dict[str, Any]:
+    """What a person gave the run with a command: more money, more tokens, longer turns."""
+    data = event.data
+    raised = data.get("usd") is not None or data.get("tokens") is not None
+    return {
+        "minutes": data.get("minutes") or run.minutes,
+        "usd_limit": run.usd_limit if data.get("usd") is None else data["usd"],
+        "token_limit": run.token_limit if data.get("tokens") is None else data["tokens"],
+        "budget_low": run.budget_low and not raised,
+    }
 
 
 def _candidate_refused(run: Run, event: Event) -> dict[str, Any]:
@@ -205,6 +298,7 @@ def _changes_asked(run: Run, event: Event) -> dict[str, Any]:
         ),
         "agent": event.data.get("agent") or run.agent,
         "turn_limit": run.turns + event.data["turns"],
+        **_limits(run, event),
         "plan": run.plan if run.next_task() else _one_more(run),
     }
 
@@ -230,6 +324,7 @@ def _resumed(run: Run, event: Event) -> dict[str, Any]:
     return {
         "agent": data.get("agent") or run.agent,
         "turn_limit": run.turns + data["turns"],
+        **_limits(run, event),
         "attempt": run.attempt + 1,
         "retry": "",
         "candidate": {},
@@ -283,6 +378,7 @@ def _stopped(run: Run, event: Event) -> dict[str, Any]:
 _APPLY: dict[str, Callable[[Run, Event], dict[str, Any]]] = {
     Type.STARTED: _started,
     Type.PLANNED: _planned,
+    Type.SETUP_STARTED: _setup_started,
     Type.TURN_STARTED: _turn_started,
     Type.TURN_ENDED: _turn_ended,
     Type.CANDIDATE_REFUSED: _candidate_refused,
@@ -291,6 +387,9 @@ _APPLY: dict[str, Callable[[Run, Event], dict[str, Any]]] = {
     Type.CHANGES_ASKED: _changes_asked,
     Type.APPROVED: _approved,
     Type.REJECTED: _rejected,
+    Type.TOLD: _told_more,
+    Type.HEARD: _heard,
+    Type.BUDGET_LOW: _budget_low,
     Type.PAUSED: _stopped,
     Type.RESUMED: _resumed,
     Type.RETRIED: _retried,

@@ -134,6 +134,62 @@ class Approval(_Value):
     reason: str = ""
 
 
+class Usage(_Value):
+    """What requests to models took. The four kinds of tokens are disjoint.
+
+    `usd` lacks what the models in `unpriced` cost, whose price is not known, and `partial` counts
+    the requests of whose answers not all is known.
+    """
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    usd: float = 0.0
+    unpriced: tuple[str, ...] = ()
+    partial: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """All tokens that were read and written, which is what a limit of tokens counts."""
+        read = self.input_tokens + self.cached_tokens + self.cache_write_tokens
+        return read + self.output_tokens
+
+    def plus(self, other: Usage) -> Usage:
+        """Return the sum of both."""
+        return Usage(
+            requests=self.requests + other.requests,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            usd=round(self.usd + other.usd, 9),
+            unpriced=tuple(dict.fromkeys((*self.unpriced, *other.unpriced))),
+            partial=self.partial + other.partial,
+        )
+
+
+class Blocked(_Value):
+    """A host that an agent wanted to reach and that policy does not name, and what tried."""
+
+    host: str
+    port: int
+    program: str = ""
+
+
+class Message(_Value):
+    """What a person told the agent at work; `turn` was told it, None before one was.
+
+    A turn that did not end by itself may not have heeded it, so then the next one is told again.
+    """
+
+    id: str
+    by: str
+    text: str
+    turn: int | None = None
+
+
 class Answer(_Value):
     """A review's thread, by its first comment, and the commit that answered it, if one did."""
 
@@ -147,7 +203,9 @@ class Run(_Value):
     `work` is what the segment under way or next to come does, None where the run waits;
     `segment` counts the segments, and `active` says that one of them is not over. `own_agent` and
     `own_checks` are commands given with the request itself, on the command line. `quarantine` is
-    the refused candidate that can still be kept in part.
+    the refused candidate that can still be kept in part. `usage` and `seconds` are of the turns
+    that are over; `usd_limit` and `token_limit` bound the whole run, None where nothing does.
+    `sessions` are those of each agent's last turn, by which the next one can go on.
     """
 
     id: str
@@ -164,6 +222,7 @@ class Run(_Value):
     base: str = ""
     wants_plan: bool = False
     minutes: int | None = None
+    budget: float | None = None
     label: str = ""
     own_agent: str = ""
     own_checks: tuple[str, ...] = ()
@@ -188,6 +247,7 @@ class Run(_Value):
     turns: int = 0
     turn_limit: int = 1
     turn_open: bool = False
+    setting_up: bool = False
     candidate: dict[str, Any] = Field(default_factory=dict)
     instructions: tuple[str, ...] = ()
     answers: tuple[Answer, ...] = ()
@@ -203,6 +263,14 @@ class Run(_Value):
     merge_sha: str = ""
     attempt: int = 0
     retry: str = ""
+    usage: Usage = Usage()
+    seconds: float = 0.0
+    usd_limit: float | None = None
+    token_limit: int | None = None
+    budget_low: bool = False
+    sessions: dict[str, str] = Field(default_factory=dict)
+    blocked_hosts: tuple[Blocked, ...] = ()
+    messages: tuple[Message, ...] = ()
 
     @property
     def last(self) -> Checkpoint | None:
@@ -222,6 +290,10 @@ class Run(_Value):
     def next_task(self) -> Task | None:
         """Return the task that the next turn works on, or None when the plan is finished."""
         return next(iter(self.plan.ready()), None)
+
+    def unheard(self) -> tuple[Message, ...]:
+        """Return what people said that no turn has been told yet."""
+        return tuple(each for each in self.messages if each.turn is None)
 
     def approved_head(self) -> Approval | None:
         """Return the approval that holds for exactly the present head, or None."""

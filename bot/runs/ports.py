@@ -7,8 +7,8 @@ between them are plain paths, ids and values.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -29,12 +29,43 @@ class Place:
     """Where a run's files are on this machine; the workspace is disposable, the rest stays.
 
     `namespace` is the process in whose namespace alone the workspace is seen; None for everyone's.
+    `env`, `path` and `readable` are what jobs there need of the environment: variables, in which
+    `{workspace}` is the workspace as the job sees it, the folders in it whose programs come first,
+    and folders outside.
     """
 
     workspace: Path
     home: Path
     logs: Path
     namespace: int | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    readable: tuple[Path, ...] = ()
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What an environment is made from, beside a commit.
+
+    `programs` are folders of programs that it may have, `secrets` texts that it must not hold.
+    """
+
+    key: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    programs: tuple[str, ...] = ()
+    secrets: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class MadeEnvironment:
+    """What was made: bytes on the disk, and files of the commit whose change was not kept."""
+
+    size: int
+    dropped: tuple[str, ...]
+
+
+Install = Callable[[Place, asyncio.Event], Awaitable[bool]]
+"""Installs what a repository needs, until the event is set; says whether that went well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +182,25 @@ class Git(Protocol):
     async def config(self, run: Run, blob: str) -> str:
         """Read the configuration kept as `blob`; empty when there was none."""
 
-    async def open(self, run: Run, commit: str) -> Place:
-        """Build a fresh workspace with the files of `commit`."""
+    async def open(self, run: Run, commit: str, environment: str = "") -> Place:
+        """Build a fresh workspace with the files of `commit`, on an environment by its key."""
+
+    async def top(self, run: Run, commit: str) -> Sequence[str]:
+        """List the names at the root of a commit."""
+
+    async def ids(self, run: Run, commit: str, paths: Sequence[str]) -> Mapping[str, str]:
+        """Return what stands at paths of a commit by id; what is absent is left out."""
+
+    async def has_environment(self, run: Run, key: str) -> bool:
+        """Say whether an environment is there; it then stays for as long as it is needed."""
+
+    async def make_environment(
+        self, run: Run, commit: str, recipe: Recipe, install: Install, *, stop: asyncio.Event
+    ) -> MadeEnvironment | None:
+        """Make an environment on the files of `commit`, unless somebody else does it meanwhile.
+
+        None where `install` did not go well, or `stop` was set.
+        """
 
     def place(self, run: Run) -> Place:
         """Say where the run's files are, built or not."""
@@ -230,8 +278,63 @@ class Git(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a person said to the agent at work; `id` names it for ever."""
+
+    id: str
+    by: str
+    text: str
+
+
+class Steering(Protocol):
+    """What people say to an agent while it works."""
+
+    async def next(self) -> Told:
+        """Wait for the next message; each is given once, in the order in which they came."""
+
+    async def ack(self, told: Told) -> None:
+        """Say that the agent has been given a message; what is not, its next prompt tells it."""
+
+
+class Unsteered:
+    """Nobody says anything."""
+
+    async def next(self) -> Told:
+        """Wait for ever."""
+        never: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+        return await never
+
+    async def ack(self, told: Told) -> None:
+        """Nothing was said, so nothing is noted."""
+
+
+class Progress(Protocol):
+    """Takes in what must outlive this process, as soon as it is known; calls are cheap."""
+
+    def session(self, session: str) -> None:
+        """The agent's session has this name, by which a later turn can go on with it."""
+
+    def usage(self, usage: Mapping[str, Any]) -> None:
+        """The turn has used this so far, in the words of `TurnReport.usage`."""
+
+
+class Unwatched:
+    """Nobody wants to know."""
+
+    def session(self, session: str) -> None:
+        """Forget it."""
+
+    def usage(self, usage: Mapping[str, Any]) -> None:
+        """Forget it."""
+
+
+@dataclass(frozen=True, slots=True)
 class TurnOrder:
-    """One prompt to an agent, with its bounds in seconds and bytes of output."""
+    """One prompt to an agent, with its bounds in seconds and bytes of output.
+
+    `session` is that of the same agent's last turn, "" where there is none to go on with.
+    `allowance_usd` and `allowance_tokens` are what is left of the run's budget; None has no end.
+    """
 
     number: int
     agent: str
@@ -240,16 +343,30 @@ class TurnOrder:
     seconds: float
     log: Path
     config: Config
+    session: str = ""
+    allowance_usd: float | None = None
+    allowance_tokens: int | None = None
+    steer: Steering = field(default_factory=Unsteered)
+    progress: Progress = field(default_factory=Unwatched)
 
 
 @dataclass(frozen=True, slots=True)
 class TurnReport:
-    """How a turn ended: `ended`, `failed` (with `reason`) or `stopped` on request."""
+    """How a turn ended: `ended`, `failed` (with `reason`), `stopped` on request, or `budget`.
+
+    With `budget` the allowance was used up in mid-turn. `session` is what a next turn of the same
+    agent can go on with. `usage` is plain data: requests, input_tokens, output_tokens,
+    cached_tokens, cache_write_tokens, usd, and unpriced, the models whose price is not known.
+    `blocked` are the hosts that the agent wanted and was not let reach: host, port, program, at.
+    """
 
     outcome: str
     reason: str
     summary: str
     seconds: float
+    session: str = ""
+    usage: dict[str, Any] = field(default_factory=dict)
+    blocked: tuple[dict[str, Any], ...] = ()
 
 
 class Agents(Protocol):
@@ -270,6 +387,45 @@ class Check:
     run: str
     report: str | None
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The environment of a commit, by its key: "" where it needs none."""
+
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unprepared:
+    """Why a commit has no environment, and what to do next; `log` is the end of what was printed.
+
+    `own` says that it is the run's own change that asks for it.
+    """
+
+    reason: str
+    next_step: str
+    log: str = ""
+    own: bool = False
+
+
+class Environments(Protocol):
+    """What agents and checks work on, beside a repository's files: its dependencies."""
+
+    async def prepare(
+        self,
+        run: Run,
+        commit: str,
+        config: Config,
+        *,
+        stop: asyncio.Event,
+        output: Output,
+        begin: Callable[[], Awaitable[None]],
+    ) -> Prepared | Unprepared | None:
+        """Find the environment of a commit, or make it; None where `stop` was set meanwhile.
+
+        `begin` is called before it is made, which takes its time.
+        """
 
 
 class Checks(Protocol):

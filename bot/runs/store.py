@@ -1,7 +1,8 @@
 """Where runs are kept: their record, what they are now, and what has been drawn of them.
 
 A run changes only by events, in one transaction with the run that they make. The same event id is
-recorded once, so whoever appends may do it again.
+recorded once, so whoever appends may do it again. Here alone a run's data is written, so here the
+secrets that the server knows are taken out of it: the ledger and what GitHub shows are copies.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from sqlalchemy import Row, Select, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.database import Database, drawings, events, repositories, results, runs
+from bot.database import Database, drawings, events, repositories, results, runs, turns
 from bot.errors import UserError
 from bot.events import Event
+from bot.redact import Redactor
 from bot.runs.fold import evolve, new_run, rest
 from bot.runs.model import Repository, Run
 from bot.runs.transitions import ACTIVE, TERMINAL, State
@@ -27,10 +29,14 @@ Listener = Callable[[Run], None]
 
 
 class Store:
-    """The runs of a database. `listen` tells of every change made by this process."""
+    """The runs of a database. `listen` tells of every change made by this process.
 
-    def __init__(self, database: Database) -> None:
+    What `redactor` knows is never written.
+    """
+
+    def __init__(self, database: Database, redactor: Redactor | None = None) -> None:
         self._database = database
+        self.redactor = redactor or Redactor()
         self._listeners: list[Listener] = []
         self._on_schedules: list[Callable[[int], None]] = []
 
@@ -51,7 +57,7 @@ class Store:
     async def create(self, repository: Repository, event: Event) -> tuple[Run, bool]:
         """Begin a run by its `requested` event; say whether it is new."""
         data = {**event.data, "repository": repository.identity()}
-        event = event.model_copy(update={"data": data})
+        event = self._clean(event.model_copy(update={"data": data}))
         run = evolve(new_run(event, repository), event)
         async with self._database.write() as connection:
             await _save_repository(connection, repository)
@@ -97,7 +103,7 @@ class Store:
             run = before = _run(row)
             for event in decide(before):
                 if not await _is_recorded(connection, run_id, event.id):
-                    numbered = event.model_copy(update={"seq": run.seq + 1})
+                    numbered = self._clean(event).model_copy(update={"seq": run.seq + 1})
                     run = evolve(run, numbered)
                     await _record(connection, run_id, numbered)
             if run is not before:
@@ -191,6 +197,7 @@ class Store:
 
     async def keep_result(self, run: Run, sha: str, attempt: int, body: dict[str, Any]) -> None:
         """Keep how a check ended on a commit; the newest attempt stands."""
+        body = self.redactor.value(body)
         values = {"attempt": attempt, "body": body}
         row = {"run": run.id, "sha": sha, "name": body["name"], **values}
         statement = insert(results).values(**row)
@@ -207,6 +214,22 @@ class Store:
         async with self._database.read() as connection:
             rows = await connection.execute(query.order_by(results.c.name))
             return [{**row.body, "attempt": row.attempt} for row in rows]
+
+    async def keep_turn(self, run_id: str, number: int, body: dict[str, Any]) -> None:
+        """Keep what is known of a turn that does not belong in the record: what the agent said."""
+        values = {"body": self.redactor.value(body)}
+        statement = insert(turns).values(run=run_id, number=number, **values)
+        async with self._database.write() as connection:
+            await connection.execute(
+                statement.on_conflict_do_update(["run", "number"], set_=values)
+            )
+
+    async def turn(self, run_id: str, number: int) -> dict[str, Any]:
+        """Return what was kept of a turn; empty where nothing was."""
+        query = select(turns.c.body).where(turns.c.run == run_id, turns.c.number == number)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return dict(row.body) if row else {}
 
     async def save_repository(self, repository: Repository) -> None:
         """Keep what a repository is called now, and which installation it belongs to."""
@@ -258,6 +281,10 @@ class Store:
     async def _select(self, query: Select[Any]) -> list[Run]:
         async with self._database.read() as connection:
             return [_run(row) for row in await connection.execute(query)]
+
+    def _clean(self, event: Event) -> Event:
+        data = self.redactor.value(event.data)
+        return event if data == event.data else event.model_copy(update={"data": data})
 
     def _tell(self, run: Run) -> None:
         for listener in tuple(self._listeners):

@@ -31,10 +31,16 @@ def trigger_of(run: Run, event: Event) -> Trigger | None:
 
 def _verdict_of_checks(run: Run, green: bool) -> Trigger:
     if green:
-        return Trigger.GREEN_TASKS_LEFT if _tasks_left(run) else Trigger.GREEN
+        more = _tasks_left(run) or is_told_more(run)
+        return Trigger.GREEN_TASKS_LEFT if more else Trigger.GREEN
     # A person who asked for a rollback decides what is next; the agent does not undo it again.
     by_agent = run.last is None or run.last.kind in ("agent", "interrupted")
     return Trigger.RED if by_agent and run.turns < run.turn_limit else Trigger.RED_NO_TURNS
+
+
+def is_told_more(run: Run) -> bool:
+    """Say whether people said something that waits for the agent's next turn, and it has one."""
+    return bool(run.unheard()) and run.turns < run.turn_limit
 
 
 def _tasks_left(run: Run) -> bool:
@@ -49,9 +55,11 @@ def _turn(run: Run, data: dict[str, Any]) -> Trigger:
     match data["outcome"]:
         case "ended" if not changed and run.source.kind == "schedule" and not run.checkpoints:
             return Trigger.NOTHING_TO_DO
+        case "ended" if not changed and is_told_more(run):
+            return Trigger.TURN_CAME_TO_NOTHING
         case "ended":
             return Trigger.TURN_ENDED if changed else Trigger.NOTHING_CHANGED
-        case "failed":
+        case "failed" | "budget":
             return Trigger.TURN_ENDED if changed else Trigger.TURN_FAILED
         case _:
             return Trigger.TURN_INTERRUPTED if changed else Trigger.TURN_CAME_TO_NOTHING

@@ -9,38 +9,44 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from bot.errors import ConfigError
 from bot.events import ORCHESTRATE, Event, Type
-from bot.runs import texts
-from bot.runs.model import CheckpointKind, Run
+from bot.redact import Redactor
+from bot.runs import budget, texts
+from bot.runs.fold import BLOCKED_HOSTS
+from bot.runs.logs import write_log
+from bot.runs.model import CheckpointKind, Run, Usage
 from bot.runs.ports import (
     Agents,
     Check,
     Checks,
     Clock,
     CommitMessage,
+    Environments,
     Forge,
     Git,
     HumanWork,
     Merged,
     Place,
+    Prepared,
     TurnOrder,
+    TurnReport,
+    Unprepared,
 )
 from bot.runs.recorder import Recorder
 from bot.runs.revisions import VIOLATIONS, Stuck, with_base
 from bot.runs.store import Store
 from bot.runs.transitions import Work
+from bot.runs.watch import TurnWatch, stop_of
 from policies.config import PATH, Agent, Config, parse
 from policies.config import Check as ConfiguredCheck
 from policies.facts import Change
 from policies.rules import judge
-
-WATCH_SECONDS = 2.0
-"""How often work in flight looks whether another process stopped the run."""
 
 MINUTE_SECONDS = 60.0
 """The seconds of a configured minute."""
@@ -54,11 +60,17 @@ NOT_YET = -1
 RULES = "rules"
 """The name under which the rules' verdict is kept beside the checks' results."""
 
+SETUP = "environment"
+"""The name under which it is kept that what the run needs cannot be installed."""
+
 BY_AGENT = frozenset({"agent", "interrupted", "partial", "kept"})
 """The kinds of checkpoints that an agent's turn left."""
 
 RESTORED = "Restored from a tree that was there before."
 """What the rules say of a tree that they have seen already."""
+
+HOST_LENGTH = 253
+"""Characters of a host's name, as DNS takes them, and of the program that wanted it."""
 
 Made = list[tuple[str, dict[str, Any], str]]
 """What came of a piece of work: (type, data, actor) of each event."""
@@ -66,7 +78,7 @@ Made = list[tuple[str, dict[str, Any], str]]
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What the work is done with."""
+    """What the work is done with; what `redactor` knows is kept from agents and logs."""
 
     store: Store
     git: Git
@@ -74,6 +86,8 @@ class Ports:
     checks: Checks
     forge: Forge
     clock: Clock
+    environments: Environments
+    redactor: Redactor = field(default_factory=Redactor)
 
 
 class Worker:
@@ -126,6 +140,8 @@ class Worker:
             "agent": self._ports.agents.choose(run.agent, config),
             "turns": config.limits.turns,
             "minutes": run.minutes or config.limits.minutes,
+            "usd": run.budget or config.limits.usd,
+            "tokens": config.limits.tokens,
         }
         return [(Type.STARTED, data, ORCHESTRATE)]
 
@@ -141,37 +157,68 @@ class Worker:
         if run.turns >= run.turn_limit:
             reason = f"The run has used the {run.turns} turns that it may take."
             return [_blocked(reason, "`/resume` gives it as many again.")]
+        if used := budget.used_up(run):
+            return [_blocked(*used)]
         git, number = self._ports.git, run.turns + 1
         config = await self._config(run)
-        results = [each for each in await self._results(run) if each["attempt"] != NOT_YET]
-        place = await git.open(run, run.head)
-        started = {"turn": number, "agent": run.agent}
+        ready = await self._prepared(run, config, f"{cause}:setup")
+        if isinstance(ready, Unprepared) and ready.own:
+            # The agent's own change: it is told of that, and mends it on what the base needs.
+            ready = await self._prepared(run, config, f"{cause}:setup:base", run.base_sha)
+        if not isinstance(ready, Prepared):
+            return _not_set_up(ready)
+        place = await git.open(run, run.head, ready.key)
+        prompt = await self._prompt(run, number, place)
+        started = {"turn": number, "agent": run.agent, "told": [it.id for it in run.unheard()]}
         run = await self._note(run, f"{cause}:turn", Type.TURN_STARTED, started)
         order = TurnOrder(
             number=number,
             agent=run.agent,
-            prompt=texts.prompt(run, results, number),
+            prompt=prompt,
             place=place,
             seconds=(run.minutes or config.limits.minutes) * MINUTE_SECONDS,
             log=place.logs / f"turn-{number}.log",
             config=config,
+            session=run.sessions.get(run.agent, ""),
+            allowance_usd=budget.left_usd(run),
+            allowance_tokens=budget.left_tokens(run),
         )
-        async with self._stop_of(run) as stop_event, self._disk_of(run, stop_event) as full:
+        report = await self._given(run, order)
+        left = await self._left(run, report.outcome)
+        data = {"turn": number, "outcome": report.outcome, "seconds": round(report.seconds, 3)}
+        data |= {**_measured(report), **left, **_why(run, report, bool(left))}
+        return [(Type.TURN_ENDED, data, ORCHESTRATE)]
+
+    async def _prompt(self, run: Run, number: int, place: Place) -> str:
+        """Write a turn's prompt, and keep it beside the turn's log."""
+        results = [each for each in await self._results(run) if each["attempt"] != NOT_YET]
+        before = await self._ports.store.turn(run.id, run.turns)
+        # What people pasted into the conversation may be a key of this very server.
+        prompt = self._ports.redactor.text(texts.prompt(run, results, number, before))
+        write_log(place.logs / f"turn-{number}.prompt.md", prompt)
+        return prompt
+
+    async def _given(self, run: Run, order: TurnOrder) -> TurnReport:
+        """Give the agent its prompt, and look after its turn until it is over."""
+        watch = TurnWatch(self._ports.store, self._ports.clock, run)
+        order = replace(order, steer=watch, progress=watch)
+        async with watch, self._disk_of(run, watch.stop) as full:
             report = await self._ports.agents.turn(
-                order, stop=stop_event, output=self._printer(run)
+                order, stop=watch.stop, output=self._printer(run)
             )
+            watch.usage(report.usage)
+            watch.session(report.session)
+            watch.ended(summary=report.summary, reason=report.reason)
         if not full.cancelled():
             report = replace(report, outcome="failed", reason=_too_large(full.result()))
-        outcome = report.outcome
-        data = {"turn": number, "outcome": outcome, "seconds": round(report.seconds, 3)}
-        left = await self._left(run, outcome)
-        stopped = _why(outcome, report.reason, report.summary, bool(left))
-        return [(Type.TURN_ENDED, {**data, **left, **stopped}, ORCHESTRATE)]
+        return report
 
     async def _interrupted(self, run: Run) -> tuple[str, dict[str, Any], str]:
         """Take what a turn left that this server did not see to its end."""
         left = await self._left(run, "interrupted") if self._ports.git.is_open(run) else {}
-        data = {"turn": run.turns, "outcome": "interrupted", **left}
+        kept = await self._ports.store.turn(run.id, run.turns)
+        known = {name: kept[name] for name in ("usage", "session") if kept.get(name)}
+        data = {"turn": run.turns, "outcome": "interrupted", **known, **left}
         return (Type.TURN_ENDED, data, ORCHESTRATE)
 
     async def _left(self, run: Run, outcome: str) -> dict[str, Any]:
@@ -303,7 +350,7 @@ class Worker:
 
     # -- the checks
 
-    async def _check(self, run: Run, _cause: str) -> Made:
+    async def _check(self, run: Run, cause: str) -> Made:
         human = await self._ports.git.push(run)
         if human is not None:
             return [_pushed(run, human)]
@@ -311,8 +358,16 @@ class Worker:
         checks = await self._checks(run, config)
         kept = {each["name"]: each for each in await self._results(run)}
         due = [check for check in checks if _is_due(run, check, kept.get(check.name))]
-        if due and not await self._run_checks(run, due, kept):
-            return []  # Stopped: the run says elsewhere why, and `/resume` begins here again.
+        if due:
+            ready = await self._prepared(run, config, f"{cause}:setup")
+            if isinstance(ready, Unprepared) and ready.own:
+                return await self._setup_failed(run, ready)
+            if not isinstance(ready, Prepared):
+                return _not_set_up(ready)
+            if SETUP in kept:
+                await self._ports.store.keep_result(run, run.head, run.attempt, _setup_result())
+            if not await self._run_checks(run, due, kept, ready.key):
+                return []  # Stopped: the run says elsewhere why, and `/resume` begins here again.
         ended = [kept[check.name] for check in checks]
         return [(Type.CHECKED, _checked(run, ended, checks), ORCHESTRATE)]
 
@@ -329,9 +384,9 @@ class Worker:
         return self._ports.checks.detect(paths, files.get)
 
     async def _run_checks(
-        self, run: Run, due: Sequence[Check], kept: dict[str, dict[str, Any]]
+        self, run: Run, due: Sequence[Check], kept: dict[str, dict[str, Any]], environment: str
     ) -> bool:
-        place = await self._ports.git.open(run, run.head)
+        place = await self._ports.git.open(run, run.head, environment)
         for check in due:
             if check.name not in kept:
                 await self._ports.store.keep_result(run, run.head, NOT_YET, _awaited(check))
@@ -341,6 +396,14 @@ class Worker:
                 if stop_event.is_set():
                     return False
         return True
+
+    async def _setup_failed(self, run: Run, failure: Unprepared) -> Made:
+        """Say as a red check what the run's own change of a lock file came to."""
+        result = _setup_result(failure)
+        await self._ports.store.keep_result(run, run.head, run.attempt, result)
+        return [
+            (Type.CHECKED, _checked(run, [{**result, "attempt": run.attempt}], ()), ORCHESTRATE)
+        ]
 
     async def _results(self, run: Run) -> list[dict[str, Any]]:
         return await self._ports.store.results(run.id, run.head)
@@ -380,12 +443,40 @@ class Worker:
 
     # -- what they share
 
+    async def _prepared(
+        self, run: Run, config: Config, cause: str, commit: str = ""
+    ) -> Prepared | Unprepared | None:
+        """Find or make the environment of a commit, or else of the head; None where stopped."""
+        begun = False
+
+        async def begin() -> None:
+            nonlocal begun
+            begun = True
+            await self._note(run, f"{cause}:started", Type.SETUP_STARTED, {})
+
+        async with self._stop_of(run) as stop_event:
+            ready = await self._ports.environments.prepare(
+                run,
+                commit or run.head,
+                config,
+                stop=stop_event,
+                output=self._printer(run),
+                begin=begin,
+            )
+        if begun:
+            data = {"set_up": isinstance(ready, Prepared)}
+            await self._note(run, f"{cause}:ended", Type.SETUP_ENDED, data)
+        return ready
+
     async def _note(self, run: Run, id: str, kind: str, data: dict[str, Any]) -> Run:
         event = Event(id=id, at=self._ports.clock(), actor=ORCHESTRATE, type=kind, data=data)
         return await self._ports.store.append(run.id, lambda _: [event])
 
     def _printer(self, run: Run) -> Callable[[str], None]:
         return lambda line: self._on_output(run.id, line)
+
+    def _stop_of(self, run: Run) -> AbstractAsyncContextManager[asyncio.Event]:
+        return stop_of(self._ports.store, run)
 
     @contextlib.asynccontextmanager
     async def _disk_of(self, run: Run, stop: asyncio.Event) -> AsyncIterator[asyncio.Task[int]]:
@@ -399,31 +490,6 @@ class Worker:
                 watcher.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await watcher
-
-    @contextlib.asynccontextmanager
-    async def _stop_of(self, run: Run) -> AsyncIterator[asyncio.Event]:
-        """Give an event that is set as soon as the run is paused, cancelled or merged by hand."""
-        stopped, changed = asyncio.Event(), asyncio.Event()
-
-        async def watch() -> None:
-            while not stopped.is_set():
-                with contextlib.suppress(TimeoutError):
-                    # Not wait_for: before Python 3.12 it can swallow the cancellation below.
-                    async with asyncio.timeout(WATCH_SECONDS):
-                        await changed.wait()
-                changed.clear()
-                if (await self._ports.store.load(run.id)).state is not run.state:
-                    stopped.set()
-
-        end = self._ports.store.listen(lambda it: changed.set() if it.id == run.id else None)
-        watcher = asyncio.create_task(watch())
-        try:
-            yield stopped
-        finally:
-            end()
-            watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
 
 
 def read_config(text: str) -> Config:
@@ -464,6 +530,28 @@ def _blocked(reason: str, next_step: str) -> tuple[str, dict[str, Any], str]:
     return (Type.BLOCKED, stop(reason, next_step), ORCHESTRATE)
 
 
+def _not_set_up(failure: Unprepared | None) -> Made:
+    """Say why there is no environment; nothing where the run was stopped meanwhile."""
+    return [_blocked(failure.reason, failure.next_step)] if failure else []
+
+
+def _setup_result(failure: Unprepared | None = None) -> dict[str, Any]:
+    """The result of setting up, as that of a check."""
+    return {
+        "name": SETUP,
+        "conclusion": "failure" if failure else "success",
+        "summary": f"{failure.reason} {failure.next_step}" if failure else "It is set up.",
+        "text": _fenced(failure.log) if failure and failure.log else "",
+        "annotations": [],
+        "seconds": 0.0,
+    }
+
+
+def _fenced(log: str) -> str:
+    plain = log.replace("`", "'")  # nothing in it closes the fence
+    return f"```\n{plain}\n```"
+
+
 def _pushed(run: Run, human: HumanWork) -> tuple[str, dict[str, Any], str]:
     who = texts.listed(human.authors) or "Somebody"
     return (Type.HUMAN_PUSHED, {"before": run.head, "after": human.sha, "who": who}, who)
@@ -474,17 +562,42 @@ def _next_number(run: Run) -> int:
 
 
 def _kind(outcome: str) -> CheckpointKind:
-    kinds: Mapping[str, CheckpointKind] = {"ended": "agent", "failed": "partial"}
+    kinds: Mapping[str, CheckpointKind] = {
+        "ended": "agent",
+        "failed": "partial",
+        "budget": "partial",
+    }
     return kinds.get(outcome, "interrupted")
 
 
-def _why(outcome: str, reason: str, summary: str, changed: bool) -> dict[str, Any]:
+def _why(run: Run, report: TurnReport, changed: bool) -> dict[str, Any]:
     again = "`/resume` gives it another turn, `/resume --agent NAME` another agent one."
-    if outcome == "failed":
-        return stop(reason, again)
-    if outcome == "ended" and not changed:
+    if report.outcome == "budget":
+        usage = run.usage.plus(Usage.model_validate(report.usage))
+        after = run.model_copy(update={"usage": usage})
+        # What is left may be too little for a request, so that it stops before all is used.
+        return stop(*(budget.used_up(after) or budget.too_little(after)))
+    if report.outcome == "failed":
+        return stop(report.reason, again)
+    if report.outcome == "ended" and not changed:
         return stop("The agent ended its turn and changed nothing.", again)
     return {}
+
+
+def _measured(report: TurnReport) -> dict[str, Any]:
+    """What the record says of a turn beside the tree it left, as far as it is known."""
+    blocked = [_blocked_host(each) for each in report.blocked[:BLOCKED_HOSTS]]
+    known = {"usage": report.usage, "session": report.session, "blocked": blocked}
+    return {name: value for name, value in known.items() if value}
+
+
+def _blocked_host(blocked: Mapping[str, Any]) -> dict[str, Any]:
+    host, program = str(blocked["host"]), str(blocked.get("program") or "")
+    return {
+        "host": host[:HOST_LENGTH],
+        "port": int(blocked["port"]),
+        "program": program[:HOST_LENGTH],
+    }
 
 
 def _too_large(size: int) -> str:

@@ -11,25 +11,34 @@ import contextlib
 import os
 import secrets
 import signal
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bot.errors import OperatorError
-from bot.sandbox.model import Ended, Job, OnOutput, Places
-from bot.sandbox.process import DEATH_SECONDS, Started, spawn, supervise
-from bot.sandbox.shell import NOT_FOUND
+from bot.sandbox.cgroups import Cgroups
+from bot.sandbox.doors import listen_on_host, serve, told
+from bot.sandbox.guard import Guard, guard
+from bot.sandbox.model import Ended, How, Job, Limits, OnOutput, Places, Talk
+from bot.sandbox.process import DEATH_SECONDS, Started, converse, spawn, supervise
 from bot.sandbox.tools import expand, search_path
 
 # Carried by every process of a job, so that one that left the session can be found.
-_MARK = "ORCHESTRATE_JOB"
+MARK = "ORCHESTRATE_JOB"
 _PROC = Path("/proc")
 _AGAIN_SECONDS = 0.02
 
 
+# A shell's way to say that a program is not there; the job is at fault then, not the server.
+_BEGIN = 'exec "$0" "$@"'
+
+
 @dataclass(frozen=True, slots=True)
 class NoSandbox:
-    """Runs jobs as plain processes."""
+    """Runs jobs as plain processes; see `Bubblewrap` for `limits` and `cgroups`."""
 
+    limits: Limits = field(default_factory=Limits)
+    cgroups: Cgroups = field(default_factory=Cgroups)
     name: str = field(default="none", init=False)
 
     def places(self, workspace: Path, home: Path) -> Places:
@@ -40,6 +49,19 @@ class NoSandbox:
         self, job: Job, *, stop: asyncio.Event | None = None, on_output: OnOutput | None = None
     ) -> Ended:
         """Run `job`; see `Sandbox.run`. A process that hides its environment can survive."""
+        started, tree = await self._start(job, talks=False)
+        return await supervise(started, tree, job, stop=stop, on_output=on_output)
+
+    @contextlib.asynccontextmanager
+    async def talk(
+        self, job: Job, *, stop: asyncio.Event | None = None, on_output: OnOutput | None = None
+    ) -> AsyncIterator[Talk]:
+        """Start `job` to talk to it; see `Sandbox.talk`."""
+        started, tree = await self._start(job, talks=True)
+        async with converse(started, tree, job, stop=stop, on_output=on_output) as talk:
+            yield talk
+
+    async def _start(self, job: Job, *, talks: bool) -> tuple[Started, _Session]:
         if job.namespace is not None:
             raise OperatorError(
                 "Without a sandbox no job can enter a workspace's namespace: set "
@@ -47,22 +69,34 @@ class NoSandbox:
             )
         job.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         mark = secrets.token_hex(16)
-        env = {
-            "PATH": search_path(expand(job.readable)),
-            "HOME": str(job.home),
-            "LANG": "C.UTF-8",
-            "TMPDIR": "/tmp",  # noqa: S108
-            **job.env,
-            _MARK: mark,
-        }
+        sockets = listen_on_host(job.doors)
+        served = await serve(job.doors, sockets)
         try:
-            started = spawn(job.argv, env=env, cwd=job.workspace, with_input=bool(job.stdin))
-        except OperatorError as error:
-            # As a shell says that there is no such program; the job is at fault, not the server.
-            return Ended(NOT_FOUND, "exited", str(error), 0.0)
-        return await supervise(
-            started, _Session(started, mark), job, stop=stop, on_output=on_output
-        )
+            told_of = told(job, [each.getsockname()[1] for each in sockets])
+            started = spawn(
+                ("/bin/sh", "-c", _BEGIN, *told_of.argv),
+                env=environment(told_of, mark),
+                cwd=job.workspace,
+                with_input=bool(job.stdin),
+                talks=talks,
+            )
+            watched = guard(self.cgroups, job.limits or self.limits)
+        except BaseException:
+            await served.aclose()
+            raise
+        return started, _Session(started, mark, watched, served)
+
+
+def environment(job: Job, mark: str) -> dict[str, str]:
+    """The variables of a job that sees the host's own paths, and that is known by `mark`."""
+    return {
+        "PATH": search_path(expand(job.readable)),
+        "HOME": str(job.home),
+        "LANG": "C.UTF-8",
+        "TMPDIR": "/tmp",  # noqa: S108
+        **job.env,
+        MARK: mark,
+    }
 
 
 @dataclass(slots=True)
@@ -71,12 +105,21 @@ class _Session:
 
     started: Started
     mark: str
+    guard: Guard
+    served: contextlib.AsyncExitStack
 
     async def ready(self) -> None:
-        return
+        with contextlib.suppress(ProcessLookupError):
+            await self.guard.begin(self.started.process.pid)
 
     async def exited(self) -> None:
         await self.started.wait()
+
+    async def exceeded(self) -> How:
+        return await self.guard.exceeded()
+
+    def broke(self) -> How | None:
+        return self.guard.broke()
 
     async def kill(self) -> None:
         process = self.started.process
@@ -84,31 +127,40 @@ class _Session:
             # Not yet reaped, so the number is still that of the job's own group.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-        until = asyncio.get_running_loop().time() + DEATH_SECONDS
-        while (alive := self._alive()) and asyncio.get_running_loop().time() < until:
-            for pid in alive:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-            await asyncio.sleep(_AGAIN_SECONDS)
+        await kill_marked(self.mark, process.pid)
         await self.started.wait()
+        await self.served.aclose()
+        await self.guard.end()
 
     async def code(self, tail: str) -> int:
         returned = self.started.process.returncode
         assert returned is not None, "the code is asked for after the end"
         return 128 - returned if returned < 0 else returned
 
-    def _alive(self) -> list[int]:
-        if not _PROC.is_dir():
-            return []
-        pids = (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
-        return [pid for pid in pids if self._ours(pid)]
 
-    def _ours(self, pid: int) -> bool:
-        try:
-            environment = (_PROC / str(pid) / "environ").read_bytes()
-            # Fields after the name, which may hold anything: state, parent, group, session.
-            fields = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
-        except OSError:
-            return False
-        marked = f"{_MARK}={self.mark}".encode() in environment.split(b"\0")
-        return fields[0] != b"Z" and (marked or int(fields[3]) == self.started.process.pid)
+async def kill_marked(mark: str, session: int) -> None:
+    """Kill every process that carries `mark` or is of `session`, until none is left."""
+    until = asyncio.get_running_loop().time() + DEATH_SECONDS
+    while (alive := _alive(mark, session)) and asyncio.get_running_loop().time() < until:
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(_AGAIN_SECONDS)
+
+
+def _alive(mark: str, session: int) -> list[int]:
+    if not _PROC.is_dir():
+        return []
+    pids = (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
+    return [pid for pid in pids if _ours(pid, mark, session)]
+
+
+def _ours(pid: int, mark: str, session: int) -> bool:
+    try:
+        environment = (_PROC / str(pid) / "environ").read_bytes()
+        # Fields after the name, which may hold anything: state, parent, group, session.
+        fields = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    marked = f"{MARK}={mark}".encode() in environment.split(b"\0")
+    return fields[0] != b"Z" and (marked or int(fields[3]) == session)

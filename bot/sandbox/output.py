@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import os
 import re
 from collections import deque
 from pathlib import Path
 
+from bot.redact import redactor_of
 from bot.sandbox.model import OnOutput
 
 # GitHub takes 65,535 characters as a check's text; the rest is room for the words around the tail.
@@ -37,30 +39,46 @@ class Output:
     """Takes bytes as they come and keeps what people may be shown.
 
     `limit` is in bytes; what comes after them is dropped and `full` becomes true. `log` is opened
-    for appending, and never through a symbolic link.
+    for appending, and never through a symbolic link. Neither shows any of `secrets`.
     """
 
-    def __init__(self, limit: int, log: Path | None, on_line: OnOutput | None) -> None:
-        self.full = False
+    def __init__(
+        self,
+        limit: int,
+        log: Path | None,
+        on_line: OnOutput | None,
+        secrets: frozenset[str] = frozenset(),
+    ) -> None:
+        self.flooded = asyncio.Event()
         self._left = limit
         self._log = None if log is None else _open_log(log)
         self._on_line = on_line
+        self._redacted = redactor_of(secrets).stream()
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._partial = ""
         self._lines: deque[str] = deque()
         self._kept = 0
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+    @property
+    def full(self) -> bool:
+        """Whether more came than may; `flooded` is the same, to wait for."""
+        return self.flooded.is_set()
+
+    def count(self, data: bytes) -> bytes:
+        """Count bytes towards the limit that go elsewhere; return those within it."""
         taken = data[: self._left]
         self._left -= len(taken)
-        self.full = self.full or len(taken) < len(data)
-        if self._log is not None:
-            _write_all(self._log, taken)
-        self._text(self._decoder.decode(taken))
+        if len(taken) < len(data):
+            self.flooded.set()
+        return taken
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self._show(self._redacted.feed(self.count(data)))
 
     def close(self) -> None:
         """Take what was begun as the last line, and close the log."""
+        self._show(self._redacted.close())
         self._text(self._decoder.decode(b"", final=True))
         if self._partial:
             self._line(self._partial)
@@ -72,6 +90,11 @@ class Output:
     def tail(self) -> str:
         """The last whole lines, at most `TAIL_CHARACTERS` characters."""
         return "\n".join(self._lines)
+
+    def _show(self, data: bytes) -> None:
+        if self._log is not None:
+            _write_all(self._log, data)
+        self._text(self._decoder.decode(data))
 
     def _text(self, text: str) -> None:
         *lines, self._partial = (self._partial + text).split("\n")

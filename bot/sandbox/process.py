@@ -6,19 +6,21 @@ import asyncio
 import contextlib
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, SupportsIndex
 
 from bot.errors import OperatorError
-from bot.sandbox.model import Ended, How, Job, OnOutput
+from bot.sandbox.model import Ended, How, Job, OnOutput, Talk
 from bot.sandbox.output import Output
 
 # How long killed processes may take to be gone: the kernel needs milliseconds, a slow disk more.
 DEATH_SECONDS = 10.0
 # What is left in the pipe after the last process died is read within this.
 DRAIN_SECONDS = 1.0
+# The longest line that a talk's reader takes whole: an agent's message may hold a file's contents.
+LINE_BYTES = 16 * 1024 * 1024
 _CHUNK = 65_536  # the size of a Linux pipe
 
 
@@ -26,10 +28,16 @@ class Tree(Protocol):
     """The processes of one job, as the sandbox that started them can reach them."""
 
     async def ready(self) -> None:
-        """Learn what is needed to kill them."""
+        """Learn what is needed to kill them, and let the job's program begin."""
 
     async def exited(self) -> None:
         """Return when the job's own program has ended."""
+
+    async def exceeded(self) -> How:
+        """Return when they take more than they may together, with what that is."""
+
+    def broke(self) -> How | None:
+        """The limit at which the kernel stopped one of them; None where it did not."""
 
     async def kill(self) -> None:
         """Kill whatever is alive, and return when nothing is. Safe to call twice."""
@@ -42,13 +50,15 @@ class Tree(Protocol):
 class Started:
     """A process that we started: its output to read, and its input to write, or None.
 
-    `pidfd` is readable when the process has ended.
+    `speech` is its standard output where that is apart from `output`, which then is only its
+    standard error. `pidfd` is readable when the process has ended.
     """
 
     process: subprocess.Popen[bytes]
     pidfd: int
     output: int
     input: int | None
+    speech: int | None = None
 
     async def wait(self) -> int:
         """Wait for the end; the code is -N after signal N."""
@@ -68,21 +78,24 @@ def spawn(
     env: Mapping[str, str],
     cwd: Path,
     with_input: bool,
+    talks: bool = False,
     pass_fds: Sequence[int] = (),
 ) -> Started:
     """Start `argv` in a session of its own, so that no signal to it reaches the bot's group.
 
-    Not by the event loop: uvloop lets descriptors through that the bot inherited, and asyncio's
-    wait for a process waits for everyone who holds its pipes. Raises OperatorError when the
-    program cannot be started.
+    With `talks`, standard output comes apart from standard error, and there is an input. Not by the
+    event loop: uvloop lets descriptors through that the bot inherited, and asyncio's wait for a
+    process waits for everyone who holds its pipes. Raises OperatorError when the program cannot be
+    started.
     """
     output, write = os.pipe()
-    read, feed = os.pipe() if with_input else (subprocess.DEVNULL, None)
+    read, feed = os.pipe() if with_input or talks else (subprocess.DEVNULL, None)
+    speech, say = os.pipe() if talks else (None, None)
     try:
         process = subprocess.Popen(
             argv,
             stdin=read,
-            stdout=write,
+            stdout=write if say is None else say,
             stderr=write,
             env=env,
             cwd=cwd,
@@ -90,11 +103,11 @@ def spawn(
             start_new_session=True,
         )
     except OSError as error:
-        _close(output, feed)
+        _close(output, feed, speech)
         raise OperatorError(f"`{argv[0]}` cannot be started: {error.strerror}.") from error
     finally:
-        _close(write, read if with_input else None)
-    return Started(process, os.pidfd_open(process.pid), output, feed)
+        _close(write, say, read if feed is not None else None)
+    return Started(process, os.pidfd_open(process.pid), output, feed, speech)
 
 
 async def readable(descriptor: int) -> None:
@@ -115,6 +128,7 @@ async def supervise(
     *,
     stop: asyncio.Event | None,
     on_output: OnOutput | None,
+    speaks: _Speech | None = None,
 ) -> Ended:
     """Watch a started job until it ends or must; then kill what is left of it, and say how it was.
 
@@ -123,102 +137,222 @@ async def supervise(
     """
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    output = await _output(started, tree, job, on_output)
+    output = await _output(started, tree, job, on_output, speaks)
+    if speaks is not None:
+        speaks.counted = output
     pump = asyncio.create_task(_pump(started.output, output))
-    feed = asyncio.create_task(_feed(started.input, job.stdin))
+    feed = asyncio.create_task(_feed(None if speaks else started.input, job.stdin))
     try:
-        await tree.ready()
-        how = await _first(tree, pump, stop, begun + job.seconds)
+        deadline = begun + job.seconds
+        how = await _within(deadline, stop, tree.ready())
+        if how is None:
+            how = await _first(tree, pump, output, stop, deadline)
     finally:
         await tree.kill()
         await _finish(pump, feed)
         output.close()
         os.close(started.pidfd)
-    if how == "exited" and output.full:
-        how = "too_much_output"
+    if how == "exited":
+        how = tree.broke() or ("too_much_output" if output.full else how)
     if not pump.cancelled():
         pump.result()  # raises what `on_output` raised
     code = await tree.code(output.tail()) if how == "exited" else None
     return Ended(code, how, output.tail(), loop.time() - begun)
 
 
-async def _output(started: Started, tree: Tree, job: Job, on_output: OnOutput | None) -> Output:
+@contextlib.asynccontextmanager
+async def converse(
+    started: Started,
+    tree: Tree,
+    job: Job,
+    *,
+    stop: asyncio.Event | None,
+    on_output: OnOutput | None,
+) -> AsyncIterator[Talk]:
+    """Watch a started job as `supervise` does, while others talk to it; see `Sandbox.talk`."""
+    assert started.speech is not None, "it was started to talk"
+    assert started.input is not None, "it was started to talk"
+    speech = _Speech()
+    reading = await _read(started.speech, speech)
+    writer = await _write(started.input)
+    conversation = _Conversation(speech, writer)
+    relayed = asyncio.create_task(_relay(stop, conversation.killed))
+    conversation.over = asyncio.create_task(
+        supervise(started, tree, job, stop=conversation.killed, on_output=on_output, speaks=speech)
+    )
     try:
-        return Output(job.output_bytes, job.log, on_output)
+        yield conversation
+    finally:
+        conversation.killed.set()
+        relayed.cancel()
+        await asyncio.wait({conversation.over, relayed})
+        # Not close(): that waits for what is buffered, and nobody is left to read it.
+        # One that the job's death has closed already is gone.
+        if writer.transport.get_write_buffer_size() or not writer.transport.is_closing():
+            writer.transport.abort()
+        reading.close()
+        failed = None if conversation.over.cancelled() else conversation.over.exception()
+    if failed is not None:  # the sandbox did not start, and nobody asked
+        raise failed
+
+
+class _Speech(asyncio.StreamReader):
+    """A job's standard output, which counts towards what it may print."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=LINE_BYTES)
+        self.counted: Output | None = None
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        if self.counted is not None:
+            data = self.counted.count(bytes(data))
+        if data:
+            super().feed_data(data)
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """Fulfils `Talk` for a job that `supervise` watches."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    killed: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Task[Ended] = field(init=False)
+
+    async def ended(self) -> Ended:
+        # Whoever stops waiting has not asked for the job's end.
+        return await asyncio.shield(self.over)
+
+    async def kill(self) -> None:
+        self.killed.set()
+        await asyncio.wait({self.over})
+
+
+async def _relay(stop: asyncio.Event | None, killed: asyncio.Event) -> None:
+    if stop is not None:
+        await stop.wait()
+        killed.set()
+
+
+async def _output(
+    started: Started,
+    tree: Tree,
+    job: Job,
+    on_output: OnOutput | None,
+    speaks: _Speech | None,
+) -> Output:
+    try:
+        return Output(job.output_bytes, job.log, on_output, job.secrets)
     except OSError as error:
         await tree.kill()
-        _close(started.output, started.input, started.pidfd)
+        _close(started.output, started.pidfd)
+        _close(*(() if speaks else (started.input,)))
         raise OperatorError(
             f"The log {job.log} cannot be written ({error.strerror}): look at its folder."
         ) from error
 
 
+async def _within(
+    deadline: float, stop: asyncio.Event | None, start: Coroutine[Any, Any, None]
+) -> How | None:
+    """Wait for the start; say what came before it, or None."""
+    loop = asyncio.get_running_loop()
+    starting = asyncio.create_task(start)
+    stopped = asyncio.create_task((stop or asyncio.Event()).wait())
+    try:
+        left = max(0.0, deadline - loop.time())
+        first = asyncio.FIRST_COMPLETED
+        done, _ = await asyncio.wait({starting, stopped}, timeout=left, return_when=first)
+        if starting in done:
+            starting.result()
+            return None
+        return "stopped" if done else "timed_out"
+    finally:
+        starting.cancel()
+        stopped.cancel()
+        await asyncio.wait({starting, stopped})
+
+
 async def _first(
-    tree: Tree, pump: asyncio.Task[bool], stop: asyncio.Event | None, deadline: float
+    tree: Tree,
+    pump: asyncio.Task[None],
+    output: Output,
+    stop: asyncio.Event | None,
+    deadline: float,
 ) -> How:
     """Wait for whichever comes first, and name it."""
-    loop = asyncio.get_running_loop()
-    exited = asyncio.create_task(tree.exited())
-    stopped = asyncio.create_task((stop or asyncio.Event()).wait())
-    pending: set[asyncio.Task[bool] | asyncio.Task[None]] = {exited, stopped, pump}
+    ends: dict[asyncio.Task[Any], How] = {
+        asyncio.create_task(tree.exited()): "exited",
+        asyncio.create_task((stop or asyncio.Event()).wait()): "stopped",
+        asyncio.create_task(output.flooded.wait()): "too_much_output",
+    }
+    exceeded = asyncio.create_task(tree.exceeded())
+    pending = {*ends, exceeded, pump}
     try:
         while True:
-            left = max(0.0, deadline - loop.time())
+            left = max(0.0, deadline - asyncio.get_running_loop().time())
             done, pending = await asyncio.wait(
                 pending, timeout=left, return_when=asyncio.FIRST_COMPLETED
             )
-            if pump in done and pump.result():
-                return "too_much_output"
-            if exited in done:
-                exited.result()
-                return "exited"
-            if stopped in done:
-                return "stopped"
             if not done:
                 return "timed_out"
+            if exceeded in done:
+                return exceeded.result()
+            for task in done:
+                task.result()
+            if named := [how for task, how in ends.items() if task in done]:
+                return named[0]
     finally:
-        exited.cancel()
-        stopped.cancel()
+        for task in (*ends, exceeded):
+            task.cancel()
         # Their clean-up must be over before anyone waits on the same descriptor again.
-        await asyncio.wait({exited, stopped})
+        await asyncio.wait({*ends, exceeded})
 
 
-async def _pump(descriptor: int, output: Output) -> bool:
-    """Read until the end, or until the limit: then return True."""
-    reader = asyncio.StreamReader(limit=_CHUNK)
+async def _read(descriptor: int, reader: asyncio.StreamReader) -> asyncio.ReadTransport:
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
     )
+    return transport
+
+
+async def _write(descriptor: int) -> asyncio.StreamWriter:
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.connect_write_pipe(
+        asyncio.streams.FlowControlMixin, os.fdopen(descriptor, "wb", 0)
+    )
+    return asyncio.StreamWriter(transport, protocol, None, loop)
+
+
+async def _pump(descriptor: int, output: Output) -> None:
+    """Read until the end, or until the limit."""
+    reader = asyncio.StreamReader(limit=_CHUNK)
+    transport = await _read(descriptor, reader)
     try:
         while not output.full and (data := await reader.read(_CHUNK)):
             output.feed(data)
     finally:
         transport.close()
-    return output.full
 
 
 async def _feed(descriptor: int | None, data: bytes) -> None:
     """Write `data` and close; a program that does not read its input is no error."""
     if descriptor is None:
         return
-    loop = asyncio.get_running_loop()
-    transport, protocol = await loop.connect_write_pipe(
-        asyncio.streams.FlowControlMixin, os.fdopen(descriptor, "wb", 0)
-    )
-    writer = asyncio.StreamWriter(transport, protocol, None, loop)
+    writer = await _write(descriptor)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         try:
             writer.write(data)
             await writer.drain()
         finally:
             # Not close(): that waits for what is buffered, and nobody may be left to read it.
-            if transport.get_write_buffer_size():
-                transport.abort()
+            if writer.transport.get_write_buffer_size():
+                writer.transport.abort()
             else:
-                transport.close()
+                writer.transport.close()
 
 
-async def _finish(pump: asyncio.Task[bool], feed: asyncio.Task[None]) -> None:
+async def _finish(pump: asyncio.Task[None], feed: asyncio.Task[None]) -> None:
     """Read what is left in the pipe, and give up on what does not end."""
     feed.cancel()
     await asyncio.wait({pump, feed}, timeout=DRAIN_SECONDS)

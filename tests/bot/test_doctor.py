@@ -7,6 +7,7 @@ import pytest
 
 from bot.doctor import examine
 from bot.git.overlay import mounts_below
+from bot.sandbox.protections import TABLE
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +38,16 @@ async def test_a_missing_sandbox_is_needed_and_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("ORCHESTRATE_SANDBOX", "bubblewrap")
     sandbox = (await found())["sandbox"]
     assert (sandbox["ok"], sandbox["needed"]) == (False, True)
     assert "bubblewrap" in str(sandbox["sentence"])
+
+
+async def test_it_says_what_the_sandbox_protects_from_here() -> None:
+    sentences = [each["sentence"] for each in await examine() if each["name"] == "protection"]
+    assert len(sentences) == len(TABLE)
+    assert "The host's files cannot be read: mount namespace." in sentences
 
 
 async def test_git_lfs_is_not_needed_and_it_says_what_follows_without(

@@ -168,3 +168,25 @@ async def test_checks_are_found_where_none_are_configured(world: World) -> None:
     _, run = await repo.started()
     assert [each.name for each in run.outcomes] == ["make-test"]
     assert (await repo.check_runs(run.head))["orchestrate / make-test"] == "success"
+
+
+async def test_a_secret_of_the_server_reaches_neither_github_nor_an_agent(world: World) -> None:
+    secret = world.credentials.webhook_secret
+    agent = "cat > prompt.txt; echo more >> notes.txt"
+    check = {"name": "notes", "run": f"echo {secret}; echo {secret} | rev; test -s notes.txt"}
+    repo = await world.repository({"agents": {"writer": {"command": agent}}, "checks": [check]})
+    issue, run = await repo.started(f"add {secret}")
+
+    assert len(secret) >= 16
+    assert run.request == "add [secret]"
+    assert "[secret]" in repo.file(run.head, "prompt.txt")
+    assert secret not in repo.file(run.head, "prompt.txt")
+    pull = await repo.pull(run.pull_request or 0)
+    checks = [str(each["output"]) for each in await repo.checks(run.head)]
+    shown = [*await repo.status_comments(issue), pull["title"], pull["body"], *checks]
+    assert any("[secret]" in each for each in checks)
+    for text in shown:
+        assert secret not in text
+        assert secret[::-1] not in text
+    (diff,) = await repo.person("writer").says(run.pull_request or 0, "/diff")
+    assert secret not in diff

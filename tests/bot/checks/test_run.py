@@ -52,6 +52,7 @@ def run(sandbox: Sandbox, workspace: Path, tmp_path: Path) -> Run:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A `python3` with pytest that shares nothing with the one that runs these tests."""
     folder = tmp_path_factory.mktemp("environment")
+    folder.chmod(0o755)  # jobs have another user than a bot that is root
     site = Path(pytest.__file__).parent.parent
     for name in LIBRARIES:
         shutil.copytree(site / name, folder / "lib" / name)

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bot.git.removal import remove
 from bot.sandbox.bubblewrap import Bubblewrap
+from bot.sandbox.landlock import Landlock
 from bot.sandbox.model import Job, Sandbox
 from bot.sandbox.none import NoSandbox
 
@@ -39,10 +42,27 @@ def bubblewrap() -> Bubblewrap:
     return Bubblewrap()
 
 
-@pytest.fixture(params=[Bubblewrap(), NoSandbox()], ids=lambda sandbox: str(sandbox.name))
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder that jobs can pass, also where they are another user than the one who tests."""
+    folder = Path(tempfile.mkdtemp(prefix="orchestrate-test-"))
+    folder.chmod(0o711)
+    yield folder
+    remove(folder)
+
+
+@pytest.fixture(
+    params=[Bubblewrap(), Landlock(), NoSandbox()], ids=lambda sandbox: str(sandbox.name)
+)
 def sandbox(request: pytest.FixtureRequest) -> Sandbox:
     chosen: Sandbox = request.param
     return chosen
+
+
+@pytest.fixture
+def walled(bubblewrap: Bubblewrap) -> Sandbox:
+    """A sandbox whose jobs have a network of their own."""
+    return bubblewrap
 
 
 @pytest.fixture
@@ -53,16 +73,22 @@ def nap() -> str:
 
 def alive(nap: str) -> bool:
     """Whether a process with that command line lives, in any namespace."""
+    return bool(pids(nap))
+
+
+def pids(nap: str) -> list[int]:
+    """The numbers of the processes with that command line, in any namespace."""
     wanted = nap.encode().replace(b" ", b"\0")
+    found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if wanted in line and line.startswith(b"sleep"):
-                return True
-    return False
+            if wanted in line and line.rpartition(b"/")[2].startswith(b"sleep"):
+                found.append(int(entry.name))
+    return found
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:

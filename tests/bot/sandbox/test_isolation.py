@@ -210,7 +210,7 @@ def test_it_works_without_root() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree(Path(bot.__path__[0], "sandbox"), folder / "bot" / "sandbox")
-        for module in ("errors.py", "__init__.py"):
+        for module in ("errors.py", "redact.py", "__init__.py"):
             shutil.copy(Path(bot.__path__[0], module), folder / "bot")
         (folder / "w").mkdir()
         for path in (folder, folder / "w"):

@@ -5,21 +5,50 @@ from pathlib import Path
 import pytest
 
 from bot.errors import OperatorError
+from bot.sandbox import launcher
 from bot.sandbox.probe import choose, findings
+from bot.sandbox.protections import TABLE
 from bot.sandbox.shell import missing_module, missing_program
 
 
 async def test_the_sandbox_that_works_is_chosen() -> None:
     sandbox = await choose("bubblewrap")
     assert sandbox.name == "bubblewrap"
-    assert [finding.ok for finding in await findings("bubblewrap")] == [True]
+    assert (await choose("auto")).name == "bubblewrap"
+    first, *protections = await findings("auto")
+    assert first.ok
+    assert "The host's files cannot be read: mount namespace." in [
+        each.sentence for each in protections
+    ]
+    assert len(protections) == len(TABLE)
 
 
-async def test_none_is_chosen_only_by_name_and_reported() -> None:
+async def test_landlock_takes_the_place_of_bubblewrap_and_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if launcher.version() == 0:
+        pytest.skip("this kernel has no Landlock")
+    assert (await choose("landlock")).name == "landlock"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert (await choose("auto")).name == "landlock"
+    first, *protections = await findings("auto")
+    assert first.ok
+    assert "bubblewrap does not work here (The program `bwrap` is missing" in first.sentence
+    assert not all(each.ok for each in protections)
+
+
+async def test_none_is_chosen_only_by_name_and_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert (await choose("none")).name == "none"
-    (finding,) = await findings("none")
-    assert not finding.ok
-    assert "bot's own rights" in finding.sentence
+    first, *protections = await findings("none")
+    assert not first.ok
+    assert "bot's own rights" in first.sentence
+    assert [each.ok for each in protections].count(True) < len(TABLE) / 2
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(launcher, "version", lambda: 0)
+    with pytest.raises(OperatorError, match="this kernel has no Landlock"):
+        await choose("auto")
 
 
 async def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,160 @@
+"""What happens to a run while an agent or a check works for it, here or in another process.
+
+`watching` looks at the run whenever it may have changed. `TurnWatch` is what a turn is given on top
+of that: it stops when the run was stopped, hears what people say to the agent, and keeps what must
+outlive this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+from bot.events import ORCHESTRATE, Event, Type
+from bot.runs.budget import is_low
+from bot.runs.model import Run, Usage
+from bot.runs.ports import Clock, Told
+from bot.runs.store import Store
+
+WATCH_SECONDS = 2.0
+"""How often work in flight looks whether another process stopped the run or said something."""
+
+KEEP_SECONDS = 1.0
+"""How often a turn's spending is kept at the most: what a crash may lose of it is a request's."""
+
+
+@contextlib.asynccontextmanager
+async def watching(store: Store, run_id: str, look: Callable[[Run], None]) -> AsyncIterator[None]:
+    """Call `look` with the run now, and again whenever it may have changed."""
+    changed = asyncio.Event()
+
+    async def watch() -> None:
+        while True:
+            changed.clear()
+            look(await store.load(run_id))
+            with contextlib.suppress(TimeoutError):
+                # Not wait_for: before Python 3.12 it can swallow the cancellation below.
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await changed.wait()
+
+    end = store.listen(lambda it: changed.set() if it.id == run_id else None)
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        end()
+        watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watcher
+
+
+@contextlib.asynccontextmanager
+async def stop_of(store: Store, run: Run) -> AsyncIterator[asyncio.Event]:
+    """Give an event that is set as soon as the run is paused, cancelled or merged by hand."""
+    stop = asyncio.Event()
+
+    def look(now: Run) -> None:
+        if now.state is not run.state:
+            stop.set()
+
+    async with watching(store, run.id, look):
+        yield stop
+
+
+class TurnWatch:
+    """One turn of a run, while it goes on: `stop`, and the ports `Steering` and `Progress`.
+
+    Its methods are called on the loop that it was entered on.
+    """
+
+    def __init__(self, store: Store, clock: Clock, run: Run) -> None:
+        self.stop = asyncio.Event()
+        self._store = store
+        self._clock = clock
+        self._run = run
+        self._said: asyncio.Queue[Told] = asyncio.Queue()
+        self._known = {each.id for each in run.messages if each.turn is not None}
+        self._kept: dict[str, Any] = {"agent": run.agent}
+        self._changed = asyncio.Event()
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> TurnWatch:
+        await self._stack.enter_async_context(watching(self._store, self._run.id, self._look))
+        keeper = asyncio.create_task(self._keep())
+        self._stack.push_async_callback(_ended, keeper)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+        await self._store.keep_turn(self._run.id, self._run.turns, self._kept)
+
+    async def next(self) -> Told:
+        """Wait for the next message; each is given once, in the order in which they came."""
+        return await self._said.get()
+
+    async def ack(self, told: Told) -> None:
+        """Note that the agent has been given a message."""
+        data = {"messages": [told.id], "turn": self._run.turns}
+        await self._note(f"{told.id}:heard:{self._run.turns}", Type.HEARD, data)
+
+    def session(self, session: str) -> None:
+        """Keep the name of the agent's session."""
+        self._remember("session", session)
+
+    def usage(self, usage: Mapping[str, Any]) -> None:
+        """Keep what the turn has used so far."""
+        self._remember("usage", dict(usage))
+
+    def ended(self, **said: Any) -> None:
+        """Keep what is known at the turn's end."""
+        for name, value in said.items():
+            self._remember(name, value)
+
+    def _remember(self, name: str, value: Any) -> None:
+        if value and self._kept.get(name) != value:
+            self._kept[name] = value
+            self._changed.set()
+
+    def _look(self, now: Run) -> None:
+        if now.state is not self._run.state:
+            self.stop.set()
+        for each in now.unheard():
+            if each.id not in self._known:
+                self._known.add(each.id)
+                self._said.put_nowait(Told(each.id, each.by, each.text))
+
+    async def _keep(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._store.keep_turn(self._run.id, self._run.turns, self._kept)
+            await self._warn()
+            await asyncio.sleep(KEEP_SECONDS)
+
+    async def _warn(self) -> None:
+        """Say once that the budget comes to its end."""
+        under_way = Usage.model_validate(self._kept.get("usage") or {})
+        if self._run.budget_low or not is_low(self._run, under_way):
+            return
+        self._run = self._run.model_copy(update={"budget_low": True})
+        limits = {"usd": self._run.usd_limit, "tokens": self._run.token_limit}
+        id = f"{self._run.id}:low:{limits['usd']}:{limits['tokens']}"
+        await self._note(id, Type.BUDGET_LOW, limits)
+
+    async def _note(self, id: str, kind: Type, data: dict[str, Any]) -> None:
+        event = Event(id=id, at=self._clock(), actor=ORCHESTRATE, type=kind, data=data)
+        await self._store.append(self._run.id, lambda _: [event])
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

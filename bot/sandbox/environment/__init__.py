@@ -1,0 +1,1 @@
+"""Installing what a repository needs, contained; and what runs on that afterwards."""

@@ -1,0 +1,139 @@
+"""What a gateway is told about one job, and what it tells about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from bot.sandbox.model import Door
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What requests to models took, as their answers say it. The four kinds of tokens are disjoint.
+
+    input_tokens: read anew; those read from the maker's cache, or written to it, are apart.
+    output_tokens: with those of the model's reasoning.
+    usd: by the price list; models that have no price there are named in `unpriced`.
+    partial: requests whose answers did not come whole or told no usage; what is known of them
+        is counted.
+    """
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    usd: float = 0.0
+    unpriced: tuple[str, ...] = ()
+    partial: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """All tokens that were read and written, which is what a limit of tokens counts."""
+        read = self.input_tokens + self.cached_tokens + self.cache_write_tokens
+        return read + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            requests=self.requests + other.requests,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            usd=self.usd + other.usd,
+            unpriced=tuple(dict.fromkeys(self.unpriced + other.unpriced)),
+            partial=self.partial + other.partial,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a job may still use; None for no limit of that kind. See `Usage.tokens` and `.usd`."""
+
+    usd: float | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one job may reach.
+
+    makers: `anthropic`, `openai`, `gemini`, `copilot`: whose models may be used, with our keys.
+    hosts: `host` (ports 80 and 443), `host:port`, `*.host`; anything else is refused.
+    allowance: asked before each request to a model.
+    """
+
+    makers: frozenset[str] = frozenset()
+    hosts: tuple[str, ...] = ()
+    allowance: Allowance = Allowance()
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A host that a job asked for and may not reach; told once for each host and port.
+
+    program: the command that asked, without its options, or else as it names itself, or empty.
+    at: seconds since the epoch.
+    """
+
+    host: str
+    port: int
+    program: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request to a model that was not answered with success.
+
+    status: what the endpoint answered, or 0 when it could not be reached; sentence: what to do.
+    """
+
+    maker: str
+    status: int
+    sentence: str
+    at: float
+
+
+class Visit(Protocol):
+    """One job's time at the gateway. What it tells is what stands at that moment."""
+
+    @property
+    def doors(self) -> tuple[Door, ...]:
+        """The doors to give to the job."""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """Addresses and placeholders of keys, by the names that the makers' programs read."""
+
+    @property
+    def placeholder(self) -> str:
+        """What the job has in place of every key."""
+
+    @property
+    def usage(self) -> Usage:
+        """What was used until now."""
+
+    @property
+    def blocked(self) -> tuple[Blocked, ...]:
+        """The hosts that were refused."""
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """The requests to models that failed since the last that did not, oldest first."""
+
+    @property
+    def spent(self) -> asyncio.Event:
+        """Set when the allowance stopped a request."""
+
+    @property
+    def reason(self) -> str:
+        """The sentence with which the allowance stopped a request; empty until then."""
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The real values, so that no output shows them."""

@@ -1,0 +1,206 @@
+"""What the processes of a job may take together, by control groups and by watching."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from bot.sandbox import cgroups
+from bot.sandbox.bubblewrap import Bubblewrap
+from bot.sandbox.cgroups import PREFIX, Cgroups, Place
+from bot.sandbox.guard import tree, usage
+from bot.sandbox.landlock import Landlock
+from bot.sandbox.model import MEGABYTE, Limits, Sandbox
+from bot.sandbox.none import NoSandbox
+from tests.bot.sandbox.conftest import MakeJob, alive, until
+
+HELD = cgroups.find()
+LIMITS = Limits(memory_bytes=96 * MEGABYTE, processes=40, cpus=0.5)
+
+EAT = "import time\nheld = []\nwhile True:\n    held.append(bytearray(b'x' * 2**22))\n"
+EAT_TOGETHER = (
+    "import os, time\n"
+    "for _ in range(6):\n"
+    "    if os.fork() == 0:\n"
+    "        held = bytearray(b'x' * 2**25)\n"
+    "        time.sleep(60)\n"
+    "time.sleep(60)\n"
+)
+# A bomb with an end, so that a failure of this test does not take the machine.
+FORK = (
+    "import os, time\n"
+    "count = 0\n"
+    "try:\n"
+    "    for count in range(300):\n"
+    "        if os.fork() == 0:\n"
+    "            time.sleep(60)\n"
+    "            os._exit(0)\n"
+    "except OSError as error:\n"
+    "    print('refused', error.errno)\n"
+    "print(count)\n"
+    "time.sleep(1)\n"
+)
+
+
+def sandboxes(held: Cgroups) -> list[Sandbox]:
+    given = {"limits": LIMITS, "cgroups": held}
+    return [Bubblewrap(**given), Landlock(**given), NoSandbox(**given)]
+
+
+WATCHED = [pytest.param(each, id=f"{each.name}-watched") for each in sandboxes(Cgroups())]
+GROUPED = [
+    pytest.param(
+        each,
+        id=f"{each.name}-groups",
+        marks=pytest.mark.skipif(
+            not {"memory", "pids"} <= HELD.controllers, reason="no control groups to be had here"
+        ),
+    )
+    for each in sandboxes(HELD)
+]
+
+
+@pytest.mark.parametrize("sandbox", [*GROUPED, *WATCHED])
+@pytest.mark.parametrize("program", [EAT, EAT_TOGETHER], ids=["one", "together"])
+async def test_memory_is_limited(sandbox: Sandbox, make_job: MakeJob, program: str) -> None:
+    ended = await sandbox.run(make_job("", argv=("python3", "-c", program), seconds=20))
+    assert (ended.how, ended.code) == ("out_of_memory", None)
+    assert ended.seconds < 15
+
+
+@pytest.mark.parametrize("sandbox", GROUPED)
+async def test_processes_are_refused(sandbox: Sandbox, make_job: MakeJob) -> None:
+    ended = await sandbox.run(make_job("", argv=("python3", "-c", FORK)))
+    refused, count = ended.tail.splitlines()
+    assert refused == "refused 11"
+    assert int(count) < LIMITS.processes
+
+
+@pytest.mark.parametrize("sandbox", WATCHED)
+async def test_too_many_processes_are_seen_or_refused(sandbox: Sandbox, make_job: MakeJob) -> None:
+    ended = await sandbox.run(make_job("", argv=("python3", "-c", FORK)))
+    assert ended.how == "too_many_processes" or "refused 11" in ended.tail
+
+
+@pytest.mark.skipif("cpu" not in HELD.controllers, reason="no control groups to be had here")
+async def test_a_job_does_not_take_more_than_its_share_of_the_processor(make_job: MakeJob) -> None:
+    spin = (
+        "import os, time\n"
+        "end = time.monotonic() + 2\n"
+        "while time.monotonic() < end:\n"
+        "    pass\n"
+        "print(sum(os.times()[:2]))\n"
+    )
+    ended = await Bubblewrap(limits=LIMITS, cgroups=HELD).run(
+        make_job("", argv=("python3", "-c", spin))
+    )
+    assert float(ended.tail) < 1.5
+
+
+@pytest.mark.skipif(not HELD.places, reason="no control groups to be had here")
+async def test_no_group_is_left(make_job: MakeJob) -> None:
+    for script in ("true", "setsid sleep 60 & exit 3"):
+        await Bubblewrap(cgroups=HELD).run(make_job(script))
+        assert not [each for each in groups() if f"-{os.getpid()}-" in each.name]
+
+
+ORPHAN = """
+import asyncio, sys
+from pathlib import Path
+from bot.sandbox import cgroups
+from bot.sandbox.bubblewrap import Bubblewrap
+from bot.sandbox.landlock import Landlock
+from bot.sandbox.model import Job
+folder, script, kind = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+sandbox = (Landlock if kind == "landlock" else Bubblewrap)(cgroups=cgroups.find())
+job = Job(argv=("/bin/sh", "-c", script), workspace=folder / "w", home=folder / "home",
+          seconds=60, output_bytes=1000)
+asyncio.run(sandbox.run(job))
+"""
+
+
+@pytest.mark.parametrize("kind", ["bubblewrap", "landlock"])
+async def test_a_killed_bot_leaves_nothing(tmp_path: Path, nap: str, kind: str) -> None:
+    (tmp_path / "w").mkdir()
+    script = f"setsid {nap} & (setsid {nap} &) ; exec 2>&- >&-; {nap}"
+    owner = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ORPHAN, str(tmp_path), script, kind
+    )
+    try:
+        assert await until(lambda: alive(nap), 10)
+    finally:
+        owner.send_signal(signal.SIGKILL)
+        await owner.wait()
+    assert await until(lambda: not alive(nap), 3)
+    assert str(tmp_path) not in mounts()
+    HELD.sweep()
+    assert not [each for each in groups() if f"-{owner.pid}-" in each.name]
+
+
+def test_groups_of_the_living_and_of_strangers_are_not_swept(tmp_path: Path) -> None:
+    ours = Path("/proc/self/ns/pid").stat().st_ino
+    started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    living = tmp_path / f"{PREFIX}{ours}-{os.getpid()}-{started}-0"
+    again = tmp_path / f"{PREFIX}{ours}-{os.getpid()}-1-0"
+    stranger = tmp_path / f"{PREFIX}1-{os.getpid()}-1-0"
+    other = tmp_path / "user.slice"
+    for each in (living, again, stranger, other):
+        each.mkdir()
+    Cgroups((Place(tmp_path, 1, frozenset({"cpu"})),)).sweep()
+    assert {each.name for each in tmp_path.iterdir()} == {living.name, stranger.name, "user.slice"}
+
+
+def test_a_group_of_version_2_is_written_as_that(tmp_path: Path) -> None:
+    # The file system of control groups makes these files itself; here the last write is seen.
+    held = Cgroups((Place(tmp_path, 2, frozenset({"memory", "pids", "cpu"})),))
+    assert held.version("memory") == 2
+    group = held.make(Limits(memory_bytes=1000, processes=7, cpus=0.5))
+    assert group is not None
+    (folder,) = tmp_path.iterdir()
+    written = {each.name: each.read_text() for each in folder.iterdir()}
+    assert written == {
+        "memory.max": "1000",
+        "memory.oom.group": "1",
+        "pids.max": "7",
+        "cpu.max": "50000 100000",
+    }
+    assert not group.out_of_memory()
+    (folder / "memory.events").write_text("oom 3\noom_kill 1\n")
+    assert group.out_of_memory()
+    group.add(4242)
+    assert (folder / "cgroup.procs").read_text() == "4242"
+    group.kill()
+    assert (folder / "cgroup.kill").read_text() == "1"
+
+
+def test_the_tree_of_a_process_is_known() -> None:
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+    try:
+        assert child in tree(parent)
+        memory, threads = usage(child, 0)
+        assert memory > 1024 * 1024
+        assert threads == 1
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def mounts() -> str:
+    return Path("/proc/self/mountinfo").read_text()
+
+
+def groups() -> set[Path]:
+    return {
+        each
+        for place in HELD.places
+        for each in place.folder.iterdir()
+        if each.name.startswith(PREFIX)
+    }

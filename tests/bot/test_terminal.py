@@ -1,0 +1,121 @@
+"""What the command line shows of a run while it is at work."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+
+from bot.redact import Redactor
+from tests.bot.test_local import ORCHESTRATE, PATIENCE, Place, end, place
+
+__all__ = ["place"]
+
+KEY = "sk-ant-api03-Zq8Yw5tR1uLx0PnB7vKcE2sDfG4hJmA9iOoT6rWQ"
+
+
+def at_work(place: Place, agent: str) -> tuple[subprocess.Popen[str], str]:
+    """Start a run in a process of its own; come back when its agent has begun."""
+    run = place.begin(
+        "run", "Say it", "--agent-command", agent, "--check", "true", "--base", "main"
+    )
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        for log in place.settings.data_dir.glob("local/*/runs/*/logs/turn-1.log"):
+            if log.read_text():
+                return run, log.parent.parent.name
+        time.sleep(0.05)
+    end(run)
+    raise AssertionError("the agent never began")
+
+
+def test_logs_are_followed_while_another_process_works_and_end_when_the_run_waits(
+    place: Place,
+) -> None:
+    agent = "cat > /dev/null; printf '\\033[31mhello\\033[0m\\n'; sleep 2; echo bye; echo x > b.txt"
+    running, run = at_work(place, agent)
+    try:
+        code, out, err = place.orchestrate("logs", run, "-f")
+    finally:
+        running.communicate(timeout=PATIENCE)
+
+    assert code == 0, err
+    assert running.returncode == 0
+    lines = out.splitlines()
+    assert lines[0] == "── turn-1, the prompt"
+    assert "Say it" in lines
+    # What a program prints does not steer the terminal of who reads it.
+    assert "\x1b" not in out
+    assert lines.index("── turn-1, the prompt") < lines.index("── turn-1") < lines.index("hello")
+    assert lines.index("hello") < lines.index("bye")
+
+
+def test_a_turn_is_shown_by_itself_and_its_files_are_named(place: Place) -> None:
+    agent = "cat > /dev/null; echo turn $ORCHESTRATE_TURN; echo x >> b.txt"
+    args = ("--agent-command", agent, "--check", "test $(wc -l < b.txt) = 2", "--base", "main")
+    _, made = place.json("run", "Twice", *args)
+
+    assert [each["turn"] for each in made["checkpoints"]] == [1, 2]
+    _, out, _ = place.orchestrate("logs", made["run"], "--turn", "2")
+    assert "turn 2" in out.splitlines()
+    assert "turn 1" not in out.splitlines()
+    code, shown = place.json("logs", made["run"], "--turn", "1")
+    assert code == 0
+    assert [each["name"] for each in shown["logs"]] == ["turn-1.prompt.md", "turn-1.log"]
+    assert "checkpoint 1" in place.orchestrate("show", made["run"])[1]
+    assert ", turn 2)" in place.orchestrate("show", made["run"])[1]
+
+
+def test_the_agent_of_another_process_is_told(place: Place) -> None:
+    agent = "cat > p$ORCHESTRATE_TURN.txt; echo hello; sleep 2"
+    running, run = at_work(place, agent)
+    try:
+        code, told = place.json("tell", run, "use --tabs, please")
+    finally:
+        out, _ = running.communicate(timeout=PATIENCE)
+
+    assert code == 0
+    assert told["message"]["text"] == "use --tabs, please"
+    assert running.returncode == 0, out
+    _, shown = place.json("show", run)
+    assert [each["turn"] for each in shown["messages"]] == [2]
+    branch = shown["branch"]
+    assert "use --tabs, please" in place.git("show", f"{branch}:p2.txt")
+    assert "use --tabs" not in place.git("show", f"{branch}:p1.txt")
+
+
+def test_a_key_of_the_server_is_written_nowhere(place: Place) -> None:
+    """The agent runs without a sandbox, with all that the bot has, and prints it every way."""
+    environ = {**os.environ, "ANTHROPIC_API_KEY": KEY, "ORCHESTRATE_SANDBOX": "none"}
+    environ["ORCHESTRATE_DATA_DIR"] = str(place.settings.data_dir)
+    hidden = place.folder.parent / "key"
+    hidden.write_text(KEY)
+    says = f"cat {hidden}; base64 {hidden}; od -An -tx1 {hidden}; rev {hidden}; cat > /dev/null"
+    command = [
+        *(str(ORCHESTRATE), "run", f"The key is {KEY}", "--base", "main", "--json"),
+        *("--agent-command", f"({says}); echo x > b.txt"),
+        *("--check", f"({says}); false"),
+    ]
+    done = subprocess.run(
+        command,
+        cwd=place.folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    found = json.loads(done.stdout)
+    assert found["state"] == "blocked", done.stderr
+
+    for name in ("turn-1.log", "check-1-cat.log"):  # plain and base64 stand side by side there
+        (log,) = place.settings.data_dir.rglob(name)
+        assert log.read_text().count("[secret]") == 3
+    written = [path for path in place.settings.data_dir.rglob("*") if path.is_file()]
+    texts = [path.read_bytes() for path in written if not path.is_symlink()]
+    ledger = place.git("log", "-p", "--format=%B", f"refs/orchestrate/{found['run']}")
+    texts += [done.stdout.encode(), done.stderr.encode(), ledger.encode()]
+    redactor = Redactor([KEY])
+    assert [text for text in texts if redactor.find(text)] == []
+    assert "[secret]" in ledger
