@@ -58,12 +58,12 @@ SLICES = 4
 """Parts of the whole, so that several workers share it."""
 
 LONG = bool(os.environ.get("ORCHESTRATE_TEST_LONG"))
-"""Whether what a run does many times, such as a drawing, is killed at each time."""
+"""Whether what a run does many times, such as a drawing, is killed three times and not once."""
 
 STEPS = ("Segments.", "Store.append", "enqueued")
 """What is killed at each time in any case: the boundaries of steps."""
 
-RANDOM_KILLS = 20 if LONG else 6
+RANDOM_KILLS = 12 if LONG else 6
 
 TURN_SECONDS = 0.5
 """How long the agent works where the kills come at random."""
@@ -403,12 +403,17 @@ async def in_lanes(tell: Callable[[str], Any], names: Iterable[str]) -> list[str
 
 
 def chosen(instants: list[str]) -> list[str]:
-    """Leave out what is the same kind of instant again, unless it is the boundary of a step."""
-    first: dict[str, str] = {}
+    """Of instants of the same kind the first, and at length one in the middle and the last.
+
+    The boundaries of steps are all chosen.
+    """
+    kinds: dict[str, list[str]] = {}
     for each in instants:
-        first.setdefault(each.partition(" #")[0], each)
-    firsts = set(first.values())
-    return [each for each in instants if LONG or each in firsts or each.startswith(STEPS)]
+        kinds.setdefault(each.partition(" #")[0], []).append(each)
+    some = {each[0] for each in kinds.values()}
+    if LONG:
+        some |= {each[at] for each in kinds.values() for at in (len(each) // 2, -1)}
+    return [each for each in instants if each in some or each.startswith(STEPS)]
 
 
 @pytest.fixture(scope="module")
