@@ -30,7 +30,7 @@ from .program import text
 from .removal import remove, remove_or_leave
 from .repository import Mirror
 from .scan import is_git_name
-from .trees import FOLDER, Entries
+from .trees import entry_of, is_folder
 from .walk import root, trees_of
 from .workspace import HOME, LAYERS, UPPER, Layer, Workspace, Workspaces, disk_use, standing_on
 
@@ -309,19 +309,19 @@ class _Sieve:
 
     def fold(self, place: bytes, path: bytes, tree: bytes | None) -> None:
         """Go through a folder that the tree has, too."""
-        tracked: Entries = self._trees.entries(tree)
+        tracked = self._trees.entries(tree)
         if not self._whole:
             self._unmark(place, path)
         for name in sorted(os.listdir(place)):  # noqa: PTH208 - bytes
             inner, below = place + b"/" + name, path + b"/" + name if path else name
             status, before = os.lstat(inner), tracked.get(name)
-            is_folder = stat.S_ISDIR(status.st_mode)
-            if before is not None and before[0] == FOLDER and is_folder:
-                self.fold(inner, below, before[1])
+            folder = stat.S_ISDIR(status.st_mode)
+            if before is not None and is_folder(before) and folder:
+                self.fold(inner, below, entry_of(before)[1])
             elif before is None and self._may_stay(name, status):
                 self._keep(inner, below)
             elif not self._whole or before is None:
-                self._drop(inner, below, is_folder=is_folder)
+                self._drop(inner, below, folder=folder)
         if path and not self._whole:
             with contextlib.suppress(OSError):
                 os.rmdir(place)  # noqa: PTH106 - bytes
@@ -337,9 +337,9 @@ class _Sieve:
             os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120 - bytes
             os.rename(place, target)  # noqa: PTH104 - bytes
 
-    def _drop(self, place: bytes, path: bytes, *, is_folder: bool) -> None:
+    def _drop(self, place: bytes, path: bytes, *, folder: bool) -> None:
         self.dropped.append(text(path))
-        if is_folder:
+        if folder:
             remove(Path(os.fsdecode(place)))
         else:
             os.unlink(place)  # noqa: PTH108 - bytes
