@@ -285,10 +285,10 @@ class _Passing:
         await self._exchange.answer(502, maker.wire.complaint(502, say), "application/json")
 
     def _broke_off(self, error: Exception) -> None:
+        """The answer is left without its end, so the client's connection is broken off as well."""
         maker = self._way.maker
         why = str(error) or type(error).__name__
         self._door.failed(maker, 0, f"{maker.title} broke its answer off: {why}.")
-        self._exchange.abort()
 
 
 def _outward(headers: Headers, maker: Maker) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -376,6 +377,30 @@ async def test_an_answer_that_breaks_off_does_not_look_whole(enter: Enter, after
     assert (usage.requests, usage.partial) == (1, 1)
     assert usage.cached_tokens == (2000 if after else 0)
     assert "broke its answer off" in inside.visit.failures[0].sentence
+
+
+async def test_an_answer_that_breaks_off_is_not_whole_for_an_old_client(enter: Enter) -> None:
+    async def stream(asked: Asked, writer: Writer) -> None:
+        await writer.raw(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf")
+        await asyncio.sleep(0.05)
+        writer.cut()
+
+    async with upstream(stream) as up, enter(environ(up)) as inside:
+        reader, writer = await asyncio.open_connection("127.0.0.1", inside.port("model"))
+        writer.write(
+            b"GET /anthropic/v1/models HTTP/1.0\r\n"
+            + f"x-api-key: {inside.visit.placeholder}\r\n\r\n".encode()
+        )
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+
+
+async def test_small_writes_do_not_wait_for_one_another(enter: Enter) -> None:
+    async with upstream(says(used())) as up, enter(environ(up)) as inside:
+        listening = socket.create_server(("127.0.0.1", 0))
+        async with inside.visit.doors[0].serve(listening):
+            assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_a_client_that_leaves_ends_the_request_and_pays_for_what_was_told(
