@@ -188,24 +188,39 @@ def test_a_virtual_environment_brings_its_interpreter(tmp_path: Path) -> None:
 
 
 UNPRIVILEGED = """
-import asyncio, sys
+import asyncio, contextlib, sys
 from pathlib import Path
-from bot.sandbox.model import Job
+from bot.sandbox.model import Door, Job
 from bot.sandbox.probe import choose
 
-async def main(folder):
-    sandbox = await choose("bubblewrap")
-    job = Job(argv=("sh", "-c", "id -u; echo a > a; cat /etc/shadow"), workspace=folder / "w",
-              home=folder / "h", seconds=10, output_bytes=10000)
-    ended = await sandbox.run(job)
-    print(ended.tail.split()[0], (folder / "w/a").read_text().strip(), "root:" in ended.tail)
+@contextlib.asynccontextmanager
+async def serve(listening):
+    async def answer(reader, writer):
+        await reader.readuntil(b"\\r\\n\\r\\n")
+        writer.write(b"HTTP/1.0 200 OK\\r\\n\\r\\ninside")
+        await writer.drain()
+        writer.close()
+    async with await asyncio.start_server(answer, sock=listening):
+        yield
 
-asyncio.run(main(Path(sys.argv[1])))
+ASK = "import urllib.request as r; print(r.urlopen('{door:model}').read().decode())"
+
+async def main(folder, kind):
+    sandbox = await choose(kind)
+    job = Job(argv=("sh", "-c", "id -u; echo a > a; cat /etc/shadow; python3 -c \\"" + ASK + "\\""),
+              workspace=folder / "w", home=folder / "h", seconds=10, output_bytes=10000,
+              doors=(Door(name="model", port=18901, serve=serve),))
+    ended = await sandbox.run(job)
+    said = ended.tail.split()
+    print(said[0], (folder / "w/a").read_text().strip(), "root:" in ended.tail, said[-1])
+
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
 """
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="every other test shows it without root")
-def test_it_works_without_root() -> None:
+@pytest.mark.parametrize(("kind", "user"), [("bubblewrap", "1000"), ("landlock", "65534")])
+def test_it_works_without_root(kind: str, user: str) -> None:
     assert PYTHON is not None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -217,7 +232,7 @@ def test_it_works_without_root() -> None:
             shutil.chown(path, 65534, 65534)
         folder.chmod(0o755)
         ran = subprocess.run(
-            [str(PYTHON), "-c", UNPRIVILEGED, name],
+            [str(PYTHON), "-c", UNPRIVILEGED, name, kind],
             user=65534,
             group=65534,
             extra_groups=[],
@@ -228,4 +243,4 @@ def test_it_works_without_root() -> None:
             timeout=30,
             check=False,
         )
-    assert ran.stdout.split() == ["1000", "a", "False"], ran.stderr
+    assert ran.stdout.split() == [user, "a", "False", "inside"], ran.stderr
