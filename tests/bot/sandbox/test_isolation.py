@@ -15,6 +15,8 @@ import pytest
 import bot
 from bot.errors import OperatorError
 from bot.sandbox.bubblewrap import Bubblewrap
+from bot.sandbox.landlock import Landlock
+from bot.sandbox.model import Sandbox
 from bot.sandbox.none import NoSandbox
 from bot.sandbox.tools import expand, find_program
 from tests.bot.sandbox.conftest import MakeJob
@@ -166,6 +168,47 @@ async def test_tools_are_on_the_path_and_read_only(
     assert ended.tail.splitlines()[0] == "hello"
     assert ended.tail.splitlines()[-1] == "kept"
     assert "no" not in tool.read_text().split()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user for jobs")
+@pytest.mark.parametrize("sandbox", [Bubblewrap(), Landlock()], ids=["bubblewrap", "landlock"])
+async def test_tools_that_jobs_may_not_read_are_named(
+    sandbox: Sandbox, make_job: MakeJob, tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(OperatorError, match="chmod go"):
+        await sandbox.run(make_job("true", readable=(closed,)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user for jobs")
+async def test_a_way_that_jobs_may_not_go_is_named(make_job: MakeJob, tmp_path: Path) -> None:
+    workspace = tmp_path / "closed" / "run" / "workspace"
+    workspace.mkdir(parents=True)
+    (tmp_path / "closed").chmod(0o700)
+    job = make_job("true", workspace=workspace, home=workspace.with_name("home"))
+    assert (await Bubblewrap().run(job)).code == 0
+    with pytest.raises(OperatorError, match="ORCHESTRATE_DATA_DIR"):
+        await Landlock().run(job)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user for jobs")
+async def test_what_the_host_lays_into_the_home_belongs_to_the_job(
+    sandbox: Sandbox, make_job: MakeJob, tmp_path: Path
+) -> None:
+    if sandbox.name == "none":
+        pytest.skip("jobs are root")
+    job = make_job("cat ~/.agent/config && echo more >> ~/.agent/config && touch ~/.agent/own")
+    (job.home / ".agent").mkdir(parents=True)
+    (job.home / ".agent" / "config").write_text("given\n")
+    (tmp_path / "outside").write_text("root's")
+    (job.home / "link").symlink_to(tmp_path / "outside")
+    for _ in range(2):
+        ended = await sandbox.run(job)
+        assert ended.code == 0, ended.tail
+        (job.home / ".agent" / "config").unlink()
+        (job.home / ".agent" / "config").write_text("given anew\n")
+    assert (tmp_path / "outside").stat().st_uid == 0
 
 
 @pytest.mark.parametrize("folder", ["/nowhere/at/all", "relative", "/", "/etc", "/proc/self"])
