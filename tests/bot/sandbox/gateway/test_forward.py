@@ -562,6 +562,35 @@ async def test_a_response_in_the_background_is_refused(enter: Enter) -> None:
     assert up.asked == []
 
 
+@pytest.mark.parametrize("part", [b"[]", b"0", b"{}"])
+async def test_a_request_of_very_many_parts_is_refused(enter: Enter, part: bytes) -> None:
+    body = b'{"model": "claude-sonnet-4-5", "x": [' + b",".join([part] * 1_000_001) + b"]}"
+    async with upstream(says(used())) as up, enter(environ(up)) as inside:
+        key = {"x-api-key": inside.visit.placeholder}
+        response = await inside.claude(headers=key, content=body, json=None)
+    assert response.status_code == 413
+    assert up.asked == []
+
+
+@pytest.mark.parametrize("options", ["", ', "stream_options": null', ', "stream_options": {}'])
+@pytest.mark.parametrize("start", [b"{", b" {", b"\n{"])
+async def test_what_a_request_says_is_not_changed_by_the_wish_for_usage(
+    enter: Enter, start: bytes, options: str
+) -> None:
+    # Half a character, as agents cut texts; a number that no float holds.
+    rest = r'"model": "gpt-5.2", "stream": true, "a": "\ud83d", "b": 12345678901234567890'
+    answer = sends(events(CHAT, named=False), "text/event-stream")
+    async with upstream(answer) as up, enter(environ(up)) as inside:
+        response = await inside.client.post(
+            inside.env("OPENAI_BASE_URL") + "/chat/completions",
+            headers={"authorization": f"Bearer {inside.visit.placeholder}"},
+            content=start + f"{rest}{options}}}".encode(),
+        )
+    assert response.status_code == 200
+    wanted = {**json.loads("{" + rest + "}"), "stream_options": {"include_usage": True}}
+    assert up.asked[0].json == wanted
+
+
 @pytest.mark.parametrize("chunked", [True, False])
 async def test_a_request_is_bounded(
     enter: Enter, monkeypatch: pytest.MonkeyPatch, chunked: bool
