@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
+import sys
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
 
 from bot.redact import Redactor
+from bot.settings import load
 from tests.bot.test_local import ORCHESTRATE, PATIENCE, Place, end, place
+from tests.support.model import Model, script, serve_model
 
 __all__ = ["place"]
 
@@ -119,3 +127,56 @@ def test_a_key_of_the_server_is_written_nowhere(place: Place) -> None:
     redactor = Redactor([KEY])
     assert [text for text in texts if redactor.find(text)] == []
     assert "[secret]" in ledger
+
+
+AGENT = Path(__file__).parents[1] / "support" / "acp_agent.py"
+
+
+@pytest.fixture
+async def model(place: Place, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Model]:
+    """A model, with a key for it, and an agent of the operator's that speaks ACP and asks it."""
+    mine = {
+        "command": f"{sys.base_prefix}/bin/python3 {AGENT}",
+        "speaks": "acp",
+        "models": ["anthropic"],
+    }
+    async with serve_model() as made:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", made.url)
+        monkeypatch.setenv("ORCHESTRATE_AGENTS", json.dumps({"mine": mine}))
+        monkeypatch.setenv("ORCHESTRATE_TOOLS", f"{sys.base_prefix}:{AGENT.parent}")
+        monkeypatch.setattr(place, "settings", load(data_dir=place.settings.data_dir))
+        yield made
+
+
+async def test_a_run_stops_at_its_budget_with_what_was_done_and_goes_on_with_more(
+    place: Place, model: Model
+) -> None:
+    asks = [{"model": script({"say": f"answer {n}"})} for n in range(5)]
+    request = script({"run": "echo turn >> b.txt"}, *asks)
+    args = ("--agent", "mine", "--check", "true", "--base", "main", "--budget", "0.01")
+    _, run = await asyncio.to_thread(place.json, "run", f"Spend {request}", *args)
+
+    assert run["state"] == "blocked", run
+    assert "of its $0.01" in run["reason"]
+    assert f"orchestrate resume {run['run']} --budget +0.01" in run["next_step"]
+    assert [each["kind"] for each in run["checkpoints"]] == ["partial"]
+    served = model.served
+    assert 0 < served.requests < len(asks)
+    assert run["usage"]["requests"] == served.requests
+    assert run["usage"]["output_tokens"] == served.output_tokens
+    assert run["usage"]["input_tokens"] == served.input_tokens - served.cached_tokens
+    assert 0.01 <= run["usage"]["usd"] < 0.02
+
+    code, run = await asyncio.to_thread(place.json, "resume", run["run"], "--budget", "+5")
+    assert (code, run["state"]) == (0, "awaiting_review"), run
+    assert run["usage"]["requests"] == model.served.requests
+    assert run["budget"]["usd"] > 5
+    assert place.git("show", f"{run['branch']}:b.txt") == "turn\nturn"
+    _, out, _ = await asyncio.to_thread(place.orchestrate, "show", run["run"])
+    assert "used $0.0" in out
+    assert "of $5.01" in out
+    _, out, _ = await asyncio.to_thread(place.orchestrate, "logs", run["run"], "--turn", "2")
+    assert "Done so far, and in the files already:" in out
+    assert "answer 4" in out
+    assert KEY not in out
