@@ -140,14 +140,15 @@ async def test_a_setup_that_an_agent_broke_is_a_red_check_that_it_is_told_of(wor
     assert (await repo.check_runs(second.sha))["orchestrate / installed"] == "success"
 
 
-async def test_a_setup_that_fails_on_the_base_blocks_the_run_with_its_last_line(
+async def test_a_setup_that_fails_on_the_base_blocks_the_run_with_its_last_lines(
     world: World,
 ) -> None:
-    repo = await repository(world, setup={"run": ["echo no such package: left-pad >&2; exit 4"]})
+    say = "echo looking; echo; echo no such package: left-pad >&2; exit 4"
+    repo = await repository(world, setup={"run": [say]})
     issue, run = await repo.started()
     assert run.state is State.BLOCKED
     assert run.turns == 0
-    assert "failed with exit code 4: no such package: left-pad" in run.reason
+    assert "failed with exit code 4: looking; no such package: left-pad." in run.reason
     assert "then `/resume`" in run.next_step
     (status,) = await repo.status_comments(issue)
     assert "no such package: left-pad" in status
