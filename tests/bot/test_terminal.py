@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -180,3 +182,38 @@ async def test_a_run_stops_at_its_budget_with_what_was_done_and_goes_on_with_mor
     assert "Done so far, and in the files already:" in out
     assert "answer 4" in out
     assert KEY not in out
+
+
+async def test_what_a_turn_used_is_known_after_the_bot_was_killed(
+    place: Place, model: Model
+) -> None:
+    request = script({"model": script({"say": "one"})}, {"run": "echo x > b.txt"}, {"wait": 120})
+    args = ("--agent", "mine", "--check", "true", "--base", "main")
+    running = await asyncio.to_thread(place.begin, "run", f"Spend {request}", *args)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await until(lambda: model.served.requests)
+        (logs,) = place.settings.data_dir.glob("local/*/runs/*/logs")
+        run, store = logs.parent.name, logs.parents[2] / "orchestrate.db"
+        async with asyncio.timeout(PATIENCE):
+            await until(lambda: '"requests": 1' in kept(store))
+    finally:
+        end(running)
+    code, ended = await asyncio.to_thread(place.json, "cancel", run)
+
+    assert (code, ended["state"]) == (0, "cancelled"), ended
+    assert ended["usage"]["requests"] == model.served.requests == 1
+    assert ended["usage"]["output_tokens"] == model.served.output_tokens
+    assert [each["kind"] for each in ended["checkpoints"]] == ["interrupted"]
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Look again and again, while other processes do what is waited for."""
+    while not holds():  # noqa: ASYNC110  they tell nobody
+        await asyncio.sleep(0.1)
+
+
+def kept(store: Path) -> str:
+    """What is kept of the turns under way."""
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        return "".join(row[0] for row in connection.execute("select body from turns"))
