@@ -19,7 +19,7 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
-from bot.errors import OrchestrateError
+from bot.errors import ConfigError, Refused
 from bot.runs.model import Run
 from bot.runs.ports import Git, Output, Place, Prepared, Recipe, Unprepared
 from policies.config import PATH, Config
@@ -33,6 +33,11 @@ KEY_LENGTH = 32
 MINUTE_SECONDS = 60.0
 FAILURES_KEPT = 256
 """Failed set-ups that are remembered, so that a run does not repeat its own before every turn."""
+LINES_SHOWN = 3
+LINE_CHARACTERS = 400
+"""The last lines in a run's reason: what most package managers need to say what is wrong."""
+_ABOUT_LOGS = "A complete log of this run can be found"
+"""What npm says last, of a file in a home that is gone."""
 LOG_CHARACTERS = 3_000
 """The end of a failed set-up's output, as people and agents are shown it."""
 
@@ -209,7 +214,7 @@ class EnvironmentDesk:
         recipe = Recipe(key, dict(wanted.env), PROGRAMS, secrets)
         try:
             made = await self._git.make_environment(run, commit, recipe, install, stop=stop)
-        except OrchestrateError as error:
+        except (Refused, ConfigError) as error:
             return self._remember(run, key, Unprepared(str(error), _next_step(own), own=own))
         if made is None:
             return failure
@@ -265,10 +270,17 @@ def _unprepared(attempt: Attempt, *, own: bool) -> Unprepared:
             log,
             own,
         )
-    said = [line for line in log.splitlines() if line.strip()]
-    last = f": {said[-1].replace('`', '')[:300]}" if said else ""
-    reason = f"The environment could not be set up: `{command}` {attempt.why}{last}"
+    said = _last_lines(log)
+    reason = f"The environment could not be set up: `{command}` {attempt.why}"
+    reason += f": {said}" if said else ""
     return Unprepared(f"{reason.rstrip('.')}.", _next_step(own), log, own)
+
+
+def _last_lines(log: str) -> str:
+    """The last lines that say something, as one."""
+    lines = [line.strip().replace("`", "") for line in log.splitlines()]
+    said = [line for line in lines if line and _ABOUT_LOGS not in line]
+    return "; ".join(said[-LINES_SHOWN:])[-LINE_CHARACTERS:]
 
 
 def _next_step(own: bool) -> str:

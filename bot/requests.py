@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from bot.context import context_of
 from bot.errors import ConfigError, UserError
 from bot.events import Event, Type
 from bot.router import Desk, Order, Spoken
@@ -41,7 +42,7 @@ async def start_run(
         "source": source.model_dump(),
         "agent": agent,
         "issue": issue,
-        "context": await _context(desk, spoken, config),
+        "context": await context_of(desk, spoken, config, data["request"]),
     }
     event = Event(
         id=source.key, at=desk.clock(), actor=spoken.login, type=Type.REQUESTED, data=data
@@ -74,6 +75,8 @@ async def ask_for_changes(desk: Desk, order: Order, run: Run, text: str) -> None
         "turns": order.config.limits.turns,
         "agent": desk.choose_agent(agent, order.config) if agent else None,
     }
+    if order.spoken.how != "cli":
+        data["context"] = await context_of(desk, order.spoken, order.config, text)
 
     def decide(now: Run) -> list[Event]:
         given = limits_of(now, order.command.options)
@@ -157,13 +160,3 @@ def _busy(run: Run) -> str:
         )
     state = run.state.value.replace("_", " ")
     return f"This issue has a run already, `{run.id}`, which is {state}; `/cancel` ends it."
-
-
-async def _context(desk: Desk, spoken: Spoken, config: Config) -> str:
-    """Return the issue's text, if its author may speak to agents here."""
-    here = spoken.conversation
-    if not here.body.strip() or not here.author:
-        return ""
-    if not await speaks(desk, spoken.repository, here.author, config):
-        return ""
-    return f"{here.title}\n\n{here.body}"

@@ -16,7 +16,10 @@ from policies.facts import Role
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """An issue, or the conversation of a pull request. `state` is open or closed."""
+    """An issue, or the conversation of a pull request. `state` is open or closed.
+
+    `updated_at` is when anything about it last changed.
+    """
 
     number: int
     title: str
@@ -26,6 +29,8 @@ class Issue:
     is_pull: bool
     state: str
     labels: tuple[str, ...]
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,9 @@ class ReviewComment:
     body: str
     author: str
     in_reply_to: int | None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    author_is_bot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +191,12 @@ class Threads(People, Protocol):
         self, repository: Repository, pull: int, review: int
     ) -> list[ReviewComment]:
         """Read the line comments of one review."""
+
+    async def comments(self, repository: Repository, number: int) -> list[Comment]:
+        """Read the comments of a conversation, the oldest first."""
+
+    async def line_comments(self, repository: Repository, pull: int) -> list[ReviewComment]:
+        """Read the comments on lines of a pull request, the oldest first."""
 
     async def repository(self, id: int, installation: int) -> Repository:
         """Read a repository by its number: its present name, default branch and address."""

@@ -157,6 +157,12 @@ def check_paths(changes: Iterable[Change], config: Config) -> Verdict:
 _Touched = tuple[str, bool]
 
 
+def instructions(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the paths that instruct agents, whatever the case of their letters."""
+    globs = compile_globs(AGENT_INSTRUCTIONS, ignore_case=True)
+    return tuple(sorted(path for path in paths if globs.match(normal(path))))
+
+
 def _touched(change: Change) -> Iterator[_Touched]:
     """Each path of a change, and whether it leads (or led) somewhere else."""
     leads = {MODE_SYMLINK, MODE_SUBMODULE}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bot.cli import app
+from bot.sandbox.protections import markdown as protections
 from bot.settings import Settings
 from handlers import FEATURES
 from policies.config import parse
@@ -40,6 +41,11 @@ def generator() -> dict[str, Any]:
 def test_pages_made_from_the_code_are_current(generator: dict[str, Any]) -> None:
     for name, text in generator["pages"]().items():
         assert (ROOT / "docs" / name).read_text() == text, f"docs/{name}: run scripts/docs"
+
+
+def test_the_table_of_protections_is_the_one_in_the_code() -> None:
+    page = (ROOT / "docs" / "sandbox.md").read_text()
+    assert f"\n{protections()}\n" in page
 
 
 def test_every_command_has_its_section(generator: dict[str, Any]) -> None:

@@ -242,7 +242,8 @@ def _report(
     order: TurnOrder, ended: TurnEnded, visit: Visit | None, how: str, asks: frozenset[str]
 ) -> TurnReport:
     outcome, reason = ended.outcome, ""
-    if outcome not in ("ended", "stopped") and visit is not None and visit.spent.is_set():
+    # An agent that was refused a request may say that it is done; it is not.
+    if outcome != "stopped" and visit is not None and visit.spent.is_set():
         outcome = "budget"
     if outcome == "budget":
         reason = visit.reason if visit is not None else ""

@@ -25,6 +25,7 @@ from typing import Any
 from bot.errors import Refused, TransientError
 
 from . import quota
+from .base import OWNED
 from .pool import Call
 from .program import text
 from .removal import remove, remove_or_leave
@@ -270,7 +271,9 @@ class Environments:
                     lock.unlink()
 
     def _home(self, mirror: Mirror) -> Path:
-        return self._folder / mirror.path.stem
+        # Apart as bases are: who works on it must be the one that its files belong to.
+        owner = self._workspaces.owner
+        return self._folder / (mirror.path.stem + ("" if owner is None else f"{OWNED}{owner}"))
 
 
 def total(folder: Path) -> tuple[int, int]:

@@ -130,6 +130,11 @@ class Workspaces:
         self._after: set[asyncio.Task[None]] = set()
         self._pruned = 0.0
 
+    @property
+    def owner(self) -> int | None:
+        """The user that the files belong to; None for this process's own."""
+        return self._owner
+
     async def open(
         self,
         mirror: Mirror,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from bot.github.answers import id_of, moment, number_of, text_of
@@ -63,6 +64,10 @@ def repository_of(data: Mapping[str, Any], installation: int) -> Repository:
     )
 
 
+def _moment(value: object) -> datetime | None:
+    return moment(value) if value else None
+
+
 def issue_of(data: Mapping[str, Any]) -> Issue:
     """Read an issue; its labels come as objects, or as mere names."""
     labels = data.get("labels")
@@ -79,6 +84,8 @@ def issue_of(data: Mapping[str, Any]) -> Issue:
         is_pull="pull_request" in data,
         state=text_of(data, "state"),
         labels=tuple(names),
+        created_at=_moment(data.get("created_at")),
+        updated_at=_moment(data.get("updated_at")),
     )
 
 
@@ -139,6 +146,9 @@ def review_comment_of(data: Mapping[str, Any]) -> ReviewComment:
         body=text_of(data, "body"),
         author=text_of(data, "user", "login"),
         in_reply_to=number_of(data, "in_reply_to_id"),
+        created_at=_moment(data.get("created_at")),
+        updated_at=_moment(data.get("updated_at")),
+        author_is_bot=is_bot(data.get("user") or {}),
     )
 
 

@@ -170,6 +170,17 @@ class GitHubThreads:
         pages = self._app.session(repository).pages(path)
         return [review_comment_of(each) async for each in pages]
 
+    async def comments(self, repository: Repository, number: int) -> list[Comment]:
+        """Read the comments of a conversation, the oldest first."""
+        path = f"{repo_path(repository)}/issues/{number}/comments"
+        return [comment_of(each) async for each in self._app.session(repository).pages(path)]
+
+    async def line_comments(self, repository: Repository, pull: int) -> list[ReviewComment]:
+        """Read the comments on lines of a pull request, the oldest first."""
+        path = f"{repo_path(repository)}/pulls/{pull}/comments"
+        pages = self._app.session(repository).pages(path)
+        return [review_comment_of(each) async for each in pages]
+
     async def _place(self, repository: Repository, marker: str, since: datetime) -> Place:
         return Place(repository, await self._app.login(), _marked(marker), since)
 

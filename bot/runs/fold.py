@@ -297,6 +297,7 @@ def _changes_asked(run: Run, event: Event) -> dict[str, Any]:
             *(Answer(comment=each) for each in event.data.get("threads", ())),
         ),
         "agent": event.data.get("agent") or run.agent,
+        "review": event.data.get("context") or "",
         "turn_limit": run.turns + event.data["turns"],
         **_limits(run, event),
         "plan": run.plan if run.next_task() else _one_more(run),

@@ -200,7 +200,8 @@ class Answer(_Value):
 class Run(_Value):
     """One request carried out.
 
-    `work` is what the segment under way or next to come does, None where the run waits;
+    `context` is the conversation around the request, `review` that around the last changes asked
+    for. `work` is what the segment under way or next to come does, None where the run waits;
     `segment` counts the segments, and `active` says that one of them is not over. `own_agent` and
     `own_checks` are commands given with the request itself, on the command line. `quarantine` is
     the refused candidate that can still be kept in part. `usage` and `seconds` are of the turns
@@ -215,6 +216,7 @@ class Run(_Value):
     email: str = ""
     request: str
     context: str = ""
+    review: str = ""
     title: str = ""
     issue: int | None = None
     pull_request: int | None = None

@@ -65,8 +65,9 @@ class Segments:
         run = await store.load(run_id)
         if run.segment != segment:
             return False
-        if run.work is not None and not await store.has(run_id, f"{cause}:0"):
-            made = await self._safely(run, cause)
+        work = _due(run)
+        if work is not None and not await store.has(run_id, f"{cause}:0"):
+            made = await self._safely(run, work, cause)
             run = await self._record(run, cause, made)
         return not await store.rest(run_id, segment)
 
@@ -95,9 +96,7 @@ class Segments:
             log.warning("not recorded", run=run.id, error=str(error))
         return run
 
-    async def _safely(self, run: Run, cause: str) -> Made:
-        assert run.work is not None
-        work = run.work
+    async def _safely(self, run: Run, work: Work, cause: str) -> Made:
         try:
             return await self._tried(lambda: self._worker.do(work, run, cause))
         except (TransientError, OperatorError) as error:
@@ -130,6 +129,15 @@ class Segments:
         asked = error.retry_after if isinstance(error, TransientError) else None
         backoff: float = wait_random_exponential(multiplier=1, max=self._wait_max)(state)
         return max(asked or 0.0, backoff)
+
+
+def _due(run: Run) -> Work | None:
+    """Say what is to be done: what the state says, or to take in a turn that nobody works on.
+
+    A process that was killed leaves its turn open. A run that was stopped since has no work, and
+    yet what that turn left and used belongs in its record.
+    """
+    return run.work or (Work.TURN if run.turn_open else None)
 
 
 def _news(now: Run, events: Sequence[Event]) -> Sequence[Event]:

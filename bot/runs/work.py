@@ -46,6 +46,7 @@ from bot.runs.watch import TurnWatch, stop_of
 from policies.config import PATH, Agent, Config, parse
 from policies.config import Check as ConfiguredCheck
 from policies.facts import Change
+from policies.paths import instructions
 from policies.rules import judge
 
 MINUTE_SECONDS = 60.0
@@ -193,10 +194,24 @@ class Worker:
         """Write a turn's prompt, and keep it beside the turn's log."""
         results = [each for each in await self._results(run) if each["attempt"] != NOT_YET]
         before = await self._ports.store.turn(run.id, run.turns)
+        theirs = await self._changed_instructions(run)
         # What people pasted into the conversation may be a key of this very server.
-        prompt = self._ports.redactor.text(texts.prompt(run, results, number, before))
+        prompt = self._ports.redactor.text(texts.prompt(run, results, number, before, theirs))
         write_log(place.logs / f"turn-{number}.prompt.md", prompt)
         return prompt
+
+    async def _changed_instructions(self, run: Run) -> dict[str, str]:
+        """Return, by path, what the base says where the branch instructs agents otherwise.
+
+        People may push anything to a branch. The agent finds it in its workspace, and many read it
+        unasked, so it is told whose instructions hold.
+        """
+        if run.head == run.base_sha:
+            return {}
+        git = self._ports.git
+        paths = instructions(await git.touched(run, run.base_sha, run.head))
+        found = {path: await git.read(run, run.base_sha, path) for path in paths}
+        return {path: (text or b"").decode("utf-8", "replace") for path, text in found.items()}
 
     async def _given(self, run: Run, order: TurnOrder) -> TurnReport:
         """Give the agent its prompt, and look after its turn until it is over."""

@@ -26,7 +26,7 @@ from bot.sandbox.doors import Doorman, numbered, serve, told
 from bot.sandbox.guard import Guard, guard
 from bot.sandbox.model import Door, Ended, How, Job, Limits, OnOutput, Places, Talk
 from bot.sandbox.process import DEATH_SECONDS, Started, converse, readable, spawn, supervise
-from bot.sandbox.rights import UserNamespace, give, give_whole, uid_for_jobs
+from bot.sandbox.rights import UserNamespace, check_readable, give, give_whole, uid_for_jobs
 from bot.sandbox.shell import NOT_FOUND
 from bot.sandbox.tools import expand, search_path
 
@@ -173,7 +173,8 @@ class Bubblewrap:
 
 
 def _give(job: Job, uid: int) -> None:
-    """Let the job's folders belong to it."""
+    """Let the job's folders belong to it, and see that it can read the others."""
+    check_readable(expand(job.readable), uid)
     give(job.home, uid)
     with contextlib.suppress(FileNotFoundError):  # bubblewrap says so
         give_whole(job.workspace, uid)

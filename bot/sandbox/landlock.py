@@ -30,7 +30,7 @@ from bot.sandbox.guard import Guard, guard
 from bot.sandbox.model import Ended, How, Job, Limits, OnOutput, Places, Talk
 from bot.sandbox.none import environment, kill_marked
 from bot.sandbox.process import DEATH_SECONDS, Started, converse, spawn, supervise
-from bot.sandbox.rights import give, give_whole, uid_for_jobs
+from bot.sandbox.rights import check_readable, give, give_whole, uid_for_jobs
 from bot.sandbox.tools import expand
 
 PORTS_VERSION: Final = 4
@@ -194,11 +194,13 @@ def _prepare(job: Job, uid: int | None) -> None:
     scratch.mkdir(mode=0o700, exist_ok=True)
     if uid is None:
         return
+    tools = expand(job.readable)
+    check_readable(tools, uid)
     give(job.home, uid)
     give_whole(job.workspace, uid)
     for folder in {job.home.parent, job.workspace.parent}:
         _let_through(folder, uid)
-    for folder in (job.home, job.workspace):
+    for folder in (job.home, job.workspace, *tools):
         _check_way(folder, uid)
 
 
@@ -218,8 +220,9 @@ def _check_way(folder: Path, uid: int) -> None:
         )
         if not passes:
             raise OperatorError(
-                f"Jobs have the user {uid}, which may not pass {parent}: set ORCHESTRATE_DATA_DIR "
-                "to a folder that all may enter, such as /var/lib/orchestrate."
+                f"Jobs have the user {uid}, which may not pass {parent} on the way to {folder}: "
+                "set ORCHESTRATE_DATA_DIR, and the folder of each tool, to one that all may enter, "
+                "such as /var/lib/orchestrate."
             )
 
 
@@ -259,10 +262,11 @@ class _Adopted:
             await asyncio.wait_for(self.started.wait(), DEATH_SECONDS)
         self.started.kill()
         await self.started.wait()
-        # What is below the launcher dies with it, unless it was killed itself.
-        await kill_marked(self.mark, self.started.process.pid)
         with contextlib.suppress(BlockingIOError):
             self.told = os.read(self.status, _STATUS_BYTES)
+        if b"exit " not in self.told:
+            # It was killed itself, and what was below it was not.
+            await kill_marked(self.mark, self.started.process.pid)
         os.close(self.status)
         await self.served.aclose()
         await self.guard.end()

@@ -247,9 +247,8 @@ def _cell(means: tuple[Means, ...]) -> str:
 
 
 def _facts(sandbox: Sandbox) -> Facts:
-    contained = isinstance(sandbox, Bubblewrap | Landlock)
     held = sandbox.cgroups if isinstance(sandbox, Bubblewrap | Landlock | NoSandbox) else Cgroups()
-    uid = sandbox.uid if contained else None
+    uid = sandbox.uid if isinstance(sandbox, Bubblewrap | Landlock) else None
     return Facts(
         root=os.geteuid() == 0,
         uid=uid,

@@ -11,6 +11,7 @@ import contextlib
 import os
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,9 @@ from bot.errors import OperatorError
 DEFAULT_UID: Final = 65_530
 """Above what systemd gives to services, outside what distributions give to packages, and within
 what containers map; not `nobody`, whom others use and network disks name."""
+
+LAID_DEPTH: Final = 3
+"""Folders below a home in which the host lays files: `.config/NAME/…` is the deepest."""
 
 _MADE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.0005
@@ -40,36 +44,45 @@ def is_mapped(uid: int) -> bool:
     return any(int(first) <= uid < int(first) + int(count) for first, _, count in ranges)
 
 
+def check_readable(folders: Iterable[Path], uid: int) -> None:
+    """Refuse folders that are to be shown to jobs and that their user may not read."""
+    for folder in folders:
+        status = folder.stat()
+        needed = 0o500 if status.st_uid == uid else 0o005
+        if status.st_mode & needed != needed:
+            raise OperatorError(
+                f"Jobs have the user {uid}, which may not read the folder {folder}: open it with "
+                f"`chmod go+rx {folder}`, or name another one."
+            )
+
+
 def give(folder: Path, uid: int) -> None:
     """Let `folder` and what the host made in it belong to `uid`. Links are not followed.
 
-    A folder that belongs to it already was given before: then only what the host has added since
-    is looked at, in folders that the host made.
+    What belongs to it already was given before: there, only what the host has laid near the top
+    since is looked for, so that this costs nothing for a home of many files.
     """
-    _give_below(folder, uid)
-    os.chown(folder, uid, uid, follow_symlinks=False)
+    folders = [(folder, 0)]
+    given: list[str] = []
+    for path, depth in folders:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                theirs = entry.stat(follow_symlinks=False).st_uid == uid
+                if entry.is_dir(follow_symlinks=False):
+                    if not theirs or depth < LAID_DEPTH:
+                        folders.append((Path(entry.path), depth + 1))
+                    given += [] if theirs else [entry.path]
+                elif not theirs:
+                    os.chown(entry.path, uid, uid, follow_symlinks=False)
+    # Folders after what is in them, so that one who is killed meanwhile begins anew.
+    for each in (*reversed(given), str(folder)):
+        os.chown(each, uid, uid, follow_symlinks=False)
 
 
 def give_whole(folder: Path, uid: int) -> None:
     """Let a folder and all below it belong to `uid`; nothing is done where the folder does."""
     if os.lstat(folder).st_uid != uid:
         give(folder, uid)
-
-
-def _give_below(top: Path, uid: int) -> None:
-    folders = [top]
-    for folder in folders:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.stat(follow_symlinks=False).st_uid == uid:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(Path(entry.path))
-                else:
-                    os.chown(entry.path, uid, uid, follow_symlinks=False)
-    # Folders after what is in them, so that one who is killed meanwhile begins anew.
-    for folder in reversed(folders[1:]):
-        os.chown(folder, uid, uid, follow_symlinks=False)
 
 
 @dataclass(slots=True)

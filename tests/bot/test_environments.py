@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from bot.doctor import _environments
 from bot.runs.transitions import State
 from tests.support.registry import Registry, registry
 from tests.support.world import PATIENCE_SECONDS, Repo, World, make_world
@@ -140,14 +141,15 @@ async def test_a_setup_that_an_agent_broke_is_a_red_check_that_it_is_told_of(wor
     assert (await repo.check_runs(second.sha))["orchestrate / installed"] == "success"
 
 
-async def test_a_setup_that_fails_on_the_base_blocks_the_run_with_its_last_line(
+async def test_a_setup_that_fails_on_the_base_blocks_the_run_with_its_last_lines(
     world: World,
 ) -> None:
-    repo = await repository(world, setup={"run": ["echo no such package: left-pad >&2; exit 4"]})
+    say = "echo looking; echo; echo no such package: left-pad >&2; exit 4"
+    repo = await repository(world, setup={"run": [say]})
     issue, run = await repo.started()
     assert run.state is State.BLOCKED
     assert run.turns == 0
-    assert "failed with exit code 4: no such package: left-pad" in run.reason
+    assert "failed with exit code 4: looking; no such package: left-pad." in run.reason
     assert "then `/resume`" in run.next_step
     (status,) = await repo.status_comments(issue)
     assert "no such package: left-pad" in status
@@ -216,6 +218,48 @@ async def test_a_run_can_be_stopped_while_its_environment_is_set_up(world: World
     run = await repo.until(issue, State.CANCELLED)
     assert run.turns == 0
     assert not list((world.folder / "bot" / "runs").glob("setup-*"))
+
+
+async def test_what_changes_on_the_base_is_set_up_again_and_nothing_else_is(world: World) -> None:
+    agent = "cat > /dev/null; cat deps/installed > seen.txt"
+    repo = await repository(world, agent)
+    admin = repo.person("admin")
+    before = set(environments(world))
+    await repo.started("one")
+    await admin.write("README.md", "Another text\n", branch="main")
+    await repo.started("two")
+    assert len(set(environments(world)) - before) == 1
+    await admin.write("deps.txt", "other\n", branch="main")
+    _, run = await repo.started("three")
+    assert repo.file(run.head, "seen.txt") == "other"
+    assert len(set(environments(world)) - before) == 2
+    config = json.loads(repo.file("main", ".github/orchestrate.yml"))
+    config["setup"]["run"] = ["true", *config["setup"]["run"]]
+    await admin.write(".github/orchestrate.yml", json.dumps(config), branch="main")
+    await repo.started("four")
+    assert len(set(environments(world)) - before) == 3
+
+
+async def test_a_setup_of_nothing_leaves_the_run_as_it_is(world: World) -> None:
+    before = set(environments(world))
+    repo = await repository(world, "cat > /dev/null; ls > seen.txt", setup={"run": "none"})
+    _, run = await repo.started()
+    assert "deps\n" not in repo.file(run.head, "seen.txt")
+    assert set(environments(world)) == before
+
+
+async def test_those_unused_for_long_go_and_doctor_says_what_is_there(world: World) -> None:
+    repo = await repository(world)
+    before = set(environments(world))
+    await repo.started()
+    (made,) = set(environments(world)) - before
+    said = _environments(world.server.settings).sentence
+    assert said.startswith(f"{len(before) + 1} with ")
+    os.utime(made, (1, 1))
+    await world.server.bot.ports.git.upkeep()
+    assert set(environments(world)) == before
+    _, run = await repo.started("again")  # and it is made again
+    assert run.state is State.AWAITING_REVIEW, run.reason
 
 
 @pytest.mark.slow

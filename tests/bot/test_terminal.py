@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
+import sys
 import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
 
 from bot.redact import Redactor
+from bot.settings import load
 from tests.bot.test_local import ORCHESTRATE, PATIENCE, Place, end, place
+from tests.support.model import Model, script, serve_model
 
 __all__ = ["place"]
 
@@ -119,3 +129,91 @@ def test_a_key_of_the_server_is_written_nowhere(place: Place) -> None:
     redactor = Redactor([KEY])
     assert [text for text in texts if redactor.find(text)] == []
     assert "[secret]" in ledger
+
+
+AGENT = Path(__file__).parents[1] / "support" / "acp_agent.py"
+
+
+@pytest.fixture
+async def model(place: Place, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Model]:
+    """A model, with a key for it, and an agent of the operator's that speaks ACP and asks it."""
+    mine = {
+        "command": f"{sys.base_prefix}/bin/python3 {AGENT}",
+        "speaks": "acp",
+        "models": ["anthropic"],
+    }
+    async with serve_model() as made:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", made.url)
+        monkeypatch.setenv("ORCHESTRATE_AGENTS", json.dumps({"mine": mine}))
+        monkeypatch.setenv("ORCHESTRATE_TOOLS", f"{sys.base_prefix}:{AGENT.parent}")
+        monkeypatch.setattr(place, "settings", load(data_dir=place.settings.data_dir))
+        yield made
+
+
+async def test_a_run_stops_at_its_budget_with_what_was_done_and_goes_on_with_more(
+    place: Place, model: Model
+) -> None:
+    asks = [{"model": script({"say": f"answer {n}"})} for n in range(5)]
+    request = script({"run": "echo turn >> b.txt"}, *asks)
+    args = ("--agent", "mine", "--check", "true", "--base", "main", "--budget", "0.01")
+    _, run = await asyncio.to_thread(place.json, "run", f"Spend {request}", *args)
+
+    assert run["state"] == "blocked", run
+    assert "of its $0.01" in run["reason"]
+    assert f"orchestrate resume {run['run']} --budget +0.01" in run["next_step"]
+    assert [each["kind"] for each in run["checkpoints"]] == ["partial"]
+    served = model.served
+    assert 0 < served.requests < len(asks)
+    assert run["usage"]["requests"] == served.requests
+    assert run["usage"]["output_tokens"] == served.output_tokens
+    assert run["usage"]["input_tokens"] == served.input_tokens - served.cached_tokens
+    assert 0.01 <= run["usage"]["usd"] < 0.02
+
+    code, run = await asyncio.to_thread(place.json, "resume", run["run"], "--budget", "+5")
+    assert (code, run["state"]) == (0, "awaiting_review"), run
+    assert run["usage"]["requests"] == model.served.requests
+    assert run["budget"]["usd"] > 5
+    assert place.git("show", f"{run['branch']}:b.txt") == "turn\nturn"
+    _, out, _ = await asyncio.to_thread(place.orchestrate, "show", run["run"])
+    assert "used $0.0" in out
+    assert "of $5.01" in out
+    _, out, _ = await asyncio.to_thread(place.orchestrate, "logs", run["run"], "--turn", "2")
+    assert "Done so far, and in the files already:" in out
+    assert "answer 4" in out
+    assert KEY not in out
+
+
+async def test_what_a_turn_used_is_known_after_the_bot_was_killed(
+    place: Place, model: Model
+) -> None:
+    request = script({"model": script({"say": "one"})}, {"run": "echo x > b.txt"}, {"wait": 120})
+    args = ("--agent", "mine", "--check", "true", "--base", "main")
+    running = await asyncio.to_thread(place.begin, "run", f"Spend {request}", *args)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await until(lambda: model.served.requests)
+        (logs,) = place.settings.data_dir.glob("local/*/runs/*/logs")
+        run, store = logs.parent.name, logs.parents[2] / "orchestrate.db"
+        async with asyncio.timeout(PATIENCE):
+            await until(lambda: '"requests": 1' in kept(store))
+    finally:
+        end(running)
+    code, ended = await asyncio.to_thread(place.json, "cancel", run)
+
+    assert (code, ended["state"]) == (0, "cancelled"), ended
+    assert ended["usage"]["requests"] == model.served.requests == 1
+    assert ended["usage"]["output_tokens"] == model.served.output_tokens
+    assert [each["kind"] for each in ended["checkpoints"]] == ["interrupted"]
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Look again and again, while other processes do what is waited for."""
+    while not holds():  # noqa: ASYNC110  they tell nobody
+        await asyncio.sleep(0.1)
+
+
+def kept(store: Path) -> str:
+    """What is kept of the turns under way."""
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        return "".join(row[0] for row in connection.execute("select body from turns"))

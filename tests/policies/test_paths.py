@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from policies.config import Config
 from policies.facts import Change
-from policies.paths import check_paths
+from policies.paths import check_paths, instructions
 from policies.sections import Paths
 from tests.policies.builders import change, config
 
@@ -242,3 +242,14 @@ def test_ten_thousand_changes_are_judged_in_a_moment() -> None:
     started = time.process_time()
     assert check_paths(changes, rules).allowed
     assert time.process_time() - started < 1
+
+
+def test_what_instructs_agents_is_known_by_its_name() -> None:
+    paths = ["src/a.py", "CLAUDE.md", "docs/agents.md", ".claude/rules/x.md", "README.md"]
+    paths += [".github/copilot-instructions.md"]
+    assert instructions(paths) == (
+        ".claude/rules/x.md",
+        ".github/copilot-instructions.md",
+        "CLAUDE.md",
+        "docs/agents.md",
+    )

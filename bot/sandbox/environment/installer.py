@@ -109,15 +109,18 @@ class SandboxInstaller:
         within = Within(self._sandbox, order.env, order.path)
         async with self._gateway.open(Pass(hosts=order.hosts)) as visit:
             for command in self._commands(order):
-                output(f"$ {command.strip()}")
+                if command is not _UNROOT:
+                    output(f"$ {command}")
                 before = len(visit.blocked)
                 left = max(0.0, deadline - time.monotonic())
                 ended = await within.run(
                     self._job(order, visit, command, left), stop=stop, on_output=output
                 )
+                refused = tuple(f"{each.host}:{each.port}" for each in visit.blocked[before:])
                 if ended.how != "exited" or ended.code != 0:
-                    refused = [f"{each.host}:{each.port}" for each in visit.blocked[before:]]
-                    return _attempt(command, ended, tuple(refused))
+                    return _attempt(command, ended, refused)
+                for each in refused:  # it could do without
+                    output(f"{each} was asked for, and is not among the hosts of the set-up.")
         return Attempt()
 
     def _commands(self, order: Order) -> tuple[str, ...]:
@@ -146,7 +149,7 @@ class SandboxInstaller:
 
 def _attempt(command: str, ended: Ended, blocked: tuple[str, ...]) -> Attempt:
     return Attempt(
-        failed=command.strip(),
+        failed=command,
         why=_why(ended),
         log=ended.tail,
         blocked=blocked,

@@ -127,12 +127,13 @@ class Till:
         usd, tokens = self._allowance.usd, self._allowance.tokens
         if usd is not None and self._used_usd >= usd:
             self._stop(
-                f"The run's budget is used up: ${self._used_usd:.2f} of ${usd:.2f} that were left."
+                f"The run's budget is used up: ${usd:.2f} of it were left, and this turn took "
+                f"${self._used_usd:.2f}."
             )
         if tokens is not None and self._used_tokens >= tokens:
             self._stop(
-                f"The run's budget is used up: {self._used_tokens:,} of {tokens:,} tokens that "
-                "were left."
+                f"The run's budget is used up: {tokens:,} tokens of it were left, and this turn "
+                f"took {self._used_tokens:,}."
             )
 
     def _stop(self, reason: str) -> None:

@@ -19,6 +19,8 @@ _USUAL_TIERS: Final = frozenset({"", "auto", "default", "standard", "flex", "bat
 _SAME_TIERS: Final = {"priority": "fast"}  # one tier, by its old name and its new one
 TOKENS_MAX: Final = 10**9  # no answer tells more; a larger number is not a count
 
+# Most events are a few words of text: those without any of these tell nothing that is read here.
+_TELLING: Final = (b"usage", b"error", b"message_stop", b"finishReason", b"blockReason")
 # Blank lines end an event. None begins another, so that every cutting of a stream reads the same.
 _BLANK: Final = re.compile(rb"\n\n|\r\n\r\n|\r\r|\n\r\n")
 _LINE: Final = re.compile(rb"\r\n|\n|\r")
@@ -286,7 +288,7 @@ class Meter:
         data = data_of(event)
         if data.strip() == b"[DONE]":
             self._count = replace(self._count, whole=True)
-        elif data:
+        elif any(mark in data for mark in _TELLING):
             self._read(data, alone=False)
 
     def _whole_body(self) -> None:

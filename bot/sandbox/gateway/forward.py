@@ -17,10 +17,14 @@ from bot.sandbox.gateway.budget import OUTPUT_TOKENS, Asked, Held, Spent, Till
 from bot.sandbox.gateway.counting import Count, HideUsage, Meter, parse
 from bot.sandbox.gateway.makers import CREDENTIALS, KEYS, Maker
 from bot.sandbox.gateway.model import Failure
+from bot.sandbox.gateway.pace import Pace
 from bot.sandbox.gateway.server import Exchange, Headers, TooLarge
 from bot.sandbox.gateway.wires import Route, wants_usage_hidden, with_usage
 
 REQUEST_BYTES: Final = 32 * 1024**2  # the most that Anthropic takes of a message
+# Values in a request, each of which takes a hundred bytes of memory once it is read: the longest
+# conversations have a tenth.
+REQUEST_PARTS: Final = 1_000_000
 HELD_BYTES: Final = 2 * REQUEST_BYTES  # of all requests of a job at once
 CONNECTIONS: Final = 64  # of one job: agents ask ten things at once, and keep what they opened
 CONNECT_SECONDS: Final = 15.0  # makers answer in less than one; a machine that swaps needs more
@@ -77,6 +81,7 @@ class ModelDoor:
         self._till = till
         self._client = client
         self._held_bytes = 0
+        self._pace = Pace()
 
     async def __call__(self, exchange: Exchange) -> None:
         """Forward one request, or answer it with why not."""
@@ -131,7 +136,9 @@ class ModelDoor:
             body = await exchange.body(REQUEST_BYTES)
             await self._checked(exchange, way, body)
         except TooLarge:
-            say = f"A request is at most {REQUEST_BYTES // 1024**2} MB."
+            say = (
+                f"A request has at most {REQUEST_BYTES // 1024**2} MB and {REQUEST_PARTS:,} parts."
+            )
             await self._refuse(exchange, way.maker, 413, say)
         finally:
             self._held_bytes -= room
@@ -140,7 +147,11 @@ class ModelDoor:
         if way.route.reader is None:
             await exchange.while_there(self._free(exchange, way, body))
             return
-        parsed = None if exchange.header("content-encoding") else parse(body)
+        if sum(map(body.count, (b",", b"[", b"{"))) > REQUEST_PARTS:
+            raise TooLarge
+        await self._pace.turn(len(body))
+        with self._pace:
+            parsed = None if exchange.header("content-encoding") else parse(body)
         if not isinstance(parsed, dict):
             await self._refuse(exchange, way.maker, 400, "The request is not a JSON object.")
             return
@@ -153,7 +164,7 @@ class ModelDoor:
         asked = Asked(wanted.model, wanted.tier, len(body), output)
         hide = wants_usage_hidden(way.route.reader, parsed)
         if hide:
-            body = with_usage(parsed)
+            body = with_usage(body, parsed)
         del parsed  # many times the size of its text, and answers take minutes
         await exchange.while_there(self._paid(exchange, way, body, asked, hide))
 
@@ -285,10 +296,10 @@ class _Passing:
         await self._exchange.answer(502, maker.wire.complaint(502, say), "application/json")
 
     def _broke_off(self, error: Exception) -> None:
+        """The answer is left without its end, so the client's connection is broken off as well."""
         maker = self._way.maker
         why = str(error) or type(error).__name__
         self._door.failed(maker, 0, f"{maker.title} broke its answer off: {why}.")
-        self._exchange.abort()
 
 
 def _outward(headers: Headers, maker: Maker) -> list[tuple[str, str]]:

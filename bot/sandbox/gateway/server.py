@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -25,6 +26,7 @@ HEAD_BYTES: Final = 64 * 1024  # of a request's head; what web servers take at m
 READ_BYTES: Final = 64 * 1024
 LINGER_SECONDS: Final = 2.0  # for a client to read its answer although it still sends
 IDLE_SECONDS: Final = 300.0  # agents keep connections for their next request; none thinks longer
+_RESET: Final = struct.pack("ii", 1, 0)  # linger, for no second
 _CHARSET: Final = "; charset=utf-8"
 
 
@@ -140,7 +142,7 @@ class Exchange:
 
     def abort(self) -> None:
         """Break the connection off, so that what was sent does not look complete."""
-        self._writer.transport.abort()
+        _break_off(self._writer)
 
     async def tunnel(self) -> tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]:
         """Accept a CONNECT; return what came early, and both ends of the plain connection."""
@@ -173,7 +175,7 @@ async def listen(
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(tasks) >= connections:
-            writer.transport.abort()
+            _break_off(writer)
             return
         task = asyncio.ensure_future(_serve(reader, writer, handle))
         tasks.add(task)
@@ -207,7 +209,7 @@ async def _serve(
     except (OSError, TimeoutError):
         pass  # the client left, or never came back
     finally:
-        writer.transport.abort() if _unfinished(connection) else writer.close()
+        _break_off(writer) if _unfinished(connection) else writer.close()
 
 
 async def _one(
@@ -262,6 +264,14 @@ async def _linger(
     async with asyncio.timeout(LINGER_SECONDS):
         while await reader.read(READ_BYTES):
             pass
+
+
+def _break_off(writer: asyncio.StreamWriter) -> None:
+    """Reset the connection: a mere end is how HTTP/1.0 says that an answer is complete."""
+    connection = writer.get_extra_info("socket")
+    if connection is not None and not writer.transport.is_closing():
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    writer.transport.abort()
 
 
 def _unfinished(connection: h11.Connection) -> bool:

@@ -171,11 +171,14 @@ def wants_usage_hidden(reader: Reader | None, body: Mapping[str, Any]) -> bool:
     return not (isinstance(options, Mapping) and options.get("include_usage"))
 
 
-def with_usage(body: Mapping[str, Any]) -> bytes:
-    """Return the request with the wish for usage added."""
-    options = body.get("stream_options")
-    asked = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}
-    return json.dumps({**body, "stream_options": asked}, ensure_ascii=False).encode()
+def with_usage(body: bytes, parsed: Mapping[str, Any]) -> bytes:
+    """Return the request `body`, which says `parsed`, with the wish for usage added."""
+    options = parsed.get("stream_options")
+    if "stream_options" in parsed or body[:1] != b"{":
+        asked = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}
+        return json.dumps({**parsed, "stream_options": asked}).encode()
+    # All else stays as it was written, and is not written anew.
+    return b'{"stream_options":{"include_usage":true},' + body[1:]
 
 
 def _text(value: Any) -> str:

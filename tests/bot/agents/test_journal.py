@@ -87,7 +87,7 @@ def test_the_same_call_over_and_over_is_a_loop() -> None:
         journal.take(call(number))
     assert not journal.looping
     journal.take(call(200))
-    assert journal.looping == "Read a.py"
+    assert "Read a.py" in journal.looping
 
 
 def test_files_end_where_the_limit_is(log: Path) -> None:

@@ -48,8 +48,11 @@ FORK = (
 
 
 def sandboxes(held: Cgroups) -> list[Sandbox]:
-    given = {"limits": LIMITS, "cgroups": held}
-    return [Bubblewrap(**given), Landlock(**given), NoSandbox(**given)]
+    return [
+        Bubblewrap(limits=LIMITS, cgroups=held),
+        Landlock(limits=LIMITS, cgroups=held),
+        NoSandbox(limits=LIMITS, cgroups=held),
+    ]
 
 
 WATCHED = [pytest.param(each, id=f"{each.name}-watched") for each in sandboxes(Cgroups())]

@@ -15,6 +15,8 @@ import pytest
 import bot
 from bot.errors import OperatorError
 from bot.sandbox.bubblewrap import Bubblewrap
+from bot.sandbox.landlock import Landlock
+from bot.sandbox.model import Sandbox
 from bot.sandbox.none import NoSandbox
 from bot.sandbox.tools import expand, find_program
 from tests.bot.sandbox.conftest import MakeJob
@@ -168,6 +170,47 @@ async def test_tools_are_on_the_path_and_read_only(
     assert "no" not in tool.read_text().split()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user for jobs")
+@pytest.mark.parametrize("sandbox", [Bubblewrap(), Landlock()], ids=["bubblewrap", "landlock"])
+async def test_tools_that_jobs_may_not_read_are_named(
+    sandbox: Sandbox, make_job: MakeJob, tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(OperatorError, match="chmod go"):
+        await sandbox.run(make_job("true", readable=(closed,)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user for jobs")
+async def test_a_way_that_jobs_may_not_go_is_named(make_job: MakeJob, tmp_path: Path) -> None:
+    workspace = tmp_path / "closed" / "run" / "workspace"
+    workspace.mkdir(parents=True)
+    (tmp_path / "closed").chmod(0o700)
+    job = make_job("true", workspace=workspace, home=workspace.with_name("home"))
+    assert (await Bubblewrap().run(job)).code == 0
+    with pytest.raises(OperatorError, match="ORCHESTRATE_DATA_DIR"):
+        await Landlock().run(job)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user for jobs")
+async def test_what_the_host_lays_into_the_home_belongs_to_the_job(
+    sandbox: Sandbox, make_job: MakeJob, tmp_path: Path
+) -> None:
+    if sandbox.name == "none":
+        pytest.skip("jobs are root")
+    job = make_job("cat ~/.agent/config && echo more >> ~/.agent/config && touch ~/.agent/own")
+    (job.home / ".agent").mkdir(parents=True)
+    (job.home / ".agent" / "config").write_text("given\n")
+    (tmp_path / "outside").write_text("root's")
+    (job.home / "link").symlink_to(tmp_path / "outside")
+    for _ in range(2):
+        ended = await sandbox.run(job)
+        assert ended.code == 0, ended.tail
+        (job.home / ".agent" / "config").unlink()
+        (job.home / ".agent" / "config").write_text("given anew\n")
+    assert (tmp_path / "outside").stat().st_uid == 0
+
+
 @pytest.mark.parametrize("folder", ["/nowhere/at/all", "relative", "/", "/etc", "/proc/self"])
 async def test_folders_that_cannot_be_tools_are_refused(
     bubblewrap: Bubblewrap, make_job: MakeJob, folder: str
@@ -188,24 +231,39 @@ def test_a_virtual_environment_brings_its_interpreter(tmp_path: Path) -> None:
 
 
 UNPRIVILEGED = """
-import asyncio, sys
+import asyncio, contextlib, sys
 from pathlib import Path
-from bot.sandbox.model import Job
+from bot.sandbox.model import Door, Job
 from bot.sandbox.probe import choose
 
-async def main(folder):
-    sandbox = await choose("bubblewrap")
-    job = Job(argv=("sh", "-c", "id -u; echo a > a; cat /etc/shadow"), workspace=folder / "w",
-              home=folder / "h", seconds=10, output_bytes=10000)
-    ended = await sandbox.run(job)
-    print(ended.tail.split()[0], (folder / "w/a").read_text().strip(), "root:" in ended.tail)
+@contextlib.asynccontextmanager
+async def serve(listening):
+    async def answer(reader, writer):
+        await reader.readuntil(b"\\r\\n\\r\\n")
+        writer.write(b"HTTP/1.0 200 OK\\r\\n\\r\\ninside")
+        await writer.drain()
+        writer.close()
+    async with await asyncio.start_server(answer, sock=listening):
+        yield
 
-asyncio.run(main(Path(sys.argv[1])))
+ASK = "import urllib.request as r; print(r.urlopen('{door:model}').read().decode())"
+
+async def main(folder, kind):
+    sandbox = await choose(kind)
+    job = Job(argv=("sh", "-c", "id -u; echo a > a; cat /etc/shadow; python3 -c \\"" + ASK + "\\""),
+              workspace=folder / "w", home=folder / "h", seconds=10, output_bytes=10000,
+              doors=(Door(name="model", port=18901, serve=serve),))
+    ended = await sandbox.run(job)
+    said = ended.tail.split()
+    print(said[0], (folder / "w/a").read_text().strip(), "root:" in ended.tail, said[-1])
+
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
 """
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="every other test shows it without root")
-def test_it_works_without_root() -> None:
+@pytest.mark.parametrize(("kind", "user"), [("bubblewrap", "1000"), ("landlock", "65534")])
+def test_it_works_without_root(kind: str, user: str) -> None:
     assert PYTHON is not None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -217,7 +275,7 @@ def test_it_works_without_root() -> None:
             shutil.chown(path, 65534, 65534)
         folder.chmod(0o755)
         ran = subprocess.run(
-            [str(PYTHON), "-c", UNPRIVILEGED, name],
+            [str(PYTHON), "-c", UNPRIVILEGED, name, kind],
             user=65534,
             group=65534,
             extra_groups=[],
@@ -228,4 +286,4 @@ def test_it_works_without_root() -> None:
             timeout=30,
             check=False,
         )
-    assert ran.stdout.split() == ["1000", "a", "False"], ran.stderr
+    assert ran.stdout.split() == [user, "a", "False", "inside"], ran.stderr

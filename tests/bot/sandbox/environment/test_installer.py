@@ -97,6 +97,8 @@ async def test_a_host_that_is_not_allowed_is_refused_and_named_with_the_command(
         attempt = await there.install("true", ask)
         assert attempt.failed == ask
         assert attempt.blocked == (other.host,)
+        assert await there.install(f"{ask} || true") == Attempt()
+        assert there.lines[-1].startswith(f"{other.host} was asked for")
         around = await there.install(f"unset http_proxy HTTP_PROXY; {ask}")
         assert around.failed
         assert other.asked == []

@@ -33,7 +33,7 @@ async def test_at_the_limit_the_next_request_is_refused() -> None:
     till.settle(await till.hold(ASKED), wrote(4))
     till.settle(await till.hold(ASKED), wrote(4))
     assert not till.spent.is_set()
-    with pytest.raises(Spent, match=r"\$8\.00 of \$5\.00"):
+    with pytest.raises(Spent, match=r"\$5\.00 of it were left, and this turn took \$8\.00"):
         await till.hold(ASKED)
     assert till.spent.is_set()
     assert "used up" in till.reason
@@ -49,7 +49,7 @@ async def test_tokens_of_every_kind_count() -> None:
     till = Till(Allowance(tokens=10), DOLLAR)
     count = replace(WHOLE, input_tokens=1, cached_tokens=4, cache_write_hour_tokens=2)
     till.settle(await till.hold(ASKED), replace(count, output_tokens=3))
-    with pytest.raises(Spent, match="10 of 10 tokens"):
+    with pytest.raises(Spent, match="10 tokens of it were left, and this turn took 10"):
         await till.hold(ASKED)
     assert till.usage.tokens == 10
 
@@ -111,7 +111,7 @@ async def test_an_answer_that_told_nothing_is_marked_and_charged_by_its_size() -
     till = Till(Allowance(usd=5), DOLLAR)
     till.settle(await till.hold(ASKED), Count(), answer_bytes=160)
     assert till.usage == Usage(requests=1, partial=1)
-    with pytest.raises(Spent, match=r"\$10\.00 of"):
+    with pytest.raises(Spent, match=r"took \$10\.00"):
         await till.hold(ASKED)
 
 

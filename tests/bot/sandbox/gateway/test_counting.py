@@ -175,6 +175,12 @@ def test_an_answer_that_grows_without_end_is_given_up(monkeypatch: pytest.Monkey
         assert not counted(counting.anthropic, kind, *[b"x" * 600] * 10).whole
 
 
+def test_an_event_without_end_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "EVENT_BYTES", 1000)
+    count = counted(counting.anthropic, EVENTS, b"data: x" * 500, b"\n\n" + events(CLAUDE))
+    assert (count.told, count.whole) == (False, False)
+
+
 def test_reasoning_that_is_in_the_total_alone_is_counted() -> None:
     usage = {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 145}
     count = counted(counting.chat, EVENTS, events([chunk(None, usage)], named=False))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -378,6 +379,30 @@ async def test_an_answer_that_breaks_off_does_not_look_whole(enter: Enter, after
     assert "broke its answer off" in inside.visit.failures[0].sentence
 
 
+async def test_an_answer_that_breaks_off_is_not_whole_for_an_old_client(enter: Enter) -> None:
+    async def stream(asked: Asked, writer: Writer) -> None:
+        await writer.raw(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf")
+        await asyncio.sleep(0.05)
+        writer.cut()
+
+    async with upstream(stream) as up, enter(environ(up)) as inside:
+        reader, writer = await asyncio.open_connection("127.0.0.1", inside.port("model"))
+        writer.write(
+            b"GET /anthropic/v1/models HTTP/1.0\r\n"
+            + f"x-api-key: {inside.visit.placeholder}\r\n\r\n".encode()
+        )
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+
+
+async def test_small_writes_do_not_wait_for_one_another(enter: Enter) -> None:
+    async with upstream(says(used())) as up, enter(environ(up)) as inside:
+        listening = socket.create_server(("127.0.0.1", 0))
+        async with inside.visit.doors[0].serve(listening):
+            assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 async def test_a_client_that_leaves_ends_the_request_and_pays_for_what_was_told(
     enter: Enter,
 ) -> None:
@@ -535,6 +560,35 @@ async def test_a_response_in_the_background_is_refused(enter: Enter) -> None:
         )
     assert response.status_code == 400
     assert up.asked == []
+
+
+@pytest.mark.parametrize("part", [b"[]", b"0", b"{}"])
+async def test_a_request_of_very_many_parts_is_refused(enter: Enter, part: bytes) -> None:
+    body = b'{"model": "claude-sonnet-4-5", "x": [' + b",".join([part] * 1_000_001) + b"]}"
+    async with upstream(says(used())) as up, enter(environ(up)) as inside:
+        key = {"x-api-key": inside.visit.placeholder}
+        response = await inside.claude(headers=key, content=body, json=None)
+    assert response.status_code == 413
+    assert up.asked == []
+
+
+@pytest.mark.parametrize("options", ["", ', "stream_options": null', ', "stream_options": {}'])
+@pytest.mark.parametrize("start", [b"{", b" {", b"\n{"])
+async def test_what_a_request_says_is_not_changed_by_the_wish_for_usage(
+    enter: Enter, start: bytes, options: str
+) -> None:
+    # Half a character, as agents cut texts; a number that no float holds.
+    rest = r'"model": "gpt-5.2", "stream": true, "a": "\ud83d", "b": 12345678901234567890'
+    answer = sends(events(CHAT, named=False), "text/event-stream")
+    async with upstream(answer) as up, enter(environ(up)) as inside:
+        response = await inside.client.post(
+            inside.env("OPENAI_BASE_URL") + "/chat/completions",
+            headers={"authorization": f"Bearer {inside.visit.placeholder}"},
+            content=start + f"{rest}{options}}}".encode(),
+        )
+    assert response.status_code == 200
+    wanted = {**json.loads("{" + rest + "}"), "stream_options": {"include_usage": True}}
+    assert up.asked[0].json == wanted
 
 
 @pytest.mark.parametrize("chunked", [True, False])
