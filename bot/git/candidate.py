@@ -183,6 +183,8 @@ class _Recorder:
                 raise TransientError(_changing(file)) from error
             try:
                 before = signature_of(os.fstat(descriptor))
+                if before != file.signature:
+                    break  # Something took its place, which the next look has to judge.
                 content = _all(descriptor, file.size)
                 after = signature_of(os.fstat(descriptor))
             finally:

@@ -46,9 +46,10 @@ _NOT_HELD = f"It is larger than {MAX_FILTERED // 2**20} MiB, the most that is pu
 # that of git's `next_hfs_char` (utf8.c).
 _IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 # What git reads must be a file, also where a file system takes another name for it (git's fsck:
-# gitmodulesSymlink and its like; the short names are those that NTFS makes).
+# gitmodulesSymlink and its like; the short names are those that NTFS makes, a colon is its too).
 _READ_BY_GIT = re.compile(
-    r"\.git(modules|attributes|ignore)|(gitmod|gitatt|gitign|gi[0-9a-f]{4})~\d"
+    r"([^/]*\\)?(\.git(modules|attributes|ignore)|git(mod|att|ign)~\d|(?=.{8})g?i?[\da-f]*~\d+)"
+    r"[ .]*(:[^/]*)?"
 )
 _SPECIAL = {
     stat.S_IFIFO: "a pipe",

@@ -6,17 +6,19 @@ import contextlib
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bot.errors import TransientError
-from bot.git import candidate, overlay
+from bot.git import candidate, objects, overlay
 from bot.git.base import check_out
 from bot.git.candidate import Candidate, Made, Source, take
 from bot.git.diff import changes
@@ -25,7 +27,15 @@ from bot.git.objects import tree_of
 from bot.git.overlay import OPAQUE
 from bot.git.remote import Remote
 from bot.git.removal import remove
-from bot.git.scan import MAX_DEPTH, MAX_FILE, MAX_VIOLATIONS, is_git_name, link_reason
+from bot.git.scan import (
+    MAX_DEPTH,
+    MAX_FILE,
+    MAX_VIOLATIONS,
+    Scan,
+    is_git_name,
+    link_reason,
+    scan,
+)
 from policies.facts import Change
 
 from .conftest import AT, BOT, commit_all, dig, sh
@@ -159,6 +169,38 @@ def test_a_folder_that_takes_anothers_place_hides_what_was_there(desk: Desk) -> 
     assert "src/a.py" not in listed
 
 
+async def test_a_folder_made_anew_hides_what_was_there_in_folders_of_the_same_names_too(
+    origin: Path, mirror: Mirror, remote: Remote, desks: object
+) -> None:
+    """Only the folder on top is marked, and there is no sign of what went with those in it."""
+    for place in ("top/in/deep", "top/in", "top"):
+        (origin / place).mkdir(parents=True, exist_ok=True)
+        (origin / place / "old").write_text(f"{place}\n")
+    head = commit_all(origin)
+    await fetch(mirror, remote)
+    desk: Desk = await desks(mirror, head)  # type: ignore[operator]
+    shutil.rmtree(desk.folder / "top")
+    (desk.folder / "top" / "in" / "deep").mkdir(parents=True)
+    (desk.folder / "top" / "in" / "deep" / "new").write_text("x\n")
+    listed = sh(mirror.path, "ls-tree", "-r", "--name-only", desk.take().tree, "top/")
+    assert listed == "top/in/deep/new"
+    _same_as_git(desk, origin)
+
+
+def test_a_folder_of_the_commit_can_be_moved(desk: Desk) -> None:
+    """An overlay that only noted where the folder was would lose what is in it."""
+    shutil.move(desk.folder / "src", desk.folder / "lib")
+    assert [(each.old_path, each.path) for each in desk.changes()] == [("src/a.py", "lib/a.py")]
+
+
+def test_when_everything_is_removed_the_tree_is_empty(desk: Desk) -> None:
+    for each in list(desk.folder.iterdir()):
+        shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
+    found = desk.take()
+    assert sh(desk.mirror.path, "ls-tree", found.tree) == ""
+    sh(desk.mirror.path, "fsck", "--strict", "--no-dangling")
+
+
 def test_what_is_touched_and_not_changed_is_no_change(desk: Desk) -> None:
     (desk.folder / "readme.txt").touch()
     (desk.folder / "src" / "a.py").chmod(0o600)
@@ -207,6 +249,75 @@ def test_every_spelling_of_gits_own_folder_is_refused(desk: Desk, name: str) -> 
     assert [each.path for each in desk.changes()] == ["good.txt"]
 
 
+@pytest.mark.parametrize("name", GIT_NAMES)
+def test_it_is_refused_as_a_file_as_a_link_and_in_any_folder(desk: Desk, name: str) -> None:
+    """A file of that name leads git to a repository elsewhere."""
+    for place in ("src", "lib/inner"):
+        (desk.folder / place).mkdir(parents=True, exist_ok=True)
+        (desk.folder / place / "file").write_text("x\n")
+    (desk.folder / name).write_text("gitdir: src\n")
+    (desk.folder / "src" / name).symlink_to("a.py")
+    (desk.folder / "lib" / "inner" / name).mkdir()
+    assert set(desk.violations()) == {name, f"src/{name}", f"lib/inner/{name}"}
+    assert desk.take().tree == desk.tree
+
+
+def _mangled(*names: str) -> list[str]:
+    """Names with what some file systems take away, in front, within and behind."""
+    parts = ["", ".", " ", ":", "\\", "x", "~1", "1", "\u200c", "\ufeff"]
+    added = {one + other for one in parts for other in parts}
+    found = {(each + it, it + each, each[:2] + it + each[2:]) for each in names for it in added}
+    return sorted({name for each in found for name in each} - {".", ".."})
+
+
+def _faults(mirror: Mirror, names: list[str], mode: int, blob: str) -> dict[str, str]:
+    """What git finds wrong with an entry of each name, in a tree of its own."""
+    entry = f"{mode:o} blob {blob}\t"
+    trees = "".join(f"{entry}{name}\0\0" for name in names).encode()
+    made = sh(mirror.path, "mktree", "-z", "--batch", input=trees).split()
+    done = subprocess.run(
+        ["git", "fsck", "--strict", "--no-dangling", "--no-reflogs"],
+        cwd=mirror.path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line.partition(" in tree ")[2] for line in done.stderr.splitlines()]
+    told = {line[:40]: line for line in lines if line}
+    return {name: told[tree] for name, tree in zip(names, made, strict=True) if tree in told}
+
+
+def test_what_git_takes_for_its_own_folder_we_do(mirror: Mirror, head: str) -> None:
+    names = _mangled(".git", ".GiT", "git~1", "GIT~1", "git~2", "git", "..git", ".gitx")
+    blob = sh(mirror.path, "rev-parse", f"{head}:readme.txt")
+    found = _faults(mirror, names, 0o100644, blob)
+    refused = {name for name, fault in found.items() if "hasDotgit" in fault}
+    assert len(refused) > 100
+    assert {name for name in refused if not is_git_name(name)} == set()
+
+
+async def test_what_git_reads_as_its_own_file_may_be_no_link(
+    mirror: Mirror, head: str, tmp_path: Path
+) -> None:
+    names = _mangled(".gitmodules", ".GITATTRIBUTES", ".gitignore", "gitmod~1", "GITATT~4")
+    names += _mangled("gi7eba~1", "gi7eb~10", "g~123456", "~1234567", "gi7d29~9", "gi250a~2")
+    blob = sh(mirror.path, "rev-parse", f"{head}:readme.txt")
+    found = _faults(mirror, names, 0o120000, blob)
+    refused = {name for name, fault in found.items() if "Symlink" in fault}
+    assert len(refused) > 100
+    desk = await _desk(mirror, head, tmp_path / "run", "checkout")
+    missed: set[str] = set()
+    for start in range(0, len(refused), MAX_VIOLATIONS):
+        some = sorted(refused)[start : start + MAX_VIOLATIONS]
+        for name in some:
+            (desk.folder / name).unlink(missing_ok=True)
+            (desk.folder / name).symlink_to("readme.txt")
+        missed |= set(some) - desk.violations().keys()
+        for name in some:
+            (desk.folder / name).unlink()
+    assert missed == set()
+
+
 @pytest.mark.parametrize("name", [".gitignore", ".github", "git", "git~2", "x.git", ".gitty", "."])
 def test_names_that_are_like_it_are_not(name: str) -> None:
     assert not is_git_name(name)
@@ -228,7 +339,10 @@ def test_pipes_sockets_devices_and_setuid_files_are_refused_unopened(desk: Desk)
     os.mkfifo(desk.folder / "src" / ".gitignore")
     (desk.folder / "tool").touch()
     (desk.folder / "tool").chmod(0o4755)
-    expected = {"src/a.py": "pipe", "pipe": "pipe", "src/.gitignore": "pipe", "tool": "setuid"}
+    (desk.folder / "src" / "group").touch()
+    (desk.folder / "src" / "group").chmod(0o2755)
+    expected = {"src/a.py": "pipe", "pipe": "pipe", "src/.gitignore": "pipe"}
+    expected |= {"tool": "setuid", "src/group": "setgid"}
     with socket.socket(socket.AF_UNIX) as made, tempfile.TemporaryDirectory() as short:
         # A socket's path may have 107 bytes.
         made.bind(f"{short}/sock")
@@ -237,12 +351,40 @@ def test_pipes_sockets_devices_and_setuid_files_are_refused_unopened(desk: Desk)
             expected["sock"] = "socket"
     if IS_ROOT:
         with contextlib.suppress(PermissionError):
-            os.mknod(desk.folder / "dev", 0o020600, os.makedev(1, 3))
-            expected["dev"] = "device"
+            for name, mode, device in (("dev", 0o020600, (1, 3)), ("disk", 0o060600, (7, 0))):
+                os.mknod(desk.folder / name, mode, os.makedev(*device))
+                expected[name] = "device"
     found = desk.violations()
     assert found.keys() == expected.keys()
     assert all(word in found[path] for path, word in expected.items())
     assert desk.take().tree == desk.tree
+
+
+def test_nothing_in_a_workspace_passes_for_a_sign_of_the_overlay(desk: Desk) -> None:
+    """Not the device that stands for what is gone, nor the mark of a folder that hides another."""
+    file = desk.folder / "readme.txt"
+    file.unlink()
+    try:
+        os.mknod(file, 0o020600, os.makedev(0, 0))
+    except PermissionError:  # an overlay makes none for others
+        assert desk.kind == "overlay" or not IS_ROOT
+    else:
+        assert desk.violations() == {"readme.txt": "It is a device, not a file."}
+        file.unlink()
+    file.write_text("changed\n")
+    for name in (*OPAQUE.values(), "user.overlay.whiteout", "trusted.overlay.redirect"):
+        for place in ("src", "run.sh"):
+            with contextlib.suppress(OSError):
+                os.setxattr(desk.folder / place, name, b"y")
+    (desk.folder / "src" / "b.py").write_text("new\n")
+    (desk.folder / ".wh.readme.txt").write_text("of a kind of overlay that is not used\n")
+    (desk.folder / "src" / ".wh..wh..opq").write_text("the same\n")
+    assert {each.path: each.status for each in desk.changes()} == {
+        ".wh.readme.txt": "added",
+        "readme.txt": "modified",
+        "src/.wh..wh..opq": "added",
+        "src/b.py": "added",
+    }
 
 
 LINKS = {
@@ -326,6 +468,14 @@ async def test_a_submodule_stays_and_nothing_in_it_runs(
     assert [each.status for each in desk.changes()] == ["deleted"]
     inner.mkdir()
     assert desk.changes() == []
+    (inner / "file").touch()
+    (inner / "folder").mkdir()
+    assert set(desk.violations()) == {"sub/file", "sub/folder"}
+    assert desk.changes() == []
+    shutil.rmtree(inner)
+    inner.write_text("in its place\n")
+    assert [each.status for each in desk.changes()] == ["typechange"]
+    _same_as_git(desk, origin)
 
 
 def test_configuration_in_the_workspace_runs_nothing(desk: Desk, tmp_path: Path) -> None:
@@ -395,6 +545,56 @@ def test_names_that_differ_in_case_alone_are_refused_where_they_are_new(desk: De
     (desk.folder / "run.sh").rename(desk.folder / "RUN.sh")
     assert set(desk.violations()) == {"README.txt", "SRC"}
     assert [each.path for each in desk.changes()] == ["RUN.sh", "new"]
+
+
+async def test_names_that_differ_in_case_alone_stay_where_the_repository_has_them(
+    origin: Path, mirror: Mirror, remote: Remote, desks: object
+) -> None:
+    (origin / "README.txt").write_text("twin\n")
+    (origin / "SRC").mkdir()
+    (origin / "SRC" / "a.py").write_text("twin\n")
+    head = commit_all(origin)
+    await fetch(mirror, remote)
+    desk: Desk = await desks(mirror, head)  # type: ignore[operator]
+    for name in ("README.txt", "SRC/a.py"):
+        (desk.folder / name).write_text("changed\n")
+    (desk.folder / "SRC" / "b.py").touch()
+    assert desk.violations() == {}
+    assert [each.path for each in desk.changes()] == ["README.txt", "SRC/a.py", "SRC/b.py"]
+
+
+SWAPS = ["link", "link above", "pipe", "folder", "other file", "nothing"]
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+def test_what_takes_a_files_place_after_the_look_is_not_read(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swap: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a.py").write_text("a secret of the host\n")
+    file = desk.folder / "src" / "a.py"
+    file.write_text("what was looked at\n")
+
+    def look_and_swap(*args: Any) -> Scan:
+        found = scan(*args)
+        file.unlink()
+        if swap == "link":
+            file.symlink_to(outside / "a.py")
+        elif swap == "link above":
+            shutil.rmtree(file.parent)
+            file.parent.symlink_to(outside)
+        elif swap == "pipe":
+            os.mkfifo(file)
+        elif swap == "folder":
+            file.mkdir()
+        elif swap == "other file":
+            os.link(outside / "a.py", file) if desk.kind == "checkout" else file.touch()
+        return found
+
+    monkeypatch.setattr(candidate, "scan", look_and_swap)
+    with pytest.raises(TransientError, match=r"keeps changing while it is read: src/a\.py"):
+        desk.take()
 
 
 def test_a_folder_that_changes_meanwhile_is_read_or_tried_again_later(desk: Desk) -> None:
@@ -486,6 +686,32 @@ async def test_line_ends_are_recorded_as_attributes_say(
     _same_as_git(desk, origin)
 
 
+async def test_neither_the_machines_nor_the_persons_configuration_changes_line_ends(
+    desk: Desk, origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        f"[core]\n\tautocrlf = input\n\teol = crlf\n\tattributesFile = {tmp_path}/attributes\n"
+        f"\texcludesFile = {tmp_path}/ignore\n\tfileMode = false\n\tsymlinks = false\n"
+    )
+    (tmp_path / "attributes").write_text("* text ident\n")
+    (tmp_path / "ignore").write_text("*\n")
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, str(config))
+    sh(desk.mirror.path, "config", "core.autocrlf", "input")
+    (desk.folder / ".gitattributes").write_text("a.id ident\n")
+    (desk.folder / "a.txt").write_bytes(b"x\r\n$Id: 1 $\r\n")
+    (desk.folder / "a.id").write_bytes(b"x\r\n$Id: 1 $\r\n")
+    (desk.folder / "new").symlink_to("a.txt")
+    made = desk.take().commit
+    monkeypatch.undo()
+    assert [each.path for each in desk.changes()] == [".gitattributes", "a.id", "a.txt", "new"]
+    assert objects.read(desk.mirror, made, "a.txt", 100) == b"x\r\n$Id: 1 $\r\n"
+    assert objects.read(desk.mirror, made, "a.id", 100) == b"x\r\n$Id$\r\n"
+    assert sh(desk.mirror.path, "ls-tree", made, "new").startswith("120000 ")
+    _same_as_git(desk, origin)
+
+
 async def test_what_cannot_be_encoded_is_refused_alone(
     origin: Path, mirror: Mirror, remote: Remote, desks: object
 ) -> None:
@@ -505,7 +731,7 @@ def _same_as_git(desk: Desk, origin: Path) -> None:
     """What `git add -A` makes of the same files is the candidate's tree."""
     index = desk.place / "by-git"
     own = {"GIT_DIR": origin / ".git", "GIT_WORK_TREE": desk.folder, "GIT_INDEX_FILE": index}
-    env = {name: str(path) for name, path in own.items()}
+    env: dict[str, Any] = {name: str(path) for name, path in own.items()}
     sh(origin, "read-tree", desk.parent, **env)
     sh(desk.folder, "add", "-A", **env)
     assert desk.take().tree == sh(origin, "write-tree", **env)

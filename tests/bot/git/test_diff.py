@@ -136,6 +136,21 @@ async def test_a_comparison_is_the_patch_that_git_applies(
     assert sh(origin, "write-tree") == objects.tree_of(mirror, new)
 
 
+async def test_names_and_contents_in_no_known_encoding_are_compared_like_others(
+    mirror: Mirror, origin: Path, remote: Remote, head: str
+) -> None:
+    name = os.fsdecode(b"caf\xe9.txt")
+    (origin / name).write_bytes(b"caf\xe9\n")
+    (origin / 'new\nline\t"').write_text("x\n")
+    new = commit_all(origin)
+    await fetch(mirror, remote)
+    found = compare(mirror, head, new)
+    assert [each.path for each in found.files] == [name, 'new\nline\t"']
+    assert '+++ "b/caf\\351.txt"\n@@ -0,0 +1 @@\n+caf\ufffd\n' in found.patch
+    assert '+++ "b/new\\nline\\t\\""\n' in found.patch
+    assert [each.path for each in names(mirror, new, head)] == [name, 'new\nline\t"']
+
+
 async def test_a_long_patch_is_cut_and_says_so(
     mirror: Mirror, origin: Path, remote: Remote, head: str
 ) -> None:

@@ -41,6 +41,28 @@ async def test_a_fetch_follows_the_remote_and_leaves_our_own_refs(
     assert refs.tip(mirror, "refs/orchestrate/abc") == head
 
 
+async def test_nothing_but_branches_and_tags_is_fetched_and_nothing_is_tidied_by_the_way(
+    mirror: Mirror, origin: Path, remote: Remote, head: str
+) -> None:
+    """A server may have 100,000 refs of pull requests; a collection would race with the runs."""
+    hidden = commit_all(origin, "Of a pull request")
+    for name in ("refs/pull/1/head", "refs/notes/commits", "refs/changes/1"):
+        sh(origin, "update-ref", name, hidden)
+    sh(origin, "reset", "-q", "--hard", head)
+    loose = sh(mirror.path, "hash-object", "-w", "--stdin", input=b"of nobody\n")
+    for name, value in (("autoPackLimit", "1"), ("autoDetach", "false"), ("pruneExpire", "now")):
+        sh(mirror.path, "config", f"gc.{name}", value)
+    for _ in range(3):
+        new = commit_all(origin)
+        await fetch(mirror, remote)
+    assert refs.resolve(mirror, "main") == new
+    assert not objects.exists(mirror, hidden)
+    assert sh(mirror.path, "cat-file", "-t", loose) == "blob"
+    assert len(list((mirror.path / "objects" / "pack").glob("*.pack"))) > 3
+    assert sh(mirror.path, "config", "gc.auto") == "0"
+    assert {name.split("/")[1] for name in _refs(mirror)} == {"remotes"}
+
+
 async def test_records_are_fetched_when_asked_and_never_overwrite_ours(
     mirror: Mirror, origin: Path, remote: Remote, head: str
 ) -> None:
@@ -137,3 +159,7 @@ async def test_commits_between_two_are_listed_oldest_first(
     assert objects.is_ancestor(mirror, head, third)
     assert objects.is_ancestor(mirror, head, head)
     assert not objects.is_ancestor(mirror, third, head)
+
+
+def _refs(mirror: Mirror) -> list[str]:
+    return sh(mirror.path, "for-each-ref", "--format=%(refname)").split()

@@ -226,6 +226,22 @@ def test_a_mount_that_does_not_keep_what_was_changed_is_not_taken(
     assert list(tmp_path.iterdir()) == []
 
 
+@needs_root
+def test_on_an_overlay_as_in_a_plain_container_there_is_no_other_and_workspaces_are_copies(
+    layers: Layers, tmp_path: Path
+) -> None:
+    mount(layers.lowers, layers.upper, layers.work, layers.target)
+    try:
+        means = probe(layers.target / "runs")
+        assert means.kind == "checkout"
+        assert "as root: Invalid argument" in means.sentence
+        with pytest.raises(OperatorError, match="ORCHESTRATE_WORKSPACES=overlay cannot be had"):
+            probe(layers.target / "runs", "overlay")
+        assert mounts_below(tmp_path) == [layers.target]
+    finally:
+        unmount(layers.target)
+
+
 def test_no_job_enters_a_namespace_without_a_sandbox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

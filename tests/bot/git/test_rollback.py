@@ -70,6 +70,37 @@ def test_a_part_goes_back_and_the_rest_stays(
     assert rollback.restore(mirror, new, old, lambda _: False) == new
 
 
+def test_half_of_a_renamed_folder_goes_back_and_hides_nothing(mirror: Mirror) -> None:
+    """What is taken back are entries of trees: no sign of a rename is left that hides others."""
+    plain, odd = 0o100644, "caf\udce9"
+    blob = sh(mirror.path, "hash-object", "-w", "--stdin", input=b"x")
+
+    def tree(*paths: str) -> str:
+        lines = "".join(f"{plain:o} {blob}\t{path}\0" for path in paths)
+        index = str(mirror.path / "half")
+        sh(mirror.path, "read-tree", "--empty", GIT_INDEX_FILE=index)
+        entries = lines.encode("utf-8", "surrogateescape")
+        told = ("update-index", "-z", "--index-info")
+        sh(mirror.path, *told, input=entries, GIT_INDEX_FILE=index)
+        return sh(mirror.path, "write-tree", GIT_INDEX_FILE=index)
+
+    was = tree("old/a", f"old/{odd}", "old/in/c", "way")
+    now = tree("new/a", f"new/{odd}", "new/in/c", "way/x")
+
+    def back(*paths: str) -> list[str]:
+        made = rollback.restore_paths(mirror, now, was, frozenset(paths))
+        return sorted(listed(mirror, made))
+
+    rest = ["new/a", f"new/{odd}", "new/in/c"]
+    assert back("old/a") == [*rest, "old/a", "way/x"]
+    assert back(f"new/{odd}", f"old/{odd}") == ["new/a", "new/in/c", f"old/{odd}", "way/x"]
+    assert back("new/in", "old/in") == [*rest[:2], "old/in/c", "way/x"]
+    assert back("new") == ["way/x"]
+    assert back("way") == [*rest, "way"]
+    assert rollback.restore_paths(mirror, now, was, frozenset({"old", "new", "way"})) == was
+    sh(mirror.path, "fsck", "--strict", "--no-dangling")
+
+
 def test_only_the_folders_above_what_goes_back_are_written(mirror: Mirror) -> None:
     files = {f"d{n}/e/f{m}": (0o100644, f"{n} {m}") for n in range(40) for m in range(3)}
     changed = {path: (0o100755, content) for path, (_, content) in files.items()}

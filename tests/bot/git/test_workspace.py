@@ -13,12 +13,13 @@ import pytest
 
 from bot.errors import OperatorError, Refused
 from bot.git import base, overlay, workspace
+from bot.git.candidate import Made, Source, take
 from bot.git.mirror import Mirror, fetch
 from bot.git.overlay import Kind, Means, mounts_below, probe
 from bot.git.remote import Remote
 from bot.git.workspace import Workspace, Workspaces
 
-from .conftest import commit_all, sh
+from .conftest import AT, BOT, commit_all, sh
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -73,6 +74,28 @@ async def test_an_open_workspace_has_the_files_and_shows_what_was_changed(
     assert _names(opened.changed) == ["readme.txt", "run.sh", "src"]
     assert stat.S_ISCHR((opened.changed / "run.sh").lstat().st_mode)
     assert os.getxattr(opened.changed / "src", opened.opaque) == b"y"
+
+
+async def test_what_was_changed_becomes_the_same_tree_in_each_kind(
+    workspaces: Workspaces, mirror: Mirror, head: str, origin: Path
+) -> None:
+    """With the signs that each kind has for what is gone, and for a folder that hides another."""
+    for folder in (through(await workspaces.open(mirror, head, "run1")), origin):
+        (folder / "readme.txt").write_text("changed\n")
+        (folder / "run.sh").chmod(0o644)
+        (folder / "link").unlink()
+        shutil.move(folder / "src", folder / "lib")
+        (folder / "src" / "a.py").mkdir(parents=True)
+        (folder / "src" / "a.py" / os.fsdecode(b"caf\xe9")).touch()
+        (folder / "empty").mkdir()
+        (folder / "build").mkdir()
+        (folder / "build" / "output").touch()
+    found = workspaces.found("run1")
+    assert found is not None
+    source = Source(found.changed, found.tree, found.opaque, found.whole)
+    taken = take(mirror, source, head, Made("A turn\n", BOT, BOT, AT))
+    assert taken.violations == ()
+    assert taken.tree == sh(origin, "rev-parse", f"{commit_all(origin)}^{{tree}}")
 
 
 async def test_line_ends_are_written_as_attributes_say(
