@@ -13,6 +13,12 @@ from bot.sandbox.bubblewrap import Bubblewrap
 WAYS = [(product, way) for product in PRODUCTS.values() for way in product.ways]
 
 
+@pytest.fixture(autouse=True)
+def _readable(tmp_path: Path) -> None:
+    """Jobs of a bot that is root have another user, and pytest's folders are closed to that."""
+    tmp_path.chmod(0o755)
+
+
 def program(path: Path, text: str = "#!/bin/sh\necho 1.2.3\n") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
