@@ -86,6 +86,17 @@ async def test_what_lies_beside_much_else_is_not_started(
         await there.launch(found)
 
 
+async def test_of_a_home_only_the_programs_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    real = program(tmp_path / ".local" / "bin" / "claude")
+    there = registry(path=str(real.parent))
+    found = there.find("claude")
+    assert found is not None
+    assert (await there.launch(found)).readable == (real.parent,)
+
+
 def test_what_is_not_there_is_told_with_how_to_install_it(tmp_path: Path) -> None:
     program(tmp_path / "bin" / "codex")
     with pytest.raises(UserError, match=r"`npm install -g @google/gemini-cli`.*there is `codex`"):
