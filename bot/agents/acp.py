@@ -133,8 +133,8 @@ class AcpSession(Session):
                 if error.code == LOGIN_WANTED:
                     raise
                 return Stop("failed", _words(error))
-        if made.usage is not None:
-            self._setting.journal.take(_tokens(made.usage))
+        if tokens := _tokens(made):
+            self._setting.journal.take(tokens)
         return Stop(_WHY.get(made.stop_reason, "done"))
 
     async def steer(self, text: str) -> bool:
@@ -203,6 +203,7 @@ class _Wire:
     async def receive(self) -> dict[str, Any] | None:
         """The next request or answer; None at the end."""
         while (message := await self._lines.next(whole=False)) is not None:
+            self._lines.understood()
             if message.get("method") == "session/update":
                 self._hearer.update(message.get("params"))
             elif "id" not in message or isinstance(message["id"], int | str):
@@ -344,8 +345,17 @@ def _status(status: Any) -> Status:
     return _STATUSES.get(str(status), "pending")
 
 
-def _tokens(usage: schema.Usage) -> Tokens:
-    return Tokens(usage.input_tokens, usage.output_tokens, usage.cached_read_tokens or 0)
+def _tokens(made: schema.PromptResponse) -> Tokens | None:
+    if usage := made.usage:
+        return Tokens(usage.input_tokens, usage.output_tokens, usage.cached_read_tokens or 0)
+    quota = (made.field_meta or {}).get("quota")
+    counted = quota.get("token_count") if isinstance(quota, dict) else None
+    if not isinstance(counted, dict):
+        return None
+    given, written = counted.get("input_tokens"), counted.get("output_tokens")
+    if isinstance(given, int) and isinstance(written, int):
+        return Tokens(given, written)
+    return None
 
 
 def _cost(update: schema.UsageUpdate) -> Iterable[Tokens]:

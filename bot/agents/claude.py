@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from bot.agents.events import Event, Kind, Message, Permission, Plan, Status, Tokens, ToolCall
-from bot.agents.lines import Lines
+from bot.agents.lines import MALFORMED, Lines
 from bot.agents.session import Broken, LoginWanted, Session, SessionLost, Setting, Stop
 from bot.sandbox.model import Ended, Talk
 
@@ -79,21 +79,34 @@ class ClaudeSession(Session):
         await self.steer(text)
         assert self._lines is not None, "started before it is prompted"
         async for message in self._lines:
-            kind = message.get("type")
-            self._name = message.get("session_id") or self._name
-            if kind == "control_request":
-                await self._control(message)
-            elif kind == "user" and message.get("isReplay"):
-                self._outstanding -= 1
-            elif kind == "result":
-                self._setting.journal.take(_tokens(message))
-                # What was taken up but not echoed is not waited for after a failure.
-                if self._outstanding <= 0 or message.get("is_error"):
-                    return _stop(message)
-            else:
-                for event in self._events(message):
-                    self._setting.journal.take(event)
+            try:
+                stop = await self._take(message)
+            except MALFORMED:
+                if self._lines.puzzled():
+                    break
+                continue
+            self._lines.understood()
+            if stop is not None:
+                return stop
         raise Broken(self._lines.trouble)
+
+    async def _take(self, message: Mapping[str, Any]) -> Stop | None:
+        """Take one message; the reason to stop, when it is that."""
+        kind = message.get("type")
+        self._name = str(message.get("session_id") or self._name)
+        if kind == "control_request":
+            await self._control(message)
+        elif kind == "user" and message.get("isReplay"):
+            self._outstanding -= 1
+        elif kind == "result":
+            self._setting.journal.take(_tokens(message))
+            # What was taken up but not echoed is not waited for after a failure.
+            if self._outstanding <= 0 or message.get("is_error"):
+                return _stop(message)
+        else:
+            for event in self._events(message):
+                self._setting.journal.take(event)
+        return None
 
     async def steer(self, text: str) -> bool:
         """It takes the message up at its next step."""

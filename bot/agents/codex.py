@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from bot.agents.events import Diff, Event, Kind, Message, Note, Plan, Status, Tokens, ToolCall
-from bot.agents.lines import Lines
+from bot.agents.lines import MALFORMED, Lines
 from bot.agents.session import Broken, LoginWanted, Session, SessionLost, Setting, Stop
 from bot.sandbox.model import Ended, Talk
 
@@ -68,26 +68,40 @@ class CodexSession(Session):
     async def _listen(self, lines: Lines) -> Stop:
         words = ""
         async for message in lines:
-            match message.get("type"):
-                case "thread.started":
-                    self._name = str(message.get("thread_id"))
-                case "turn.completed":
-                    self._setting.journal.take(self._tokens(message.get("usage") or {}))
-                    return Stop("done")
-                case "turn.failed":
-                    return _failed(str((message.get("error") or {}).get("message") or words))
-                case "error":
-                    words = str(message.get("message"))
-                    self._setting.journal.note(words)
-                case kind:
-                    for event in _events(str(kind), message.get("item") or {}):
-                        self._setting.journal.take(event)
+            try:
+                stop = self._take(message, words)
+            except MALFORMED:
+                if lines.puzzled():
+                    break
+                continue
+            lines.understood()
+            if message.get("type") == "error":
+                words = str(message.get("message"))
+            if stop is not None:
+                return stop
         if words:
             return _failed(words)
         if not lines.heard and _LOST in (await self.fate()).tail:
             self._name = ""
             raise SessionLost(_LOST)
         raise Broken(lines.trouble)
+
+    def _take(self, message: Mapping[str, Any], words: str) -> Stop | None:
+        """Take one message; the reason to stop, when it is that. `words` are its last complaint."""
+        match message.get("type"):
+            case "thread.started":
+                self._name = str(message.get("thread_id"))
+            case "turn.completed":
+                self._setting.journal.take(self._tokens(message.get("usage") or {}))
+                return Stop("done")
+            case "turn.failed":
+                return _failed(str((message.get("error") or {}).get("message") or words))
+            case "error":
+                self._setting.journal.note(str(message.get("message")))
+            case kind:
+                for event in _events(str(kind), message.get("item") or {}):
+                    self._setting.journal.take(event)
+        return None
 
     async def steer(self, text: str) -> bool:
         """It hears nothing while it works."""

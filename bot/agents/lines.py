@@ -14,6 +14,9 @@ from bot.sandbox.model import Talk
 MESSAGE_BYTES = 16 * 1024 * 1024
 """The longest message that is read: tools answer with whole files, and no source file is longer."""
 
+MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+"""What reading a message raises whose parts are not what they should be."""
+
 GARBAGE_LINES = 200
 """Lines in a row that are no messages. Programs print warnings and banners; none prints so many."""
 
@@ -47,6 +50,10 @@ class Lines:
         while (message := await self.next()) is not None:
             yield message
 
+    def understood(self) -> None:
+        """The last message made sense."""
+        self._garbage = 0
+
     async def next(self, *, whole: bool = True) -> dict[str, Any] | None:
         """Wait for the next message; None at the end, also where nothing more makes sense."""
         while (read := await _line(self._talk.reader)) is not None:
@@ -55,17 +62,21 @@ class Lines:
                 continue
             message = _parsed(text)
             if message is not None:
-                self._garbage = 0
                 self.heard += 1
                 if whole or not is_piece(message):
                     self._journal.raw("from", text)
                 return message
             self._journal.note(text)
-            self._garbage += 1
-            if self._garbage >= GARBAGE_LINES:
-                self.trouble = "prints what is no message of its protocol"
+            if self.puzzled():
                 return None
         return None
+
+    def puzzled(self) -> bool:
+        """Count what made no sense; True when it is too much."""
+        self._garbage += 1
+        if self._garbage >= GARBAGE_LINES:
+            self.trouble = "prints what is no message of its protocol"
+        return self._garbage >= GARBAGE_LINES
 
 
 def is_piece(message: Mapping[str, Any]) -> bool:
@@ -81,6 +92,9 @@ def _parsed(text: str) -> dict[str, Any] | None:
         message = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    if "\\ud" in text or "\\uD" in text:  # half a character, which nothing could write again
+        whole = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
+        message = json.loads(whole)
     return message if isinstance(message, dict) else None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,15 +63,18 @@ _WHOS: Mapping[Speaks, tuple[str, str]] = {
 }
 _OUTCOMES: Mapping[Why, Outcome] = {
     "done": "ended",
-    "cancelled": "stopped",
+    "cancelled": "failed",  # by itself: what we stop does not come this far
     "refused": "failed",
     "limit": "failed",
     "failed": "failed",
 }
 _DETAILS: Mapping[Why, str] = {
+    "cancelled": "it broke its turn off",
     "refused": "its model refused the request",
     "limit": "it reached a limit of its own",
 }
+# A session's name is the agent's to choose; what looks like anything else is not kept.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}")
 # Writes the files that the program wants in its home, from variables: in the job, so that no link
 # that lies there leads the host astray, and with the doors' addresses, which only the job knows.
 _PRELUDE: Final = (
@@ -235,7 +239,7 @@ class _Conduct:
             await self._told.put(told)
 
     def _name(self, session: Session) -> None:
-        if session.name and session.name != self._named:
+        if session.name != self._named and _NAME.fullmatch(session.name):
             self._named = session.name
             self._turn.on_session(session.name)
 
@@ -251,6 +255,8 @@ class _Conduct:
                 outcome, detail = why
                 await self._cancel(work, session)
                 return self._ended(outcome, detail)
+        if stop.is_set():  # both at once
+            return self._ended("stopped", "")
         return await self._judged(work, session)
 
     def _must_end(self, stop: asyncio.Event) -> tuple[Outcome, str] | None:

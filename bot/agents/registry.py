@@ -285,14 +285,21 @@ def _own_folder(file: Path, folder: Path) -> tuple[Path, ...]:
     """What a job must be shown to run `file`; nothing where it sees it anyway."""
     if file.is_relative_to("/usr"):
         return ()
-    if folder in _TOO_WIDE or folder == Path.home():
+    if _is_wide(folder):
         folder = file.parent
-    if folder in _TOO_WIDE or folder == Path.home():
+    if _is_wide(folder):
         raise OperatorError(
             f"The program {file} lies in a folder with much else: put it into one of its own, and "
             "name that in ORCHESTRATE_TOOLS."
         )
     return (folder,)
+
+
+def _is_wide(folder: Path) -> bool:
+    """Whether much else lies there: in a home, in `~/.local` beside programs all that they keep."""
+    home = Path.home()
+    hidden = folder.parent == home and folder.name.startswith(".")
+    return folder in _TOO_WIDE or folder == home or hidden
 
 
 def _package_of(file: Path) -> dict[str, Any]:

@@ -25,6 +25,10 @@ __all__ = ["place"]
 KEY = "sk-ant-api03-Zq8Yw5tR1uLx0PnB7vKcE2sDfG4hJmA9iOoT6rWQ"
 
 
+WAITS = 'while [ ! -e "$HOME/go" ]; do sleep 0.1; done'
+"""Shell that waits for `let_go`."""
+
+
 def at_work(place: Place, agent: str) -> tuple[subprocess.Popen[str], str]:
     """Start a run in a process of its own; come back when its agent has begun."""
     run = place.begin(
@@ -38,6 +42,12 @@ def at_work(place: Place, agent: str) -> tuple[subprocess.Popen[str], str]:
         time.sleep(0.05)
     end(run)
     raise AssertionError("the agent never began")
+
+
+def let_go(place: Place, run: str) -> None:
+    """Let an agent that waits end its turn: its home is a folder of ours."""
+    (home,) = place.settings.data_dir.glob(f"local/*/runs/{run}/home")
+    (home / "go").write_text("")
 
 
 def test_logs_are_followed_while_another_process_works_and_end_when_the_run_waits(
@@ -78,11 +88,12 @@ def test_a_turn_is_shown_by_itself_and_its_files_are_named(place: Place) -> None
 
 
 def test_the_agent_of_another_process_is_told(place: Place) -> None:
-    agent = "cat > p$ORCHESTRATE_TURN.txt; echo hello; sleep 2"
+    agent = f"cat > p$ORCHESTRATE_TURN.txt; echo hello; {WAITS}"
     running, run = at_work(place, agent)
     try:
         code, told = place.json("tell", run, "use --tabs, please")
     finally:
+        let_go(place, run)
         out, _ = running.communicate(timeout=PATIENCE)
 
     assert code == 0

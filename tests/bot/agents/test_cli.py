@@ -224,3 +224,36 @@ async def test_codex_fails_and_is_ended(make: Make, turn: Callable[..., Turn]) -
     stop.set()
     ended = await working
     assert (ended.outcome, ended.session) == ("stopped", "th1")
+
+
+JUNK = [
+    '{"type": "assistant", "message": {"content": ["x", 7, null]}}',
+    '{"type": "assistant", "message": []}',
+    '{"type": "control_request", "request": [1]}',
+    '{"type": "control_request", "request": {"subtype": "can_use_tool", "input": "x"}}',
+    '{"type": "result", "usage": {"input_tokens": "many"}}',
+    '{"type": "item.completed", "item": ["x"]}',
+    '{"type": "item.completed", "item": {"type": "todo_list", "items": 5}}',
+    '{"type": "turn.completed", "usage": 9}',
+    '{"type": {"a": 1}}',
+    '{"type": "error", "message": {"a": "\\ud800"}}',
+    "[" * 50_000,
+    "null",
+]
+
+
+@pytest.mark.parametrize(("speaks", "text"), [("claude", CLAUDE), ("codex", CODEX)])
+async def test_messages_that_make_no_sense_break_nothing(
+    make: Make, turn: Callable[..., Turn], speaks: Speaks, text: str
+) -> None:
+    junk = f"import sys\nfor line in {JUNK!r}:\n    print(line)\nsys.stdout.flush()\n"
+    ended = await make(speaks, junk + text).turn(turn("fine.txt"))
+    assert ended.outcome == "ended", ended
+    assert ended.summary.endswith("fine.txt")
+    endless = 'import time\nwhile True:\n    print(\'{"type": "result", "usage": 1}\')\n'
+    assert (await make(speaks, endless).turn(turn("x"))).outcome in ("garbled", "too_much_output")
+
+
+async def test_a_name_that_is_none_is_not_kept(make: Make, turn: Callable[..., Turn]) -> None:
+    ended = await make("codex", CODEX.replace('"th1"', '"--evil\\n"')).turn(turn("x"))
+    assert (ended.outcome, ended.session) == ("ended", "")

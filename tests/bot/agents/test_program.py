@@ -276,6 +276,13 @@ async def test_files_are_written_in_its_home_and_never_through_a_link_to_elsewhe
     assert (tmp_path / "victim").read_text() == "mine"
 
 
+async def test_half_a_character_is_replaced(
+    agent: Callable[..., ProgramAgent], make_turn: MakeTurn
+) -> None:
+    ended = await agent().turn(make_turn({"say": "half \ud800 and whole \N{SNOWMAN}\U0001f600"}))
+    assert ended.summary == "half ? and whole \N{SNOWMAN}\U0001f600"
+
+
 async def test_no_process_outlives_a_turn(
     agent: Callable[..., ProgramAgent], make_turn: MakeTurn
 ) -> None:

@@ -13,6 +13,12 @@ from bot.sandbox.bubblewrap import Bubblewrap
 WAYS = [(product, way) for product in PRODUCTS.values() for way in product.ways]
 
 
+@pytest.fixture(autouse=True)
+def _readable(tmp_path: Path) -> None:
+    """Jobs of a bot that is root have another user, and pytest's folders are closed to that."""
+    tmp_path.chmod(0o755)
+
+
 def program(path: Path, text: str = "#!/bin/sh\necho 1.2.3\n") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -78,6 +84,17 @@ async def test_what_lies_beside_much_else_is_not_started(
     assert found is not None
     with pytest.raises(OperatorError, match="a folder with much else"):
         await there.launch(found)
+
+
+async def test_of_a_home_only_the_programs_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    real = program(tmp_path / ".local" / "bin" / "claude")
+    there = registry(path=str(real.parent))
+    found = there.find("claude")
+    assert found is not None
+    assert (await there.launch(found)).readable == (real.parent,)
 
 
 def test_what_is_not_there_is_told_with_how_to_install_it(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from bot.sandbox.guard import tree, usage
 from bot.sandbox.landlock import Landlock
 from bot.sandbox.model import MEGABYTE, Limits, Sandbox
 from bot.sandbox.none import NoSandbox
-from tests.bot.sandbox.conftest import MakeJob, alive, until
+from tests.bot.sandbox.conftest import MakeJob, alive, pids, until
 
 HELD = cgroups.find()
 LIMITS = Limits(memory_bytes=96 * MEGABYTE, processes=40, cpus=0.5)
@@ -119,8 +119,10 @@ from bot.sandbox import cgroups
 from bot.sandbox.bubblewrap import Bubblewrap
 from bot.sandbox.landlock import Landlock
 from bot.sandbox.model import Job
+from bot.sandbox.none import NoSandbox
 folder, script, kind = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-sandbox = (Landlock if kind == "landlock" else Bubblewrap)(cgroups=cgroups.find())
+kinds = {"bubblewrap": Bubblewrap, "landlock": Landlock, "none": NoSandbox}
+sandbox = kinds[kind](cgroups=cgroups.find())
 job = Job(argv=("/bin/sh", "-c", script), workspace=folder / "w", home=folder / "home",
           seconds=60, output_bytes=1000)
 asyncio.run(sandbox.run(job))
@@ -143,6 +145,23 @@ async def test_a_killed_bot_leaves_nothing(tmp_path: Path, nap: str, kind: str) 
     assert str(tmp_path) not in mounts()
     HELD.sweep()
     assert not [each for each in groups() if f"-{owner.pid}-" in each.name]
+
+
+async def test_without_a_sandbox_something_outlives_a_killed_bot(tmp_path: Path, nap: str) -> None:
+    # What shows that the test above would fail where nothing protects.
+    (tmp_path / "w").mkdir()
+    owner = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ORPHAN, str(tmp_path), nap, "none"
+    )
+    assert await until(lambda: alive(nap), 10)
+    owner.kill()
+    await owner.wait()
+    await asyncio.sleep(1)
+    left = pids(nap)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left
+    HELD.sweep()
 
 
 def test_groups_of_the_living_and_of_strangers_are_not_swept(tmp_path: Path) -> None:
