@@ -298,7 +298,7 @@ class Limits(Section):
         ge=1_000,
         le=10_000_000_000,
         description="How many tokens one run may read and write. Twenty million, which is more"
-        " than five dollars buy: it bounds the models whose price the server does not know.",
+        " than five dollars buy: it bounds the models that cost nothing, such as one of your own.",
     )
     files: int = Field(
         default=300,
