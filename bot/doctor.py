@@ -178,9 +178,12 @@ async def list_agents(settings: Settings) -> list[dict[str, Any]]:
 
 
 def print_agents(listed: list[dict[str, Any]]) -> None:
-    """Print agents as a table: a line for each program that an agent is driven by."""
+    """Print agents as a table, a line for each program; below it, how to install what is missing.
+
+    Commands to copy are never broken over lines.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("agent", "by", "version", "key", "can", "where, or how to install"):
+    for heading in ("agent", "by", "version", "key", "can", "where"):
         table.add_column(heading, overflow="fold")
     for each in listed:
         table.add_row(
@@ -189,17 +192,22 @@ def print_agents(listed: list[dict[str, Any]]) -> None:
             each["version"] if each["installed"] else Text("-", "dim"),
             Text("yes", "green") if each["key"] else Text("no", "yellow"),
             ", ".join(each["capabilities"]),
-            Text(_where(each), "" if each["installed"] else "dim"),
+            _where(each) if each["installed"] else Text("not installed", "dim"),
         )
     console = Console(highlight=False)
     console.print(table)
+    if absent := [each for each in listed if not each["installed"]]:
+        console.print("\nTo install:")
+        for each in absent:
+            line = f"  {each['agent']} by {each['by']}: {each['install']}"
+            console.print(line, soft_wrap=True, markup=False)
     if missing := {keys for each in listed if not each["key"] for keys in each["keys"]}:
-        console.print("No key: " + "; ".join(sorted(missing)) + ".", style="dim", markup=False)
+        console.print("\nNo key, set:")
+        for keys in sorted(missing):
+            console.print(f"  {keys}", soft_wrap=True, markup=False)
 
 
 def _where(agent: dict[str, Any]) -> str:
-    if not agent["installed"]:
-        return str(agent["install"])
     where = agent["path"] or agent["title"]
     return f"{where}. {agent['remark']}" if agent["remark"] else str(where)
 
