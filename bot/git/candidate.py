@@ -46,6 +46,7 @@ a repository of that size as a whole."""
 LOOKED_UP = 32 * 1024
 """Bytes from which on a blob is looked up before it is deflated: below, to deflate it again costs
 little more than to find out that it is new."""
+UNREADABLE = "It cannot be read: its mode takes that from its own user."
 ATTEMPTS = 3
 """Times that a file is read again which changed while it was read."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -156,7 +157,11 @@ class _Recorder:
         entries: dict[bytes, Entry] = {}
         asked: dict[bytes, Asked] = {}
         for file in found.files:
-            content = file.target if file.target is not None else self._read(file)
+            try:
+                content = file.target if file.target is not None else self._read(file)
+            except PermissionError:
+                found.violations.append(Violation(text(file.path), UNREADABLE))
+                continue
             if attributes.may_convert(file.sets, content):
                 asked[file.path] = Asked(content, file.mode, file.before)
             else:
@@ -179,6 +184,8 @@ class _Recorder:
         for _ in range(ATTEMPTS):
             try:
                 descriptor = os.open(place, _READ)
+            except PermissionError:
+                raise
             except OSError as error:
                 raise TransientError(_changing(file)) from error
             try:

@@ -76,6 +76,36 @@ def user() -> list[str]:
     return begin
 
 
+def test_a_file_that_only_root_could_read_is_left_out_by_name(
+    user: list[str], place: Path, head: str
+) -> None:
+    if not user:
+        pytest.skip("takes root, who makes somebody without rights")
+    said = _run(
+        user,
+        place,
+        head,
+        """
+from datetime import UTC, datetime
+from bot.git.candidate import Made, Source, take
+from bot.git.checkpoint import Identity
+async def main():
+    opened = await spaces.open(mirror, head, "run1")
+    script = "echo x > closed && chmod 000 closed run.sh && echo y > open"
+    await Bubblewrap().run(job(opened, script))
+    me = Identity("a", "a@example.com")
+    source = Source(opened.changed, opened.tree, opened.opaque, opened.whole)
+    found = take(mirror, source, head, Made("x\\n", me, me, datetime.now(UTC)))
+    say(violations=[[each.path, each.reason] for each in found.violations], commit=found.commit)
+    await spaces.stop()
+asyncio.run(main())
+""",
+    )
+    reason = "It cannot be read: its mode takes that from its own user."
+    assert said["violations"] == [["closed", reason], ["run.sh", reason]]
+    assert said["commit"] != head
+
+
 def test_a_contained_job_works_in_a_workspace_of_its_own(
     user: list[str], place: Path, head: str
 ) -> None:
