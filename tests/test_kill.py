@@ -57,7 +57,7 @@ LANES = 1
 SLICES = 4
 """Parts of the whole, so that several workers share it."""
 
-LONG = bool(os.environ.get("ORCHESTRATE_TEST_LONG"))
+LONG = os.environ.get("ORCHESTRATE_TEST_LONG") == "all"
 """Whether what a run does many times, such as a drawing, is killed three times and not once."""
 
 STEPS = ("Segments.", "Store.append", "enqueued")

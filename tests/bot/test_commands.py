@@ -128,7 +128,7 @@ def test_an_option_of_many_values_takes_the_words_up_to_the_next_option(
         ("/orchestrate", "Something is missing"),
         ("/approve one two", "not how it is written"),
         ("/pause now", "not how it is written"),
-        ("/resume --budget 3", "no option `--budget`"),
+        ("/resume --speed 3", "no option `--speed`"),
     ],
 )
 def test_what_is_written_wrongly_is_answered_with_the_usage_line(body: str, says: str) -> None:

@@ -289,7 +289,7 @@ async def test_a_delivery_that_fails_by_itself_is_overtaken_and_given_up(inbox: 
             return await state(inbox, "bad") == ("poison", TRIES)
 
         await until(given_up)
-    assert tried.index("good") == 1
+    assert tried.index("good") < len(tried) - 1
     assert tried.count("bad") == TRIES
 
 

@@ -180,6 +180,7 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
             "ORCHESTRATE_WEBHOOK_SECRET": credentials.webhook_secret,
             "ORCHESTRATE_WRITE_SPACING_SECONDS": "0",
             "ORCHESTRATE_GATHER_SECONDS": "0.02",
+            "ORCHESTRATE_RECONCILE_MINUTES": "0.1",
             "ORCHESTRATE_PORT": str(port),
         }
         async with httpx.AsyncClient(timeout=30, trust_env=False) as client:

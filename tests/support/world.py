@@ -30,7 +30,7 @@ from bot.runs.transitions import State
 from bot.serve import listen, web_config
 from bot.settings import Settings, load
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0
 """How long a test waits for what must happen: many times what it takes on a loaded machine."""
 
 MOMENT_SECONDS = 0.1

@@ -140,7 +140,7 @@ async def test_a_talk_is_stopped_from_outside(
 async def test_both_streams_of_a_talk_count_as_output(sandbox: Sandbox, make_job: MakeJob) -> None:
     script = "head -c 600 /dev/zero; head -c 600 /dev/zero >&2; sleep 60"
     async with sandbox.talk(make_job(script, output_bytes=1000)) as talk:
-        ended = await asyncio.wait_for(talk.ended(), 10)
+        ended = await asyncio.wait_for(talk.ended(), 60)
     assert ended.how == "too_much_output"
 
 
