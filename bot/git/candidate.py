@@ -43,9 +43,9 @@ __all__ = ["Candidate", "Made", "Source", "Violation", "take"]
 MAX_CONTENT = 1024 * 1024 * 1024
 """Bytes of new content in one candidate, which are held in memory deflated: GitHub advises against
 a repository of that size as a whole."""
-LOOKED_UP = 32 * 1024
+LOOKED_UP = 256 * 1024
 """Bytes from which on a blob is looked up before it is deflated: below, to deflate it again costs
-little more than to find out that it is new."""
+no more than to find out that it is new, for which libgit2 lists the packs again each time."""
 UNREADABLE = "It cannot be read: its mode takes that from its own user."
 ATTEMPTS = 3
 """Times that a file is read again which changed while it was read."""
