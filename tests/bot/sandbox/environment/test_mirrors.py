@@ -34,11 +34,11 @@ def test_nothing_of_the_server_is_handed_on_but_mirrors_and_authorities() -> Non
         "ANTHROPIC_API_KEY": "key",
         "ORCHESTRATE_PRIVATE_KEY": "key",
         "AWS_SECRET_ACCESS_KEY": "key",
-        "PIP_CONFIG_FILE": "/root/pip.conf",
+        "PIP_CONFIG_FILE": "/srv/pip.conf",
         "PIP_INDEX_URL": "https://pip.example.org/simple",
         "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
-        "REQUESTS_CA_BUNDLE": "/root/own.pem",
-        "PIP_CERT": "/usr/../root/own.pem",
+        "REQUESTS_CA_BUNDLE": "/srv/own.pem",
+        "PIP_CERT": "/usr/../srv/own.pem",
     }
     assert mirrors(environ).env == {
         "PIP_INDEX_URL": "https://pip.example.org/simple",
