@@ -46,7 +46,7 @@ from bot.git.candidate import LOOKED_UP
 from bot.git.refs import RefMoved
 from bot.git.repository import Mirror, open_repository
 from bot.git.scan import scan
-from bot.git.trees import Reader
+from bot.git.walk import Trees
 from policies.config import Config
 from policies.paths import check_paths
 
@@ -184,11 +184,11 @@ def scan_many(case: Case) -> Row:
     workspace, times = ours.open("many"), Times()
     make(workspace.folder, planned(case.sources, k, random.Random(k)))
     found = ours.take(workspace)
-    source, repo = source_of(workspace), open_repository(ours.mirror)
+    source = source_of(workspace)
     changes = diff.changes(ours.mirror, ours.head, found.tree)
     for number in range(WARM + SCANS):
         times.keeping = number >= WARM
-        times.time("scan", lambda: scan(source, Reader(repo)))
+        times.time("scan", lambda: scan(source, Trees(ours.mirror)))
         times.time("names", lambda: diff.names(ours.mirror, ours.head, found.tree))
         verdict = times.time("rules", lambda: check_paths(changes, Config()))
         assert verdict.allowed
