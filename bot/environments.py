@@ -225,13 +225,13 @@ class EnvironmentDesk:
     def _order(
         self, wanted: Installation, key: str, place: Place, values: Mapping[str, str]
     ) -> Order:
-        # Of the public registries those that the operator leaves; what is asked for was looked at.
-        public = (host for host in wanted.hosts if self._may_reach(host))
+        # Where a package manager's files were found, its registries are among the operator's hosts.
+        registries = self._hosts if wanted.kinds else ()
         return Order(
             commands=wanted.commands,
             place=place,
             log=place.logs / f"setup-{key[:8]}.log",
-            hosts=tuple(dict.fromkeys((*public, *wanted.asked, *self._installer.hosts))),
+            hosts=tuple(dict.fromkeys((*registries, *wanted.asked, *self._installer.hosts))),
             seconds=wanted.minutes * MINUTE_SECONDS,
             env=dict(wanted.env),
             path=PROGRAMS,
@@ -265,8 +265,8 @@ def _unprepared(attempt: Attempt, *, own: bool) -> Unprepared:
         return Unprepared(
             f"`{command}` asked for {_listed(attempt.blocked)}, which the network of the set-up "
             "does not have.",
-            f"Name it under `setup: network:` in `{PATH}` on the default branch, if the server "
-            "allows it; then `/resume`.",
+            "Whoever runs the server can add it to ORCHESTRATE_SETUP_HOSTS; commands that are in "
+            f"`{PATH}` itself name it under `setup: network:` there as well. Then `/resume`.",
             log,
             own,
         )

@@ -22,7 +22,6 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.errors import OperatorError
-from policies.setup import REGISTRIES
 
 _SECRET = re.compile(
     r"(?:_|^)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS|PAT)\Z", re.IGNORECASE
@@ -37,10 +36,6 @@ def _tools() -> tuple[Path, ...]:
     """The Python that the bot was made with, where jobs could not see it otherwise."""
     base = Path(sys.base_prefix)
     return () if base.is_relative_to("/usr") else (base,)
-
-
-def _registries() -> tuple[str, ...]:
-    return tuple(host for hosts in REGISTRIES.values() for host in hosts)
 
 
 class OwnAgent(BaseModel):
@@ -151,10 +146,11 @@ class Settings(BaseSettings):
         ),
     )
     setup_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=_registries(),
+        default=(),
         description=(
-            "Hosts that the set-up of a repository's environment may reach, separated by commas: "
-            "`host`, `host:port` or `*.host`. The mirrors that PIP_INDEX_URL, npm_config_registry "
+            "Hosts that the set-up of a repository's environment may reach, the registries of its "
+            "package managers first of all, separated by commas: `host`, `host:port` or `*.host`. "
+            "None, until you name them: a set-up says which it asked for. The mirrors that PIP_INDEX_URL, npm_config_registry "
             "and their like name on this server are reached as well."
         ),
     )

@@ -26,7 +26,7 @@ _MADE = {
     "tools": "the Python that runs the server, where it is outside /usr",
     "agents": "none",
     "models": "none",
-    "setup_hosts": "the public registries of pip, npm, cargo and go",
+    "setup_hosts": "none",
     "setup_secrets": "none",
 }
 

@@ -349,7 +349,7 @@ class Setup(Section):
     )
     network: Annotated[tuple[Host, ...], Field(max_length=MAX_ENTRIES)] = Field(
         default=(),
-        description="Hosts that the commands reach beside the registries of what was found:"
+        description="Hosts that the commands reach beside those that the server gives where lock files are found:"
         " `host`, `host:port` or `*.host`. The server must allow each.",
     )
     secrets: Annotated[tuple[Variable, ...], Field(max_length=MAX_ENTRIES)] = Field(

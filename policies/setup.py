@@ -1,7 +1,6 @@
 """How a repository's dependencies are installed: found from its files, or as it says itself.
 
-Pure: from the names at its root to commands, the hosts that those need, and the files that decide
-whether what was installed before is still right.
+Pure: from the names at its root to commands, and the files that decide whether what was installed before is still right.
 
 | found by | commands | what it makes |
 |---|---|---|
@@ -20,23 +19,12 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from types import MappingProxyType
 from typing import Final
 
 from policies.sections import Setup
 
 WORKSPACE: Final = "{workspace}"
 """In the values of variables: the folder of the repository, as the job sees it."""
-
-REGISTRIES: Final = MappingProxyType(
-    {
-        "pip": ("pypi.org", "files.pythonhosted.org"),
-        "npm": ("registry.npmjs.org",),
-        "cargo": ("index.crates.io", "static.crates.io"),
-        "go": ("proxy.golang.org", "sum.golang.org"),
-    }
-)
-"""The public registries, which are reached where their lock files are found."""
 
 PROGRAMS: Final = (".venv/bin", "venv/bin", "node_modules/.bin")
 """Folders of programs that come first on the path where an environment has them."""
@@ -57,18 +45,16 @@ class Installation:
     """How the dependencies of a repository are installed.
 
     commands: shell commands, each run in the repository's root after the one before.
-    hosts: the public registries that they reach.
-    asked: the hosts beside those that the repository asks for.
+    asked: the hosts that the repository asks for.
     secrets: names of values that they are given.
     files: the files, or folders, by whose content it is known whether they must run again.
     env: variables for them and for everything that runs on what they made; `{workspace}` in a
         value is the root.
-    kinds: the registries that they use, keys of `REGISTRIES`.
+    kinds: the package managers whose files were found, which have registries to reach.
     minutes: how long they may take, together.
     """
 
     commands: tuple[str, ...]
-    hosts: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -99,11 +85,9 @@ def plan(setup: Setup, names: Collection[str]) -> Installation | None:
     if not commands:
         return None
     kinds = tuple(each.kind for each in found)
-    hosts = (host for kind in kinds for host in REGISTRIES[kind])
     also = (name for name in _ALSO if name in names)
     return Installation(
         commands=commands,
-        hosts=_once(hosts),
         asked=_once(setup.network),
         secrets=setup.secrets,
         files=_once((*_all(each.files for each in found), *also, *setup.files)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -101,8 +101,7 @@ class AgentDesk:
             turn = self._turn(order, visit, how)
             async with _telling(order.progress, visit):
                 ended = await agent.turn(turn, stop=stop, on_output=output)
-            asks = found.product.asks if found else frozenset[str]()
-            return _report(order, ended, visit, how, asks)
+            return _report(order, ended, visit, how)
 
     def _known(self, name: str, others: Mapping[str, Configured]) -> Found:
         found = self._registry.require(name, others)
@@ -238,9 +237,7 @@ def _plain(usage: Usage) -> dict[str, Any]:
     return {**asdict(usage), "unpriced": list(usage.unpriced)}
 
 
-def _report(
-    order: TurnOrder, ended: TurnEnded, visit: Visit | None, how: str, asks: frozenset[str]
-) -> TurnReport:
+def _report(order: TurnOrder, ended: TurnEnded, visit: Visit | None, how: str) -> TurnReport:
     outcome, reason = ended.outcome, ""
     # An agent that was refused a request may say that it is done; it is not.
     if outcome != "stopped" and visit is not None and visit.spent.is_set():
@@ -256,15 +253,8 @@ def _report(
         ended.seconds,
         session=f"{how}:{ended.session}" if ended.session else "",
         usage=_plain(visit.usage) if visit else {},
-        blocked=tuple(_blocked(visit, asks)) if visit else (),
+        blocked=tuple(asdict(each) for each in visit.blocked) if visit else (),
     )
-
-
-def _blocked(visit: Visit, asks: frozenset[str]) -> Iterator[dict[str, Any]]:
-    """The hosts that were refused, but for those that the agent's program asks for by itself."""
-    for each in visit.blocked:
-        if each.program or each.host not in asks:
-            yield asdict(each)
 
 
 def _why(order: TurnOrder, ended: TurnEnded) -> str:

@@ -67,8 +67,7 @@ class Way:
 class Product:
     """A coding agent: its ways by preference, whose models it uses, and what it needs.
 
-    makers: one of them is enough. asks: hosts that the program itself asks for, and does without;
-    to report each time that they were refused would tell nobody anything.
+    makers: one of them is enough.
     """
 
     name: str
@@ -76,7 +75,6 @@ class Product:
     makers: tuple[str, ...]
     ways: tuple[Way, ...]
     needs: Callable[[Given], Needs]
-    asks: frozenset[str] = frozenset()
 
 
 # -- what each needs: no news, no updates, no telemetry; the model through the gateway
@@ -304,7 +302,6 @@ PRODUCTS: Final[Mapping[str, Product]] = MappingProxyType(
                 title="OpenCode",
                 makers=("anthropic", "openai", "gemini"),
                 needs=_opencode,
-                asks=frozenset({"registry.npmjs.org"}),
                 ways=(
                     Way(
                         by="acp",

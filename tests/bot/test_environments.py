@@ -45,7 +45,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory, index: Registry) -> As
         secrets = {f"acme/repo{n}": {"TOKEN": SecretStr(SECRET)} for n in range(1, 400)}
         folder = tmp_path_factory.mktemp("environments")
         async with make_world(
-            folder, setup_secrets=secrets, setup_hosts=("pypi.org", "*.example.org")
+            folder, setup_secrets=secrets, setup_hosts=("registry.example", "*.example.org")
         ) as made:
             yield made
 

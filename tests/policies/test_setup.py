@@ -8,25 +8,25 @@ from policies.setup import plan
 
 
 @pytest.mark.parametrize(
-    ("names", "command", "files", "hosts"),
+    ("names", "command", "files", "kind"),
     [
-        ("uv.lock pyproject.toml", "uv sync --frozen", ("uv.lock",), "pypi.org"),
-        ("poetry.lock pyproject.toml", "poetry install", ("poetry.lock",), "pypi.org"),
-        ("requirements.txt", "-m pip install -r requirements.txt", None, "pypi.org"),
-        ("package-lock.json package.json", "npm ci", ("package-lock.json",), "registry.npmjs.org"),
-        ("npm-shrinkwrap.json", "npm ci", ("npm-shrinkwrap.json",), "registry.npmjs.org"),
-        ("pnpm-lock.yaml", "pnpm install --frozen-lockfile", None, "registry.npmjs.org"),
-        ("Cargo.toml Cargo.lock", "cargo fetch --locked", ("Cargo.lock",), "static.crates.io"),
-        ("go.mod go.sum", "go mod download", ("go.sum",), "proxy.golang.org"),
+        ("uv.lock pyproject.toml", "uv sync --frozen", ("uv.lock",), "pip"),
+        ("poetry.lock pyproject.toml", "poetry install", ("poetry.lock",), "pip"),
+        ("requirements.txt", "-m pip install -r requirements.txt", None, "pip"),
+        ("package-lock.json package.json", "npm ci", ("package-lock.json",), "npm"),
+        ("npm-shrinkwrap.json", "npm ci", ("npm-shrinkwrap.json",), "npm"),
+        ("pnpm-lock.yaml", "pnpm install --frozen-lockfile", None, "npm"),
+        ("Cargo.toml Cargo.lock", "cargo fetch --locked", ("Cargo.lock",), "cargo"),
+        ("go.mod go.sum", "go mod download", ("go.sum",), "go"),
     ],
 )
 def test_dependencies_are_found_by_their_lock_files(
-    names: str, command: str, files: tuple[str, ...] | None, hosts: str
+    names: str, command: str, files: tuple[str, ...] | None, kind: str
 ) -> None:
     found = plan(Setup(), names.split())
     assert found is not None
     assert command in found.commands[-1]
-    assert hosts in found.hosts
+    assert found.kinds == (kind,)
     assert found.files == (files or (names,))
 
 
@@ -67,7 +67,7 @@ def test_what_a_repository_says_itself_goes_before_what_is_found() -> None:
     found = plan(setup, ["package-lock.json"])
     assert found is not None
     assert found.commands == ("make deps",)
-    assert (found.hosts, found.asked) == (("registry.npmjs.org",), ("dl.example.org",))
+    assert (found.kinds, found.asked) == (("npm",), ("dl.example.org",))
     assert found.files == ("package-lock.json",)
     assert (found.secrets, found.minutes) == (("TOKEN",), 5)
 

@@ -12,10 +12,13 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from pip._internal.models.index import PyPI
 
 ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 REQUIREMENTS = (
@@ -37,11 +40,22 @@ LOCK = {
     },
 }
 
+PIP_HOSTS = (PyPI.netloc, PyPI.file_storage_domain)
+"""The index that pip asks by itself, and where its files are."""
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("real")]
 
 
-def reach(*hosts: str) -> str:
-    """Skip without the hosts; return those that lead to private addresses on this machine."""
+@dataclass(frozen=True)
+class Hosts:
+    """Registries that a set-up may reach, and those of them at private addresses here."""
+
+    names: str
+    private: str
+
+
+def reach(*hosts: str) -> Hosts:
+    """Skip without the hosts."""
     private = []
     for host in hosts:
         try:
@@ -51,10 +65,10 @@ def reach(*hosts: str) -> str:
             pytest.skip(f"{host} cannot be reached: {error}")
         if not address.is_global:
             private.append(f"{host}:443")
-    return ",".join(private)
+    return Hosts(",".join(hosts), ",".join(private))
 
 
-def run(folder: Path, private: str, agent: str, check: str) -> dict[str, Any]:
+def run(folder: Path, hosts: Hosts, agent: str, check: str) -> dict[str, Any]:
     """Commit the folder, run a command on it, and return what came of it."""
     who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
     for args in (("init", "-q", "-b", "main"), ("add", "-A"), (*who, "commit", "-qm", "First")):
@@ -63,7 +77,12 @@ def run(folder: Path, private: str, agent: str, check: str) -> dict[str, Any]:
     data = str(folder.parent / "data")
     done = subprocess.run(
         [ORCHESTRATE, "run", "Do it", "--repo", str(folder), *command],
-        env={**os.environ, "ORCHESTRATE_DATA_DIR": data, "ORCHESTRATE_PRIVATE_HOSTS": private},
+        env={
+            **os.environ,
+            "ORCHESTRATE_DATA_DIR": data,
+            "ORCHESTRATE_SETUP_HOSTS": hosts.names,
+            "ORCHESTRATE_PRIVATE_HOSTS": hosts.private,
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -88,24 +107,27 @@ def committed(folder: Path, summary: dict[str, Any]) -> str:
 
 
 def test_pip_installs_from_its_index(tmp_path: Path) -> None:
-    private = reach("pypi.org", "files.pythonhosted.org")
+    hosts = reach(*PIP_HOSTS)
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "requirements.txt").write_text(REQUIREMENTS)
     ask = "python3 -c 'import six; print(six.__version__, six.__file__)'"
-    summary = run(folder, private, f"{ask} > said; touch .venv/litter", f"{ask} | cmp - said")
+    summary = run(folder, hosts, f"{ask} > said; touch .venv/litter", f"{ask} | cmp - said")
     assert summary["state"] == "awaiting_review", summary["reason"]
     assert committed(folder, summary) == "said\n"
 
 
 @pytest.mark.skipif(shutil.which("npm", path="/usr/bin:/usr/local/bin") is None, reason="no npm")
 def test_npm_installs_from_its_registry(tmp_path: Path) -> None:
-    private = reach("registry.npmjs.org")
+    told = subprocess.run(
+        ["npm", "config", "get", "registry"], capture_output=True, text=True, check=True
+    )
+    hosts = reach(str(urlsplit(told.stdout.strip()).hostname))
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "package.json").write_text(json.dumps(PACKAGE))
     (folder / "package-lock.json").write_text(json.dumps(LOCK))
     ask = "node -p 'require(\"is-number\")(3)'"
-    summary = run(folder, private, f"{ask} > said; rm -r node_modules", f"{ask} | cmp - said")
+    summary = run(folder, hosts, f"{ask} > said; rm -r node_modules", f"{ask} | cmp - said")
     assert summary["state"] == "awaiting_review", summary["reason"]
     assert committed(folder, summary) == "said\n"

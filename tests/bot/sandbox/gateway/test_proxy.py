@@ -139,9 +139,9 @@ async def test_a_tunnel_carries_bytes_both_ways(enter: Enter) -> None:
     [
         ("http://evil.example/", "evil.example", 80),
         ("http://evil.example:8080/x", "evil.example", 8080),
-        ("http://pypi.org:8080/", "pypi.org", 8080),
-        ("http://pypi.org.evil.example/", "pypi.org.evil.example", 80),
-        ("http://pypi.org@evil.example/", "evil.example", 80),
+        ("http://registry.example:8080/", "registry.example", 8080),
+        ("http://registry.example.evil.example/", "registry.example.evil.example", 80),
+        ("http://registry.example@evil.example/", "evil.example", 80),
         ("http://169.254.169.254/latest/meta-data/", "169.254.169.254", 80),
         ("http://127.0.0.1:8000/", "127.0.0.1", 8000),
         ("http://localhost:8000/", "localhost", 8000),
@@ -152,7 +152,7 @@ async def test_another_host_is_refused_and_told_once(
 ) -> None:
     before = time.time()
     async with (
-        enter(NOBODY, makers=frozenset(), hosts=["pypi.org"]) as inside,
+        enter(NOBODY, makers=frozenset(), hosts=["registry.example"]) as inside,
         through(inside) as client,
     ):
         headers = {"user-agent": "pip/24.0 {...}\x7f"}
@@ -200,20 +200,20 @@ async def test_an_address_in_brackets_is_refused_as_well(enter: Enter) -> None:
 async def test_a_name_that_leads_to_a_private_address_is_refused(
     enter: Enter, web: Callable[[dict[str, list[str]]], Web], addresses: list[str]
 ) -> None:
-    web({"pypi.org": addresses})
+    web({"registry.example": addresses})
     async with (
-        enter(NOBODY, makers=frozenset(), hosts=["pypi.org"]) as inside,
+        enter(NOBODY, makers=frozenset(), hosts=["registry.example"]) as inside,
         through(inside) as client,
     ):
-        response = await client.get("http://pypi.org/")
-        tunnel, _, writer = await connect(inside, "pypi.org:443")
+        response = await client.get("http://registry.example/")
+        tunnel, _, writer = await connect(inside, "registry.example:443")
         writer.close()
     assert response.status_code == 403
-    assert "ORCHESTRATE_PRIVATE_HOSTS=pypi.org:80" in response.text
+    assert "ORCHESTRATE_PRIVATE_HOSTS=registry.example:80" in response.text
     assert tunnel.startswith(b"HTTP/1.1 403 ")
     assert [(each.host, each.port) for each in inside.visit.blocked] == [
-        ("pypi.org", 80),
-        ("pypi.org", 443),
+        ("registry.example", 80),
+        ("registry.example", 443),
     ]
 
 
@@ -314,18 +314,18 @@ async def test_a_redirect_is_for_the_client_to_follow(enter: Enter) -> None:
     "first",
     [
         "GET / HTTP/1.1",
-        "GET https://pypi.org/ HTTP/1.1",
-        "GET ftp://pypi.org/ HTTP/1.1",
+        "GET https://registry.example/ HTTP/1.1",
+        "GET ftp://registry.example/ HTTP/1.1",
         "GET http:///x HTTP/1.1",
         "GET http://[::1/ HTTP/1.1",
         "GET http://127.1/ HTTP/1.1",
-        "CONNECT pypi.org HTTP/1.1",
+        "CONNECT registry.example HTTP/1.1",
         "CONNECT / HTTP/1.1",
         "OPTIONS * HTTP/1.1",
     ],
 )
 async def test_what_is_not_for_a_proxy_is_answered(enter: Enter, first: str) -> None:
-    async with enter(NOBODY, makers=frozenset(), hosts=["pypi.org"]) as inside:
+    async with enter(NOBODY, makers=frozenset(), hosts=["registry.example"]) as inside:
         reader, writer = await asyncio.open_connection("127.0.0.1", inside.port("proxy"))
         writer.write(f"{first}\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
         async with asyncio.timeout(10):
@@ -464,7 +464,7 @@ async def test_leaving_the_visit_ends_tunnels(enter: Enter) -> None:
 async def test_a_wrong_host_in_policy_or_settings_is_told_before_anything_runs() -> None:
     gateway = Gateway(NOBODY, Prices.load())
     with pytest.raises(ConfigError, match="is not a host"):
-        async with gateway.open(Pass(hosts=("https://pypi.org/",))):
+        async with gateway.open(Pass(hosts=("https://registry.example/",))):
             pass
     with pytest.raises(OperatorError, match="ORCHESTRATE_PRIVATE_HOSTS"):
         Gateway(NOBODY, Prices.load(), private_hosts=["registry.lan.corp"])
