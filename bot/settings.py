@@ -150,8 +150,9 @@ class Settings(BaseSettings):
         description=(
             "Hosts that the set-up of a repository's environment may reach, the registries of its "
             "package managers first of all, separated by commas: `host`, `host:port` or `*.host`. "
-            "None, until you name them: a set-up says which it asked for. The mirrors that PIP_INDEX_URL, npm_config_registry "
-            "and their like name on this server are reached as well."
+            "None, until you name them: a set-up says which it asked for. The mirrors that "
+            "PIP_INDEX_URL, npm_config_registry and their like name on this server are reached as "
+            "well."
         ),
     )
     setup_secrets: dict[str, dict[str, SecretStr]] = Field(

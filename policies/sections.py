@@ -349,8 +349,8 @@ class Setup(Section):
     )
     network: Annotated[tuple[Host, ...], Field(max_length=MAX_ENTRIES)] = Field(
         default=(),
-        description="Hosts that the commands reach beside those that the server gives where lock files are found:"
-        " `host`, `host:port` or `*.host`. The server must allow each.",
+        description="Hosts that the commands reach, beside those that the server gives where lock"
+        " files are found: `host`, `host:port` or `*.host`. The server must allow each.",
     )
     secrets: Annotated[tuple[Variable, ...], Field(max_length=MAX_ENTRIES)] = Field(
         default=(),

@@ -1,6 +1,7 @@
 """How a repository's dependencies are installed: found from its files, or as it says itself.
 
-Pure: from the names at its root to commands, and the files that decide whether what was installed before is still right.
+Pure: from the names at its root to commands, and the files that decide whether what was installed
+before is still right.
 
 | found by | commands | what it makes |
 |---|---|---|
