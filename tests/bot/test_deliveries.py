@@ -281,15 +281,16 @@ async def test_a_delivery_that_fails_by_itself_is_overtaken_and_given_up(inbox: 
         if delivery.guid == "bad":
             raise KeyError("a bug")
 
+    # Both are there before the first is tried.
+    await inbox.store("bad", "push", on(1))
+    await inbox.store("good", "push", on(1))
     async with obeying(inbox, obey):
-        await inbox.store("bad", "push", on(1))
-        await inbox.store("good", "push", on(1))
 
         async def given_up() -> bool:
             return await state(inbox, "bad") == ("poison", TRIES)
 
         await until(given_up)
-    assert tried.index("good") < len(tried) - 1
+    assert tried.index("good") == 1
     assert tried.count("bad") == TRIES
 
 

@@ -9,7 +9,7 @@ import pytest
 from bot.runs import work
 from bot.runs.ports import TurnOrder, TurnReport
 from bot.runs.transitions import State
-from tests.support.world import Repo, World
+from tests.support.world import PATIENCE_SECONDS, Repo, World
 
 ELSE = 'if [ "$ORCHESTRATE_TURN" != 1 ]; then echo good > good.txt; exit 0; fi; '
 
@@ -128,6 +128,7 @@ class Spending:
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, *usd: float) -> None:
         self.orders: list[TurnOrder] = []
         self._usd = list(usd)
+        self._store = world.server.bot.store
         self._turn = world.server.bot.agents.turn
         monkeypatch.setattr(world.server.bot.agents, "turn", self._spent)
 
@@ -136,6 +137,8 @@ class Spending:
         usage = {"requests": 1, "input_tokens": 1000, "usd": self._usd.pop(0)}
         order.progress.usage(usage)
         order.progress.session(f"acp:{len(self.orders)}")
+        if order.allowance_usd is not None and usage["usd"] >= order.allowance_usd:
+            await self._warned(order.log.parent.parent.name)
         report = await self._turn(order, stop=stop, output=output)
         over = order.allowance_usd is not None and usage["usd"] >= order.allowance_usd
         return replace(
@@ -144,6 +147,12 @@ class Spending:
             usage=usage,
             session=f"acp:{len(self.orders)}",
         )
+
+    async def _warned(self, run: str) -> None:
+        """Work until people were warned, as a turn of minutes does."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not (await self._store.load(run)).budget_low:  # noqa: ASYNC110 - another task's
+                await asyncio.sleep(0.02)
 
 
 AGENTS = {
@@ -183,8 +192,7 @@ async def test_the_end_of_the_budget_is_a_checkpoint_and_more_goes_on_from_there
     assert "The agent `writer` worked on this before you." in prompt
     assert "> I did the first half." in prompt
     events = await world.server.bot.store.events(run.id)
-    # A turn as short as this may be over before anybody is warned.
-    assert [each.type for each in events].count("budget_low") <= 1
+    assert [each.type for each in events].count("budget_low") == 1
     assert [each.data["usage"]["usd"] for each in events if each.type == "turn_ended"] == [
         2.04,
         0.3,

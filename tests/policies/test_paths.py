@@ -230,7 +230,7 @@ def test_a_change_refused_alone_is_refused_in_company(changes: list[Change], rul
     assert check_paths(changes, rules).allowed is alone
 
 
-def test_ten_thousand_changes_are_judged_in_a_moment() -> None:
+def test_ten_thousand_changes_are_judged_in_under_300_ms() -> None:
     changes = [
         change(f"packages/p{number % 90}/src/module_{number}/parts/Thing{number}.test.tsx")
         for number in range(10_000)
@@ -241,7 +241,7 @@ def test_ten_thousand_changes_are_judged_in_a_moment() -> None:
     assert check_paths(changes[:1], rules).allowed
     started = time.process_time()
     assert check_paths(changes, rules).allowed
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 0.3
 
 
 def test_what_instructs_agents_is_known_by_its_name() -> None:

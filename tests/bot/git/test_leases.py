@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,18 @@ async def test_what_was_half_removed_meanwhile_is_refused(mirror: Mirror, head: 
     with pytest.raises(Refused, match="fetch and try again"):
         await taking
     assert leases.held(mirror) == frozenset()
+
+
+async def test_taking_and_dropping_is_a_matter_of_a_moment(mirror: Mirror, head: str) -> None:
+    times = []
+    for number in range(50):
+        begin = time.process_time()
+        leases.take(mirror, f"run{number}", [head])
+        leases.drop(mirror, f"run{number}")
+        times.append(time.process_time() - begin)
+    assert (
+        sorted(times)[len(times) // 2] < 0.004
+    )  # of the processor; half of it measured, both together
 
 
 def unpack(mirror: Mirror) -> None:
