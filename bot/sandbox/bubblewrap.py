@@ -25,9 +25,16 @@ from bot.sandbox.cgroups import Cgroups
 from bot.sandbox.doors import Doorman, numbered, serve, told
 from bot.sandbox.guard import Guard, guard
 from bot.sandbox.model import Door, Ended, How, Job, Limits, OnOutput, Places, Talk
-from bot.sandbox.process import DEATH_SECONDS, Started, converse, readable, spawn, supervise
+from bot.sandbox.process import (
+    DEATH_SECONDS,
+    Started,
+    converse,
+    readable,
+    spawn,
+    supervise,
+    waiting,
+)
 from bot.sandbox.rights import UserNamespace, check_readable, give, give_whole, uid_for_jobs
-from bot.sandbox.shell import NOT_FOUND
 from bot.sandbox.tools import expand, search_path
 
 WORKSPACE: Final = "/workspace"
@@ -120,7 +127,7 @@ class Bubblewrap:
                 argv,
                 env={},
                 cwd=Path("/"),
-                with_input=bool(job.stdin),
+                waits=True,
                 talks=talks,
                 pass_fds=descriptors.passed,
             )
@@ -146,7 +153,7 @@ class Bubblewrap:
         arguments += ["--block-fd", str(descriptors.wait)]
         hidden = descriptors.holding("\0".join(arguments).encode())
         program = [_found(self.program), "--args", str(hidden), "--"]
-        return [*entered, *program, *(_becoming() if uid is not None else ()), *job.argv]
+        return [*entered, *program, *(_becoming() if uid is not None else ()), *waiting(job.argv)]
 
     def arguments(self, job: Job, uid: int | None, descriptors: Descriptors) -> list[str]:
         """What bubblewrap is told of the job."""
@@ -433,8 +440,6 @@ class _Namespace:
 def _failed(tail: str, returned: int | None, *, begun: bool) -> int:
     """The code of a job that never ran, or whose namespace was killed by someone else."""
     last = tail.rpartition("\n")[2]
-    if last.startswith("bwrap: execvp "):
-        return NOT_FOUND
     if not begun or last.startswith("bwrap: "):
         reason = last.removeprefix("bwrap: ").rstrip(".") or f"code {returned}"
         raise OperatorError(

@@ -20,17 +20,13 @@ from bot.sandbox.cgroups import Cgroups
 from bot.sandbox.doors import listen_on_host, serve, told
 from bot.sandbox.guard import Guard, guard
 from bot.sandbox.model import Ended, How, Job, Limits, OnOutput, Places, Talk
-from bot.sandbox.process import DEATH_SECONDS, Started, converse, spawn, supervise
+from bot.sandbox.process import DEATH_SECONDS, Started, converse, spawn, supervise, waiting
 from bot.sandbox.tools import expand, search_path
 
 # Carried by every process of a job, so that one that left the session can be found.
 MARK = "ORCHESTRATE_JOB"
 _PROC = Path("/proc")
 _AGAIN_SECONDS = 0.02
-
-
-# A shell's way to say that a program is not there; the job is at fault then, not the server.
-_BEGIN = 'exec "$0" "$@"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +70,10 @@ class NoSandbox:
         try:
             told_of = told(job, [each.getsockname()[1] for each in sockets])
             started = spawn(
-                ("/bin/sh", "-c", _BEGIN, *told_of.argv),
+                waiting(told_of.argv),
                 env=environment(told_of, mark),
                 cwd=job.workspace,
-                with_input=bool(job.stdin),
+                waits=True,
                 talks=talks,
             )
             watched = guard(self.cgroups, job.limits or self.limits)

@@ -7,7 +7,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
 
@@ -22,6 +22,9 @@ DRAIN_SECONDS = 1.0
 # The longest line that a talk's reader takes whole: an agent's message may hold a file's contents.
 LINE_BYTES = 16 * 1024 * 1024
 _CHUNK = 65_536  # the size of a Linux pipe
+# Said by a program that waits to be let go, as its first byte of output: ACK, which no text has.
+_HERE = b"\x06"
+_WAIT = r'printf "\006" >&2 && read -r go && exec "$0" "$@"'
 
 
 class Tree(Protocol):
@@ -59,6 +62,7 @@ class Started:
     output: int
     input: int | None
     speech: int | None = None
+    waits: bool = False
 
     async def wait(self) -> int:
         """Wait for the end; the code is -N after signal N."""
@@ -72,24 +76,34 @@ class Started:
             self.process.kill()
 
 
+def waiting(argv: Sequence[str]) -> tuple[str, ...]:
+    """The command that says that it is there, waits for the word, and becomes `argv`.
+
+    A shell reads it from standard input, and not a byte more. Without the word, since we died, the
+    program never begins: what would end it with us may not be in place before.
+    """
+    return ("/bin/sh", "-c", _WAIT, *argv)
+
+
 def spawn(
     argv: Sequence[str],
     *,
     env: Mapping[str, str],
     cwd: Path,
-    with_input: bool,
+    with_input: bool = False,
     talks: bool = False,
+    waits: bool = False,
     pass_fds: Sequence[int] = (),
 ) -> Started:
     """Start `argv` in a session of its own, so that no signal to it reaches the bot's group.
 
-    With `talks`, standard output comes apart from standard error, and there is an input. Not by the
-    event loop: uvloop lets descriptors through that the bot inherited, and asyncio's wait for a
-    process waits for everyone who holds its pipes. Raises OperatorError when the program cannot be
-    started.
+    With `talks`, standard output comes apart from standard error. There is an input for one that
+    talks, and for one that `waits`, see `waiting`. Not by the event loop: uvloop lets descriptors
+    through that the bot inherited, and asyncio's wait for a process waits for everyone who holds
+    its pipes. Raises OperatorError when the program cannot be started.
     """
     output, write = os.pipe()
-    read, feed = os.pipe() if with_input or talks else (subprocess.DEVNULL, None)
+    read, feed = os.pipe() if with_input or talks or waits else (subprocess.DEVNULL, None)
     speech, say = os.pipe() if talks else (None, None)
     try:
         process = subprocess.Popen(
@@ -107,7 +121,7 @@ def spawn(
         raise OperatorError(f"`{argv[0]}` cannot be started: {error.strerror}.") from error
     finally:
         _close(write, say, read if feed is not None else None)
-    return Started(process, os.pidfd_open(process.pid), output, feed, speech)
+    return Started(process, os.pidfd_open(process.pid), output, feed, speech, waits)
 
 
 async def readable(descriptor: int) -> None:
@@ -128,28 +142,47 @@ async def supervise(
     *,
     stop: asyncio.Event | None,
     on_output: OnOutput | None,
-    speaks: _Speech | None = None,
 ) -> Ended:
     """Watch a started job until it ends or must; then kill what is left of it, and say how it was.
 
     The tree is killed in every case, also when the job ended by itself, `on_output` raised or we
     were cancelled: nothing that a job left behind may touch the workspace afterwards.
     """
+    output = await _output(started, tree, job, on_output)
+    return await _watch(started, tree, job, stop, output, asyncio.Event(), feeds=True)
+
+
+async def _watch(
+    started: Started,
+    tree: Tree,
+    job: Job,
+    stop: asyncio.Event | None,
+    output: Output,
+    begun: asyncio.Event,
+    *,
+    feeds: bool,
+) -> Ended:
+    """Watch a job and keep its output; with `feeds`, give it its input once it has `begun`."""
     loop = asyncio.get_running_loop()
-    begun = loop.time()
-    output = await _output(started, tree, job, on_output, speaks)
-    if speaks is not None:
-        speaks.counted = output
-    pump = asyncio.create_task(_pump(started.output, output))
-    feed = asyncio.create_task(_feed(None if speaks else started.input, job.stdin))
+    start = loop.time()
+    here = asyncio.Event()
+    pump = asyncio.create_task(_pump(started, output, here))
+    feed: asyncio.Task[None] | None = None
     try:
-        deadline = begun + job.seconds
-        how = await _within(deadline, stop, tree.ready())
+        deadline = start + job.seconds
+        try:
+            how = await _within(deadline, stop, _begin(started, tree, here))
+        finally:
+            begun.set()
+        if feeds:
+            feed = asyncio.create_task(_feed(started.input, job.stdin))
         if how is None:
             how = await _first(tree, pump, output, stop, deadline)
     finally:
         await tree.kill()
         await _finish(pump, feed)
+        if feeds and feed is None:
+            _close(started.input)
         output.close()
         os.close(started.pidfd)
     if how == "exited":
@@ -157,7 +190,7 @@ async def supervise(
     if not pump.cancelled():
         pump.result()  # raises what `on_output` raised
     code = await tree.code(output.tail()) if how == "exited" else None
-    return Ended(code, how, output.tail(), loop.time() - begun)
+    return Ended(code, how, output.tail(), loop.time() - start)
 
 
 @contextlib.asynccontextmanager
@@ -172,52 +205,58 @@ async def converse(
     """Watch a started job as `supervise` does, while others talk to it; see `Sandbox.talk`."""
     assert started.speech is not None, "it was started to talk"
     assert started.input is not None, "it was started to talk"
-    speech = _Speech()
+    output = await _output(started, tree, job, on_output)
+    speech = _Speech(output)
     reading = await _read(started.speech, speech)
-    writer = await _write(started.input)
-    conversation = _Conversation(speech, writer)
-    relayed = asyncio.create_task(_relay(stop, conversation.killed))
-    conversation.over = asyncio.create_task(
-        supervise(started, tree, job, stop=conversation.killed, on_output=on_output, speaks=speech)
-    )
+    writer: asyncio.StreamWriter | None = None
+    killed, begun = asyncio.Event(), asyncio.Event()
+    relayed = asyncio.create_task(_relay(stop, killed))
+    over = asyncio.create_task(_watch(started, tree, job, killed, output, begun, feeds=False))
     try:
-        yield conversation
+        # Until then what is said would reach the sandbox, not the job.
+        await begun.wait()
+        writer = await _write(started.input)
+        yield _Conversation(speech, writer, killed, over)
     finally:
-        conversation.killed.set()
+        killed.set()
         relayed.cancel()
-        await asyncio.wait({conversation.over, relayed})
-        # Not close(): that waits for what is buffered, and nobody is left to read it.
-        # One that the job's death has closed already is gone.
-        if writer.transport.get_write_buffer_size() or not writer.transport.is_closing():
-            writer.transport.abort()
+        await asyncio.wait({over, relayed})
+        _hang_up(started.input, writer)
         reading.close()
-        failed = None if conversation.over.cancelled() else conversation.over.exception()
+        failed = None if over.cancelled() else over.exception()
     if failed is not None:  # the sandbox did not start, and nobody asked
         raise failed
+
+
+def _hang_up(descriptor: int, writer: asyncio.StreamWriter | None) -> None:
+    if writer is None:
+        os.close(descriptor)
+    # Not close(): that waits for what is buffered, and nobody is left to read it.
+    # One that the job's death has closed already is gone.
+    elif writer.transport.get_write_buffer_size() or not writer.transport.is_closing():
+        writer.transport.abort()
 
 
 class _Speech(asyncio.StreamReader):
     """A job's standard output, which counts towards what it may print."""
 
-    def __init__(self) -> None:
+    def __init__(self, counted: Output) -> None:
         super().__init__(limit=LINE_BYTES)
-        self.counted: Output | None = None
+        self._counted = counted
 
     def feed_data(self, data: Iterable[SupportsIndex]) -> None:
-        if self.counted is not None:
-            data = self.counted.count(bytes(data))
-        if data:
-            super().feed_data(data)
+        if taken := self._counted.count(bytes(data)):
+            super().feed_data(taken)
 
 
 @dataclass(slots=True)
 class _Conversation:
-    """Fulfils `Talk` for a job that `supervise` watches."""
+    """Fulfils `Talk` for a job that `_watch` watches."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    killed: asyncio.Event = field(default_factory=asyncio.Event)
-    over: asyncio.Task[Ended] = field(init=False)
+    killed: asyncio.Event
+    over: asyncio.Task[Ended]
 
     async def ended(self) -> Ended:
         # Whoever stops waiting has not asked for the job's end.
@@ -239,14 +278,12 @@ async def _output(
     tree: Tree,
     job: Job,
     on_output: OnOutput | None,
-    speaks: _Speech | None,
 ) -> Output:
     try:
         return Output(job.output_bytes, job.log, on_output, job.secrets)
     except OSError as error:
         await tree.kill()
-        _close(started.output, started.pidfd)
-        _close(*(() if speaks else (started.input,)))
+        _close(started.output, started.pidfd, started.input, started.speech)
         raise OperatorError(
             f"The log {job.log} cannot be written ({error.strerror}): look at its folder."
         ) from error
@@ -324,14 +361,28 @@ async def _write(descriptor: int) -> asyncio.StreamWriter:
     return asyncio.StreamWriter(transport, protocol, None, loop)
 
 
-async def _pump(descriptor: int, output: Output) -> None:
-    """Read until the end, or until the limit."""
+async def _begin(started: Started, tree: Tree, here: asyncio.Event) -> None:
+    """Let the job begin, once all is ready for it and, where it waits, it is there."""
+    await tree.ready()
+    if started.waits:
+        assert started.input is not None, "it waits at its input"
+        await here.wait()
+        with contextlib.suppress(BrokenPipeError):
+            os.write(started.input, b"go\n")
+
+
+async def _pump(started: Started, output: Output, here: asyncio.Event) -> None:
+    """Read until the end, or until the limit; tell when the job is there, or never will be."""
     reader = asyncio.StreamReader(limit=_CHUNK)
-    transport = await _read(descriptor, reader)
+    transport = await _read(started.output, reader)
     try:
         while not output.full and (data := await reader.read(_CHUNK)):
+            if started.waits and not here.is_set():
+                data = data.removeprefix(_HERE)
+            here.set()
             output.feed(data)
     finally:
+        here.set()
         transport.close()
 
 
@@ -352,12 +403,14 @@ async def _feed(descriptor: int | None, data: bytes) -> None:
                 writer.transport.close()
 
 
-async def _finish(pump: asyncio.Task[None], feed: asyncio.Task[None]) -> None:
+async def _finish(pump: asyncio.Task[None], feed: asyncio.Task[None] | None) -> None:
     """Read what is left in the pipe, and give up on what does not end."""
-    feed.cancel()
-    await asyncio.wait({pump, feed}, timeout=DRAIN_SECONDS)
+    both = {pump, feed} if feed else {pump}
+    if feed:
+        feed.cancel()
+    await asyncio.wait(both, timeout=DRAIN_SECONDS)
     pump.cancel()
-    await asyncio.wait({pump, feed})
+    await asyncio.wait(both)
 
 
 def _close(*descriptors: int | None) -> None:

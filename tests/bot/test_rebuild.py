@@ -388,7 +388,7 @@ async def test_a_rebuild_that_was_killed_is_gone_on_with(town: Town) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     code, outcome = await town.json("rebuild")
-    assert code == 0
+    assert code == 0, outcome
     assert first.decode().split(":")[0].strip() in outcome["known"]
     found = [each["run"] for each in outcome["restored"]] + outcome["known"]
     assert sorted(found) == sorted(run.id for run in runs)

@@ -75,10 +75,12 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def real(world: World, package: Path, tools: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
     """The package as a repository of the shared world, whose jobs are given its tools."""
     ports = world.server.bot.ports
-    desks: tuple[object, ...] = (ports.agents, ports.checks)
-    for desk in desks:
-        given: tuple[Path, ...] = getattr(desk, "_tools")  # noqa: B009
-        monkeypatch.setattr(desk, "_tools", (tools, *given))
+    holders: tuple[tuple[object, str], ...] = (
+        (getattr(ports.agents, "_registry"), "tools"),  # noqa: B009
+        (ports.checks, "_tools"),
+    )
+    for holder, name in holders:
+        monkeypatch.setattr(holder, name, (tools, *getattr(holder, name)))
     number = await add_repository(world.hub, "humanize", template=package)
     return Repo(world, "acme/humanize", number)
 
