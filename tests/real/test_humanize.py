@@ -66,6 +66,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with what the package's own tests need, and with the tool."""
     folder = tmp_path_factory.mktemp("tools")
+    folder.chmod(0o755)  # jobs are another user than the one who tests
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
     pip("--python", str(folder), "install", "--require-hashes", "-r", str(HERE / "tools.lock"))
     return folder
