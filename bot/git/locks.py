@@ -28,8 +28,9 @@ PACKED_STALE = 5.0
 """Seconds after which the lock of packed refs is nobody's: dropping a ref takes milliseconds, and
 what takes longer holds the mirror's lock."""
 
-WRITE, UPKEEP, CONTENTS = "lock", "upkeep", "lfs"
-"""The locks of a mirror, as files beside it; the last one for who asks for what Git LFS keeps."""
+WRITE, UPKEEP, CONTENTS, REFS = "lock", "upkeep", "lfs", "refs"
+"""The locks of a mirror, as files beside it; CONTENTS for who asks for what Git LFS keeps, REFS for
+who moves a ref of ours."""
 
 
 class Busy(TransientError):
@@ -100,6 +101,21 @@ def removing(path: Path) -> Iterator[int | None]:
             yield descriptor
         finally:
             os.utime(descriptor)
+
+
+@contextlib.contextmanager
+def moving(path: Path) -> Iterator[None]:
+    """Move a ref; many may at once, each with that ref's own lock file."""
+    with _opened(path, REFS) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+
+
+@contextlib.contextmanager
+def at_rest(path: Path) -> Iterator[bool]:
+    """Hold off whoever moves a ref; yields whether nobody does, and any lock file is left over."""
+    with _opened(path, REFS) as refs, _opened(path, WRITE) as mirror:
+        yield _try(refs, fcntl.LOCK_EX) and _try(mirror, fcntl.LOCK_EX)
 
 
 def is_unsettled(path: Path) -> bool:

@@ -11,12 +11,14 @@ import pygit2
 
 from bot.errors import Refused, TransientError
 
+from .locks import at_rest, moving
 from .repository import Mirror, open_repository
 
 LOCK_WAIT = 10.0
 """Seconds that a ref's lock is waited for; it is held for some milliseconds."""
-LOCK_STALE = 60.0
-"""Seconds after which a lock file is taken for one whose process was killed."""
+LOCK_STALE = 5.0
+"""Seconds after which a lock file that none of us holds is one whose process was killed, and not
+that of an operator's own git."""
 _HEX = re.compile(r"[0-9a-f]{4,40}\Z")
 _SEARCHED = ("refs/heads/", "refs/remotes/origin/", "refs/tags/")
 
@@ -62,7 +64,7 @@ def set_ref(mirror: Mirror, ref: str, new: str | None, expected: str | None) -> 
     while True:
         repo = open_repository(mirror) if new else _opened_anew(mirror)
         try:
-            with repo.transaction() as transaction:
+            with moving(mirror.path), repo.transaction() as transaction:
                 transaction.lock_ref(ref)
                 now = _target(repo, ref)
                 if now == new:
@@ -90,10 +92,11 @@ def _wait_for_lock(mirror: Mirror, ref: str, error: Exception, deadline: float) 
     locks = [mirror.path / f"{ref}.lock", mirror.path / "packed-refs.lock"]
     if "lock" not in str(error):
         raise Refused(f"{ref} cannot be moved: {error}.") from error
-    for lock in locks:
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - lock.stat().st_mtime > LOCK_STALE:
-                lock.unlink()
+    with at_rest(mirror.path) as is_nobodys:
+        for lock in locks if is_nobodys else ():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - lock.stat().st_mtime > LOCK_STALE:
+                    lock.unlink()
     if time.monotonic() > deadline:
         raise TransientError(f"{ref} stays locked by another process.") from error
     time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter, not a secret

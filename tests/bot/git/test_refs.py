@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from bot.errors import Refused
-from bot.git import checkpoint, objects, refs
+from bot.errors import Refused, TransientError
+from bot.git import checkpoint, locks, objects, refs
 from bot.git.mirror import Mirror
 
 from .conftest import AT, BOT, sh
@@ -72,6 +72,21 @@ def test_the_lock_of_a_killed_process_is_broken_when_it_is_old(mirror: Mirror, h
     os.utime(lock, (old, old))
     refs.set_ref(mirror, REF, head, None)
     assert refs.tip(mirror, REF) == head
+
+
+def test_an_old_lock_is_kept_while_somebody_moves_a_ref(
+    mirror: Mirror, head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refs, "LOCK_WAIT", 0.1)
+    lock = mirror.path / f"{REF}.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    old = time.time() - refs.LOCK_STALE - 1
+    os.utime(lock, (old, old))
+    with locks.moving(mirror.path), pytest.raises(TransientError, match="stays locked"):
+        refs.set_ref(mirror, REF, head, None)
+    assert lock.exists()
+    refs.set_ref(mirror, REF, head, None)
 
 
 async def test_of_many_that_move_a_ref_at_once_none_is_lost(mirror: Mirror, head: str) -> None:
