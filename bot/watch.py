@@ -65,6 +65,8 @@ class Watch:
     async def _compare(self, repository: Repository, runs: list[Run], seen: dict[str, str]) -> None:
         threads = self._router.desk.threads
         since = datetime.fromisoformat(seen["at"]) if seen.get("at") else _oldest(runs)
+        # GitHub tells whole seconds: what happened later in this one must not look like earlier.
+        since = since.replace(microsecond=0)
         changes = await threads.changed_since(repository, seen.get("etag"), since)
         if changes.changed:
             await self._take(repository, runs, changes, since)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from bot.runs.transitions import State
@@ -134,6 +136,20 @@ async def test_comments_that_no_webhook_told_are_found_and_obeyed_once(
     await repo.world.settled()
     assert (await repo.run(issue)).turns == 2
     assert await repo.replies(pull) == replies
+
+
+async def test_a_comment_of_the_second_that_was_looked_at_last_is_found(
+    repo: Repo, watch: Watch
+) -> None:
+    issue, run = await repo.started()
+    repo.world.hub.faults.webhooks("drop", "issue_comment")
+    said = await repo.person("writer").comment(run.pull_request or 0, "/orchestrate more")
+    comments = await repo.person("writer").comments(run.pull_request or 0)
+    (at,) = (each["created_at"] for each in comments if each["id"] == said)
+    seen = datetime.fromisoformat(at).replace(microsecond=999_999)
+    await repo.world.server.bot.store.keep_seen(repo.id, {"etag": None, "at": seen.isoformat()})
+    await watch.look()
+    await repo.until(issue, lambda run: len(run.checkpoints) == 2 and not run.active)
 
 
 async def test_what_was_refused_then_is_not_obeyed_later(repo: Repo, watch: Watch) -> None:
