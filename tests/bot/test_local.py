@@ -33,7 +33,7 @@ ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 ADD_X = "echo x >> a.txt"
 HAS_X = "grep -q x a.txt"
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds until something that should happen at once counts as not happening."""
 
 
@@ -469,12 +469,19 @@ def test_a_killed_run_goes_on_with_the_next_command(
 
 @pytest.mark.slow
 def test_a_second_run_of_the_repository_waits_for_the_first(place: Place) -> None:
-    with sleeping(place, f"{ADD_X}; echo asleep; sleep 6") as (process, _):
-        code, _, err = place.orchestrate(
-            "run", "Touch b", "--base=main", "--agent-command=touch b", "--check=test -e b"
-        )
-        assert code == 0
-        assert "waiting for its end" in err
+    agent = f"{ADD_X}; echo asleep; until [ -e $HOME/go ]; do sleep 0.1; done"
+    touch = ("--base=main", "--agent-command=touch b", "--check=test -e b")
+    with sleeping(place, agent) as (process, run):
+        second = place.begin("run", "Touch b", *touch)
+        try:
+            assert second.stderr is not None
+            assert "waiting for its end" in second.stderr.readline()
+            (home,) = place.settings.data_dir.glob(f"local/*/runs/{run}/home")
+            (home / "go").touch()
+            second.communicate(timeout=PATIENCE)
+            assert second.returncode == 0
+        finally:
+            end(second)
         assert process.wait(PATIENCE) == 0
 
 

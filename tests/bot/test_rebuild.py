@@ -229,7 +229,10 @@ async def test_runs_in_every_state_come_back_and_go_on(town: Town, mirrors: bool
     await writer.comment(run.pull_request, "/orchestrate more of it")
 
     async def at_work() -> bool:
-        return any(run.turn_open for run in (await town.runs()).values())
+        """Whether a turn has begun, and the record knows it, which is written as runs are drawn."""
+        async with reading(town.data) as store:
+            runs = await store.all()
+            return any(run.turn_open for run in runs) and not await store.dirty()
 
     await town.until(at_work)
     before = await town.runs()

@@ -116,7 +116,9 @@ class Repo:
 
     def git(self, *args: str) -> str:
         """Ask git about the repository itself."""
-        command = ["git", "--git-dir", str(self.git_dir), *args]
+        # Of no machine's configuration, which may name nobody.
+        who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+        command = ["git", *who, "--git-dir", str(self.git_dir), *args]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
         return done.stdout.strip()
 
