@@ -25,6 +25,7 @@ from jwt import PyJWTError
 
 from bot.errors import OperatorError, Refused, TransientError
 from bot.github.answers import Answer, Refusal, answer_of, id_of, moment, ours, text_of
+from bot.github.breaker import Breaker
 from bot.github.pacing import SPACING_SECONDS, Pace
 from bot.redact import Redactor
 from bot.runs.model import Repository
@@ -115,6 +116,7 @@ class GitHubApp:
         self._tokens: dict[Scope, tuple[str, datetime]] = {}
         self._locks: dict[Scope, asyncio.Lock] = {}
         self._paces: dict[int, Pace] = {}
+        self._breakers: dict[int, Breaker] = {}
         self._spacing = spacing
         self._redactor = redactor or Redactor()
         self._slug = ""
@@ -218,15 +220,16 @@ class GitHubApp:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Ask as an installation; a token that GitHub no longer takes is renewed once."""
-        token = await self.token(scope)
-        try:
+        with self._breakers.setdefault(scope.installation, Breaker()).watching():
+            token = await self.token(scope)
+            try:
+                return await self._send_with(token, scope, method, path, json, params, headers)
+            except Refused as error:
+                if error.status != 401:
+                    raise
+                self.forget(scope, token)
+            token = await self.token(scope)
             return await self._send_with(token, scope, method, path, json, params, headers)
-        except Refused as error:
-            if error.status != 401:
-                raise
-            self.forget(scope, token)
-        token = await self.token(scope)
-        return await self._send_with(token, scope, method, path, json, params, headers)
 
     async def _send_with(
         self,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
-from bot.github import pacing
+from bot.github import breaker, pacing
 from bot.hub.faults import Faults
+from bot.runs.model import Run
 from bot.runs.transitions import State
-from tests.support.world import Repo
+from tests.support.world import AGENT, PATIENCE_SECONDS, Repo, World
 
 WRITES = [
     ("POST", "/repos/*/issues/comments/*/reactions"),
@@ -81,4 +83,31 @@ async def test_a_comment_that_was_deleted_is_written_again(repo: Repo) -> None:
     await repo.person("admin").request("DELETE", f"/issues/comments/{status['id']}")
     await repo.person("writer").comment(run.pull_request or 0, "/undo")
     await repo.until(issue, lambda run: len(run.checkpoints) == 2 and not run.active)
+    assert len(await repo.status_comments(issue)) == 1
+
+
+async def test_what_happened_while_github_was_down_is_shown_when_it_is_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(breaker, "LONGEST_SECONDS", 0.1)
+    repo = await world.repository({"agents": {"writer": {"command": f"sleep 1; {AGENT}"}}})
+    issue = await repo.person("writer").issue("Down")
+    await repo.person("writer").comment(issue, "/orchestrate add a note")
+
+    async def at(holds: Callable[[Run], bool]) -> None:
+        """Wait for a run that nobody can look at on GitHub."""
+        store = world.server.bot.store
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not any(map(holds, await store.of_thread(repo.id, issue))):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    await at(lambda run: run.turn_open)
+    world.hub.faults.fail(path="/repos/*", times=None)
+    await at(lambda run: run.state is State.AWAITING_REVIEW)
+    assert (await repo.run(issue)).pull_request is None
+    world.hub.faults.clear()
+    run = await repo.until(issue, State.AWAITING_REVIEW)
+    (pull,) = await repo.pulls()
+    assert (pull["number"], pull["head"]["sha"]) == (run.pull_request, run.head)
     assert len(await repo.status_comments(issue)) == 1

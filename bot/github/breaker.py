@@ -1,0 +1,76 @@
+"""Asks a GitHub that does not answer less and less often, and finds out when it does again.
+
+One breaker an installation: where GitHub is down, each of its runs would else wait for every
+time-out by itself, and all would come back at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from bot.errors import Refused, TransientError
+
+FAILURES = 5
+"""Requests in a row without an answer until nobody asks for a while: fewer are hiccups, which a
+step's own tries get over."""
+
+FIRST_SECONDS = 5.0
+"""The first pause; each that follows is twice as long …"""
+
+LONGEST_SECONDS = 300.0
+"""… up to this, which is how late people may learn that GitHub is back."""
+
+PROBE_SECONDS = 60.0
+"""How long the one request may take that finds out, before another one may try."""
+
+
+class Breaker:
+    """Lets requests through while they are answered. `clock` counts seconds and never goes back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._until = float("-inf")
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Make a request within; raises `TransientError` at once while nobody may.
+
+        An error that says when to come again, or no, is an answer.
+        """
+        self._enter()
+        pause = self._until
+        try:
+            yield
+        except TransientError as error:
+            if error.retry_after is not None:
+                self._failures = 0
+                raise
+            # What was under way when the pause began says nothing new.
+            if pause == self._until:
+                self._fail()
+            if (left := self._left()) > 0:
+                raise TransientError(str(error), retry_after=left) from error
+            raise
+        except Refused:
+            self._failures = 0
+            raise
+        self._failures = 0
+
+    def _enter(self) -> None:
+        left = self._left()
+        if left > 0:
+            raise TransientError("GitHub does not answer for now.", retry_after=left)
+        if self._failures >= FAILURES:
+            self._until = self._clock() + PROBE_SECONDS
+
+    def _fail(self) -> None:
+        self._failures += 1
+        pauses = self._failures - FAILURES
+        if pauses >= 0:
+            self._until = self._clock() + min(FIRST_SECONDS * 2.0**pauses, LONGEST_SECONDS)
+
+    def _left(self) -> float:
+        return self._until - self._clock() if self._failures >= FAILURES else 0.0
