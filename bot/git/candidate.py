@@ -12,30 +12,33 @@ Nothing may write to the workspace meanwhile; where something does, TransientErr
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+import pygit2
+
 from bot.errors import TransientError
 
-from . import attributes, filters
+from . import attributes, filters, vetting
 from .checkpoint import Identity, commit_bytes
+from .descent import Descent
 from .filters import Asked
 from .pack import Pack, object_id
 from .program import text
 from .repository import Mirror, commit_of, open_repository
 from .scan import (
+    CHANGING,
     MAX_VIOLATIONS,
     File,
     Folder,
-    Known,
     Scan,
     Source,
     Violation,
     scan,
     signature_of,
 )
-from .trees import FOLDER, Entry, Reader, entry_of, spliced
+from .trees import FOLDER, Entry, Reader, line_of, spliced
 from .walk import trees_of
 
 __all__ = ["Candidate", "Made", "Source", "Violation", "take"]
@@ -81,9 +84,7 @@ class Candidate:
     violations: tuple[Violation, ...]
 
 
-def take(
-    mirror: Mirror, source: Source, parent: str, made: Made, known: Known | None = None
-) -> Candidate:
+def take(mirror: Mirror, source: Source, parent: str, made: Made) -> Candidate:
     """Record what `source` holds as a commit on top of `parent`, durably, with no ref to it.
 
     Raises TransientError where files keep changing, Refused where the mirror lacks the parent.
@@ -92,10 +93,10 @@ def take(
     tree = commit_of(repo, parent).tree_id.raw
     pack = Pack(mirror)
     trees = trees_of(mirror)
-    found = scan(source, trees, known)
+    found = scan(source, trees)
     if _is_too_much(found):
         return Candidate(tree.hex(), parent, parent, _sorted(found.violations)[:MAX_VIOLATIONS])
-    entries = _Recorder(mirror, source, pack, repo.odb.exists).record(found)
+    entries = _Recorder(mirror, source, pack, repo.odb).record(found)
     entry = _splice(found.root, entries, trees, pack)
     new = entry[1] if entry else pack.add("tree", b"")
     commit = parent
@@ -131,8 +132,7 @@ def _splice(node: Folder, entries: dict[bytes, Entry], trees: Reader, pack: Pack
             after = _splice(it, entries, trees, pack)
         elif (after := entries.get(it.path)) is None:
             continue  # Git could not record it.
-        line = before.get(name)
-        if after != (None if line is None else entry_of(line)):
+        if before.get(name) != (None if after is None else line_of(name, after)):
             changes[name] = after
     if not changes:
         return (FOLDER, node.base) if node.base is not None and before else None
@@ -143,47 +143,64 @@ def _splice(node: Folder, entries: dict[bytes, Entry], trees: Reader, pack: Pack
 class _Recorder:
     """Turns files into blobs: by their content, or by git where attributes ask for another form."""
 
-    def __init__(
-        self, mirror: Mirror, source: Source, pack: Pack, exists: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, mirror: Mirror, source: Source, pack: Pack, odb: pygit2.Odb) -> None:
         self._mirror = mirror
         self._source = source
         self._pack = pack
-        self._place = os.fsencode(source.folder)
-        self._exists = exists
+        self._odb = odb
 
     def record(self, found: Scan) -> dict[bytes, Entry]:
         """Return what each file is in the tree, by path; leave out those that git cannot record."""
         entries: dict[bytes, Entry] = {}
         asked: dict[bytes, Asked] = {}
-        for file in found.files:
-            try:
-                content = file.target if file.target is not None else self._read(file)
-            except PermissionError:
-                found.violations.append(Violation(text(file.path), UNREADABLE))
-                continue
-            if attributes.may_convert(file.sets, content):
-                asked[file.path] = Asked(content, file.mode, file.before)
-            else:
-                entries[file.path] = (file.mode, self._blob(content))
+        told: dict[bytes, bytes] = {}
+        with Descent(self._source.folder) as descent:
+            for file in found.files:
+                try:
+                    content = self._content(descent, file)
+                except PermissionError:
+                    found.violations.append(Violation(text(file.path), UNREADABLE))
+                    continue
+                if attributes.may_convert(file.sets, content):
+                    asked[file.path] = Asked(content, file.mode, file.before)
+                else:
+                    entries[file.path] = (file.mode, self._blob(content))
+                    if file.path in found.telling:
+                        told[file.path] = content
         if asked:
             converted, refused = filters.convert(self._mirror, found.attributes, asked)
             entries |= converted
             found.violations += refused
+        if found.telling:
+            self._vet(found, entries, told)
         return entries
+
+    def _vet(self, found: Scan, entries: dict[bytes, Entry], contents: dict[bytes, bytes]) -> None:
+        """Leave out files that git reads where it would refuse them, but those that were there."""
+        files = {file.path: file for file in found.files if file.path in found.telling}
+        new = {
+            path: contents[path] if path in contents else self._odb.read(oid.hex())[1]
+            for path, (_, oid) in entries.items()
+            if path in files and ((was := files[path].before) is None or was[1] != oid)
+        }
+        for path, reason in (vetting.faults(new) if new else {}).items():
+            del entries[path]
+            found.violations.append(Violation(text(path), reason))
+
+    def _content(self, descent: Descent, file: File) -> bytes:
+        return file.target if file.target is not None else self._read(descent, file)
 
     def _blob(self, content: bytes) -> bytes:
         oid = object_id("blob", content)
-        if len(content) >= LOOKED_UP and self._exists(oid.hex()):
+        if len(content) >= LOOKED_UP and self._odb.exists(oid.hex()):
             return oid
         return self._pack.add("blob", content, oid)
 
-    def _read(self, file: File) -> bytes:
+    def _read(self, descent: Descent, file: File) -> bytes:
         """Read a file as one state of it; TransientError where it keeps changing."""
-        place = self._place + b"/" + file.path
         for _ in range(ATTEMPTS):
             try:
-                descriptor = os.open(place, _READ)
+                descriptor = descent.open(file.path, _READ)
             except PermissionError:
                 raise
             except OSError as error:
@@ -214,4 +231,4 @@ def _all(descriptor: int, size: int) -> bytes:
 
 
 def _changing(file: File) -> str:
-    return f"The workspace keeps changing while it is read: {text(file.path)}."
+    return CHANGING.format(text(file.path))

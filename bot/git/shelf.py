@@ -2,7 +2,7 @@
 
 In a pack most trees are differences of others, and to put one together takes libgit2 some 40 us;
 a checkpoint in a large repository reads three for each file. The file is a cache, written when a
-full base is made: nothing of it is flushed, and what is read from it is held against its id.
+full base is made: nothing of it is flushed, and what is read from it is held against its checksum.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import mmap
 import os
 import secrets
 import struct
-from bisect import bisect_left
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from .pack import object_id
 from .repository import Mirror, open_repository
 from .trees import Reader, entry_of, is_folder, lines_of
 
@@ -24,9 +23,10 @@ NAME = "trees"
 MAX_BYTES = 64 * 1024 * 1024
 """Of trees in one file: those of a repository of a million files. With more there is none."""
 
-_MAGIC = b"trees 1\n"
+_MAGIC = b"trees 2\n"
 _HEADER = struct.Struct(">8sI")
-_PLACE = struct.Struct(">II")
+_PLACE = struct.Struct(">III")
+"""Where a tree begins, how many bytes it has, and their checksum."""
 _ID = 20
 
 Stamp = tuple[int, int]
@@ -37,14 +37,15 @@ class Shelf:
 
     def __init__(self, mirror: Mirror) -> None:
         self.stamp = stamp_of(mirror)
-        self._count, self._data = 0, memoryview(b"")
+        self._count = 0
+        self._data: mmap.mmap | bytes = b""
         if self.stamp is None:
             return
         with (
             contextlib.suppress(OSError, ValueError, struct.error),
             (mirror.path / NAME).open("rb") as file,
         ):
-            data = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+            data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
             magic, count = _HEADER.unpack_from(data)
             if magic == _MAGIC and len(data) >= _HEADER.size + count * (_ID + _PLACE.size):
                 self._count, self._data = count, data
@@ -52,15 +53,23 @@ class Shelf:
     def find(self, oid: bytes) -> bytes | None:
         """Return a tree as it is stored, or None."""
         data, ids = self._data, _HEADER.size
-        at = bisect_left(
-            range(self._count), oid, key=lambda n: bytes(data[ids + n * _ID : ids + (n + 1) * _ID])
-        )
-        place = ids + at * _ID
-        if at == self._count or data[place : place + _ID] != oid:
+        low, high = 0, self._count
+        while low < high:
+            middle = (low + high) // 2
+            place = ids + middle * _ID
+            there = data[place : place + _ID]
+            if there == oid:
+                break
+            if there < oid:
+                low = middle + 1
+            else:
+                high = middle
+        else:
             return None
-        start, size = _PLACE.unpack_from(data, ids + self._count * _ID + at * _PLACE.size)
-        raw = bytes(data[start : start + size])
-        return raw if object_id("tree", raw) == oid else None
+        places = ids + self._count * _ID
+        start, size, crc = _PLACE.unpack_from(data, places + middle * _PLACE.size)
+        raw = data[start : start + size]
+        return raw if zlib.crc32(raw) == crc else None
 
 
 def stamp_of(mirror: Mirror) -> Stamp | None:
@@ -81,7 +90,7 @@ def write(mirror: Mirror, tree: str) -> None:
     start = _HEADER.size + len(ids) * (_ID + _PLACE.size)
     places = bytearray()
     for oid in ids:
-        places += _PLACE.pack(start, len(found[oid]))
+        places += _PLACE.pack(start, len(found[oid]), zlib.crc32(found[oid]))
         start += len(found[oid])
     head = _HEADER.pack(_MAGIC, len(ids)) + b"".join(ids) + bytes(places)
     _replace(mirror.path / NAME, head + b"".join(found[oid] for oid in ids))
