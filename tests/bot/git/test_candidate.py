@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from bot.errors import TransientError
 from bot.git import candidate, objects, overlay
+from bot.git import scan as scan_module
 from bot.git.base import check_out
 from bot.git.candidate import Candidate, Made, Source, take
 from bot.git.diff import changes
@@ -500,6 +501,74 @@ def test_a_link_in_place_of_a_file_that_git_reads_is_refused(desk: Desk, name: s
     assert [each.path for each in desk.changes()] == ["good.txt"]
 
 
+@pytest.mark.parametrize("name", [".gitmodules", ".gitattributes", "GITATT~1"])
+def test_a_folder_in_place_of_a_file_that_git_reads_is_refused(desk: Desk, name: str) -> None:
+    (desk.folder / "src" / name).mkdir()
+    (desk.folder / "src" / name / "file").write_text("x\n")
+    assert list(desk.violations()) == [f"src/{name}"]
+    assert desk.changes() == []
+
+
+def _modules(line: str, name: str = "lib") -> bytes:
+    return f'[submodule "{name}"]\n\tpath = lib\n\turl = ../lib.git\n\t{line}\n'.encode()
+
+
+UNSAFE = {
+    ".gitmodules": {
+        "a URL that": [_modules("url = -upload-pack=x"), _modules('url = "https://x/%0ahost=y"')],
+        "a path that": [_modules("path = -x")],
+        "a name that": [_modules("branch = x", name="../../hooks")],
+        "a command to run": [_modules("update = !touch /tmp/owned")],
+    },
+    ".gitattributes": {"a line of more than 2048 bytes": [b"*.c text" + b" x" * 1100 + b"\n"]},
+}
+CASES = [
+    (name, reason, content)
+    for name, reasons in UNSAFE.items()
+    for reason, contents in reasons.items()
+    for content in contents
+]
+
+
+@pytest.mark.parametrize(("name", "reason", "content"), CASES)
+@pytest.mark.parametrize("place", ["", "src"])
+def test_what_git_refuses_to_read_is_refused_by_name(
+    desk: Desk, name: str, reason: str, content: bytes, place: str
+) -> None:
+    (desk.folder / place / name).write_bytes(content)
+    (desk.folder / "good.txt").write_text("good\n")
+    ((path, told),) = desk.violations().items()
+    assert path == str(Path(place, name))
+    assert reason in told
+    assert told.endswith(".")
+    assert [each.path for each in desk.changes()] == ["good.txt"]
+    sh(desk.mirror.path, "update-ref", "refs/heads/orchestrate/x", desk.take().commit)
+    sh(desk.mirror.path, "fsck", "--strict", "--no-dangling")
+
+
+def test_what_git_reads_and_does_not_refuse_is_a_file_like_any_other(desk: Desk) -> None:
+    (desk.folder / ".gitmodules").write_bytes(_modules("branch = main"))
+    (desk.folder / "src" / ".gitattributes").write_bytes(b"*.c text" + b" x" * 1000 + b"\n")
+    (desk.folder / "GITMOD~1").write_text("no configuration at all\n")
+    assert desk.violations() == {}
+    expected = [".gitmodules", "GITMOD~1", "src/.gitattributes"]
+    assert [each.path for each in desk.changes()] == expected
+
+
+async def test_what_git_refuses_to_read_stays_where_the_repository_has_it(
+    origin: Path, mirror: Mirror, remote: Remote, desks: object
+) -> None:
+    (origin / ".gitmodules").write_bytes(_modules("url = -x"))
+    head = commit_all(origin)
+    await fetch(mirror, remote)
+    desk: Desk = await desks(mirror, head)  # type: ignore[operator]
+    (desk.folder / ".gitmodules").chmod(0o755)
+    assert desk.violations() == {}
+    assert [each.status for each in desk.changes()] == ["mode"]
+    (desk.folder / ".gitmodules").write_bytes(_modules("url = -y"))
+    assert list(desk.violations()) == [".gitmodules"]
+
+
 async def test_a_file_that_github_would_refuse_is_left_out(desk: Desk) -> None:
     with (desk.folder / "big").open("wb") as file:
         file.truncate(MAX_FILE + 1)  # sparse: it takes no room
@@ -595,6 +664,67 @@ def test_what_takes_a_files_place_after_the_look_is_not_read(
     monkeypatch.setattr(candidate, "scan", look_and_swap)
     with pytest.raises(TransientError, match=r"keeps changing while it is read: src/a\.py"):
         desk.take()
+
+
+@pytest.mark.parametrize("swap", ["link", "file", "nothing"])
+def test_what_takes_a_folders_place_during_the_look_is_not_entered(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swap: str
+) -> None:
+    outside = tmp_path / "outside"
+    (outside / "in").mkdir(parents=True)
+    (outside / "in" / "a.py").write_text("a secret of the host\n")
+    folder = desk.folder / "src"
+    (folder / "in").mkdir()
+    (folder / "in" / "a.py").write_text("what was there\n")
+    listed = scan_module._listed
+    seen: list[str] = []
+
+    def list_and_swap(found: Any) -> Any:
+        """Put something else in the place of `src` when its name was read and it is not open."""
+        found = [*found]
+        seen.extend(name for name, _ in found)
+        if "src" in [name for name, _ in found] and not folder.is_symlink():
+            shutil.rmtree(folder)
+            if swap == "link":
+                folder.symlink_to(outside)
+            elif swap == "file":
+                folder.write_text("x\n")
+        return listed(found)
+
+    monkeypatch.setattr(scan_module, "_listed", list_and_swap)
+    if swap == "nothing" and desk.kind == "checkout":  # an overlay has a whiteout there
+        assert all(each.path.startswith("src/") for each in desk.changes())
+    else:
+        with pytest.raises(TransientError, match="keeps changing while it is read: src"):
+            desk.take()
+    assert "in" not in seen, "nothing below the folder was looked at"
+
+
+def test_a_folder_that_is_moved_away_during_the_look_is_looked_at_where_it_is(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is open stays the same folder, whatever gets its name."""
+    outside = tmp_path / "outside"
+    (outside / "in").mkdir(parents=True)
+    (outside / "in" / "secret").write_text("a secret of the host\n")
+    folder = desk.folder / "lib"
+    (folder / "in").mkdir(parents=True)
+    (folder / "in" / "a.py").write_text("what was there\n")
+    listed = scan_module._listed
+    seen: list[str] = []
+
+    def list_and_swap(found: Any) -> Any:
+        found = [*found]
+        seen.extend(name for name, _ in found)
+        if [name for name, _ in found] == ["in"]:
+            folder.rename(desk.folder / "moved")
+            folder.symlink_to(outside)
+        return listed(found)
+
+    monkeypatch.setattr(scan_module, "_listed", list_and_swap)
+    with pytest.raises(TransientError, match=r"keeps changing while it is read: lib/in/a\.py"):
+        desk.take()
+    assert "secret" not in seen
 
 
 def test_a_folder_that_changes_meanwhile_is_read_or_tried_again_later(desk: Desk) -> None:
