@@ -156,15 +156,16 @@ def write_pack(folder: Path, objects: Mapping[bytes, _Packed]) -> str:
 
     The pack comes first and the index makes it visible. Both are flushed, then their names.
     """
-    temporary = folder / f"tmp_pack_{os.getpid()}_{next(_numbers)}"
+    place = str(folder)  # what pathlib does beside would be a tenth of a small checkpoint
+    own = f"{os.getpid()}_{next(_numbers)}"
+    # `git gc` takes names that begin so for what a killed process left.
+    temporary, index = (os.path.join(place, f"tmp_{what}_{own}") for what in ("pack", "idx"))  # noqa: PTH118
     digest, places = _write_body(temporary, objects)
     name = f"pack-{digest.hex()}"
-    (folder / f"{name}{OURS}").touch()
-    temporary.rename(folder / f"{name}.pack")
-    # `git gc` takes names that begin so for what a killed process left.
-    index = folder / f"tmp_idx_{os.getpid()}_{next(_numbers)}"
+    os.close(os.open(f"{place}/{name}{OURS}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    os.rename(temporary, f"{place}/{name}.pack")  # noqa: PTH104 - as above
     _durable(index, [_index(places, digest)])
-    index.rename(folder / f"{name}.idx")
+    os.rename(index, f"{place}/{name}.idx")  # noqa: PTH104 - as above
     flush(folder)
     return name
 
@@ -202,7 +203,7 @@ def flush(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_body(path: Path, objects: Mapping[bytes, _Packed]) -> tuple[bytes, list[_Place]]:
+def _write_body(path: str, objects: Mapping[bytes, _Packed]) -> tuple[bytes, list[_Place]]:
     header = _HEADER.pack(b"PACK", 2, len(objects))
     digest, offset = hashlib.sha1(header, usedforsecurity=False), len(header)
     places, parts = [], [header]
@@ -216,7 +217,7 @@ def _write_body(path: Path, objects: Mapping[bytes, _Packed]) -> tuple[bytes, li
     return digest.digest(), places
 
 
-def _durable(path: Path, parts: Iterable[bytes]) -> None:
+def _durable(path: str, parts: Iterable[bytes]) -> None:
     # Read-only, as git makes them.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
     with os.fdopen(descriptor, "wb", buffering=BUFFER) as file:

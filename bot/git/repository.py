@@ -47,13 +47,15 @@ Stamp = tuple[int, int, int, int]
 _T = TypeVar("_T")
 
 
+_Kept = tuple[Stamp, dict[Callable[[Mirror], Any], Any]]
+"""What a mirror was when it was opened, and what was made of it since, by what made it."""
+
+
 class _Handles(threading.local):
-    """What a thread has open of mirrors, and how; what was used last is at the end."""
+    """What a thread has open of mirrors; what was used last is at the end."""
 
     def __init__(self) -> None:
-        self.kept: OrderedDict[tuple[Path, Callable[[Mirror], Any]], tuple[Stamp, Any]] = (
-            OrderedDict()
-        )
+        self.kept: OrderedDict[Path, _Kept] = OrderedDict()
 
 
 _handles = _Handles()
@@ -71,17 +73,19 @@ def open_repository(mirror: Mirror) -> pygit2.Repository:
 
 def kept_open(mirror: Mirror, make: Callable[[Mirror], _T]) -> _T:
     """Return what `make` once opened on this thread, as long as the mirror is the same."""
-    key, stamp = (mirror.path, make), _stamp(mirror)
-    known = _handles.kept.pop(key, None)
-    if known is not None and known[0] == stamp:
-        _handles.kept[key] = known
-        return cast("_T", known[1])
-    opened = make(mirror)
-    if stamp is not None:
-        _handles.kept[key] = (stamp, opened)
+    stamp = _stamp(mirror)
+    known = _handles.kept.pop(mirror.path, None)
+    if stamp is None:
+        return make(mirror)
+    if known is None or known[0] != stamp:
+        known = (stamp, {})
+    _handles.kept[mirror.path] = known
     while len(_handles.kept) > HANDLES:
         _handles.kept.popitem(last=False)
-    return opened
+    opened = known[1]
+    if make not in opened:
+        opened[make] = make(mirror)
+    return cast("_T", opened[make])
 
 
 def _stamp(mirror: Mirror) -> Stamp | None:
@@ -89,13 +93,14 @@ def _stamp(mirror: Mirror) -> Stamp | None:
 
     An open handle would go on to find what a collection has removed.
     """
+    path = str(mirror.path)  # what pathlib does beside takes longer than to ask
     try:
-        made = (mirror.path / "config").stat()
+        made = os.stat(f"{path}/config")  # noqa: PTH116
     except OSError:
         return None
     try:
         # git writes it whenever it packs anew, and at no other time.
-        packed = (mirror.path / "objects" / "info" / "packs").stat().st_ctime_ns
+        packed = os.stat(f"{path}/objects/info/packs").st_ctime_ns  # noqa: PTH116
     except OSError:
         packed = 0
     return made.st_dev, made.st_ino, made.st_ctime_ns, packed

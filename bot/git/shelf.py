@@ -75,7 +75,7 @@ class Shelf:
 def stamp_of(mirror: Mirror) -> Stamp | None:
     """Return what tells one file from the next, None where there is none."""
     try:
-        found = (mirror.path / NAME).stat()
+        found = os.stat(f"{mirror.path}/{NAME}")  # noqa: PTH116 - asked each time
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns
