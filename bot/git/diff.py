@@ -11,10 +11,11 @@ from pygit2.enums import DeltaStatus, DiffFind, DiffOption, FileMode
 
 from policies.facts import Change, ChangeStatus
 
+from .lines import counted
 from .program import text
 from .repository import Mirror, lookup, open_repository
 from .sparse import sparse
-from .trees import LINK, SUBMODULE
+from .trees import EXECUTABLE, FILE, LINK, SUBMODULE
 from .walk import Line, Pair, differing, differing_lines, root, trees_of
 
 PATCH_LIMIT = 1_000_000
@@ -28,6 +29,8 @@ _STATUS: dict[DeltaStatus, ChangeStatus] = {
     DeltaStatus.RENAMED: "renamed",
     DeltaStatus.TYPECHANGE: "typechange",
 }
+_PLAIN = frozenset({DeltaStatus.ADDED, DeltaStatus.DELETED, DeltaStatus.MODIFIED})
+_REGULAR = frozenset({int(FILE, 8), int(EXECUTABLE, 8)})
 _SPECIAL = frozenset({int(LINK, 8), int(SUBMODULE, 8)})
 
 _Told = tuple[ChangeStatus, int, int]
@@ -91,8 +94,11 @@ def compare(mirror: Mirror, old: str, new: str, limit: int = PATCH_LIMIT) -> Com
 
 def changes(mirror: Mirror, old: str, new: str) -> tuple[Change, ...]:
     """Return what differs between two commits or trees, in the order of paths."""
-    repo = open_repository(mirror)
-    return tuple(_change(repo, patch) for patch in _patches(mirror, old, new))
+    repo, difference = open_repository(mirror), _difference(mirror, old, new)
+    return tuple(
+        _counted(repo, delta) or _change(repo, _patch(difference, number))
+        for number, delta in enumerate(difference.deltas)
+    )
 
 
 def _pairs(mirror: Mirror, old: str, new: str) -> list[Pair]:
@@ -131,12 +137,47 @@ _MODIFIED = _Modified()
 
 
 def _patches(mirror: Mirror, old: str, new: str) -> Iterator[pygit2.Patch]:
+    difference = _difference(mirror, old, new)
+    for number in range(len(difference)):
+        yield _patch(difference, number)
+
+
+def _patch(difference: pygit2.Diff, number: int) -> pygit2.Patch:
+    patch = difference[number]
+    assert patch is not None, "only an unchanged file has no patch"
+    return patch
+
+
+def _difference(mirror: Mirror, old: str, new: str) -> pygit2.Diff:
     before, after = sparse(mirror).trees(_pairs(mirror, old, new))
     difference = before.diff_to_tree(after, flags=DiffOption.INCLUDE_TYPECHANGE)
     difference.find_similar(DiffFind.FIND_RENAMES, rename_limit=RENAME_LIMIT)
-    for patch in difference:
-        assert patch is not None, "only an unchanged file has no patch"
-        yield patch
+    return difference
+
+
+def _counted(repo: pygit2.Repository, delta: pygit2.DiffDelta) -> Change | None:
+    """Tell of a file whose lines need not be compared to be counted; None of all others."""
+    old, new = delta.old_file, delta.new_file
+    modes = [int(each.mode) for each in (old, new) if each.mode]
+    if delta.status not in _PLAIN or not all(mode in _REGULAR for mode in modes):
+        return None
+    before = repo.odb.read(old.id)[1] if old.mode else b""
+    after = repo.odb.read(new.id)[1] if new.mode else b""
+    lines = counted(before, after)
+    if lines is None:
+        return None
+    status = _STATUS[delta.status]
+    return Change(
+        path=text(new.raw_path),
+        old_path=None,
+        status="mode" if status == "modified" and old.id == new.id else status,
+        old_mode=int(old.mode) if status != "added" else 0,
+        new_mode=int(new.mode) if status != "deleted" else 0,
+        added=lines[0],
+        deleted=lines[1],
+        binary=False,
+        size=len(after),
+    )
 
 
 def _change(repo: pygit2.Repository, patch: pygit2.Patch) -> Change:
