@@ -180,7 +180,8 @@ def _put_together(lines: Lines, changes: Mapping[bytes, Entry | None]) -> bytes:
 
 
 def _in_order(lines: Iterable[bytes]) -> bytes:
-    return b"".join(sorted(lines, key=_order))
+    ordered: list[bytes] = sorted(lines, key=_order)
+    return b"".join(ordered)
 
 
 def _insertions(raw: bytes, new: Iterable[bytes]) -> list[_Edit]:
