@@ -18,11 +18,9 @@ import json
 import os
 import queue
 import re
-import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,6 +178,8 @@ class Agent:
 
     def run_(self, command: str, _: Json) -> None:
         """Ask for leave, and run a command; what it prints is said."""
+        import subprocess  # not needed to start, which is measured
+
         if self._may(command, "execute", {"rawInput": {"command": command}}):
             argv = ["/bin/sh", "-c", command]
             ran = subprocess.run(argv, cwd=self._cwd, capture_output=True, text=True, check=False)
@@ -206,6 +206,8 @@ class Agent:
 
     def model(self, text: str, _: Json) -> None:
         """Ask a model, by way of what the variables name."""
+        import urllib.request  # takes longer to load than all else together
+
         body = {"model": "claude-sonnet-4-5", "max_tokens": 100, "tools": [{"name": "Write"}]}
         body["messages"] = [{"role": "user", "content": text}]
         request = urllib.request.Request(  # noqa: S310
