@@ -216,7 +216,7 @@ async def _visiting(
     """Give an agent a turn in which it asks the model, with a visit at the gateway."""
     asks: list[Step] = [{"say": "Yes."}, {"hang": HANG_SECONDS if wait else 0.0, "say": name}]
     steps: list[Step] = [{"model": script(each)} for each in asks]
-    steps += [{"say": "Here.\n"}, {"think": "-"}]
+    steps += [{"think": "-"}, {"say": "Here.\n"}, {"think": "-"}]
     steps += [{"wait": PATIENCE_SECONDS}] if wait else []
     passed = Pass(makers=frozenset({"anthropic"}), allowance=Allowance(usd=5.0))
     async with gateway.open(passed) as visit:

@@ -155,9 +155,9 @@ def test_agents() -> None:
         text=True,
         check=False,
     )
+    assert done.stdout, done.stderr
     told = json.loads(done.stdout)
     figures = ("sandbox_over_bare_ms", "event_overhead_ms", "comment_to_prompt_ms_p50")
-    assert done.returncode in (0, 1), done.stderr  # 1 where a target was missed
     assert told.keys() == {"sandbox_start_ms", *figures, "bot_mb_per_agent", "agents"}
     assert told["agents"] == 2
     assert told["sandbox_start_ms"] > told["sandbox_over_bare_ms"]
