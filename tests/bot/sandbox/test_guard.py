@@ -239,6 +239,43 @@ def test_a_group_of_version_2_is_written_as_that(tmp_path: Path) -> None:
     assert (folder / "cgroup.kill").read_text() == "1"
 
 
+def unified() -> Path | None:
+    """A hierarchy of version 2 in which groups can be made, whatever controllers it has."""
+    for line in mounts().splitlines():
+        point, _, kind = line.partition(" - ")
+        folder = Path(point.split()[4])
+        if kind.startswith("cgroup2 ") and os.access(folder, os.W_OK):
+            return folder
+    return None
+
+
+@pytest.mark.skipif(unified() is None, reason="no version 2 to be had here")
+async def test_a_group_of_version_2_ends_all_that_is_in_it(nap: str) -> None:
+    folder = unified()
+    assert folder is not None
+    group = Cgroups((Place(folder, 2, frozenset()),)).make(Limits())
+    assert group is not None
+    (place,) = group.places
+    script = f"read go; setsid {nap} & exec {nap}"
+    first = await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", script, stdin=asyncio.subprocess.PIPE
+    )
+    try:
+        group.add(first.pid)
+        assert first.stdin is not None
+        first.stdin.write(b"go\n")
+        assert await until(lambda: len(pids(nap)) == 2, 10)
+        assert not group.remove_now()
+        held = (place.folder / "cgroup.procs").read_text().split()
+        assert set(map(int, held)) == set(pids(nap))
+    finally:
+        group.kill()
+    assert await first.wait() == -signal.SIGKILL
+    assert await until(lambda: not alive(nap), 5)
+    await group.remove()
+    assert not place.folder.exists()
+
+
 def test_the_tree_of_a_process_is_known() -> None:
     parent = os.getpid()
     child = os.fork()
