@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import re
 import shutil
 import statistics
@@ -50,6 +51,7 @@ ROUNDS = 21
 EVENTS = 2_000
 COMMENTS = 15
 AGENTS = 50
+KEY = "sk-bench-0123456789"
 HANG_SECONDS = 3.0
 """How long the model lets each agent wait for one answer, so that many wait at once."""
 SAMPLE_SECONDS = 0.1
@@ -142,7 +144,9 @@ async def _comments(folder: Path, comments: int) -> float:
     """Milliseconds from a comment to the agent's prompt, at the median, on a warm base."""
     command = f"exec {PYTHON} -I {AGENT}"
     tools = ":".join(map(str, (*load().tools, AGENT.parent)))
-    own = {"scripted": {"command": command, "speaks": "acp"}}
+    own = {"scripted": {"command": command, "speaks": "acp", "models": ["anthropic"]}}
+    # So that each turn has its visit at the gateway, though nobody asks this model for anything.
+    os.environ |= {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_API_KEY": KEY}
     # As often as a server draws, not as a test does: what people see need not come first.
     drawn = load().gather_seconds
     async with make_world(
@@ -170,7 +174,7 @@ async def _comment(repo: Repo) -> float:
 async def _memory(place: Place, agents: int) -> float:
     """Megabytes of the bot for each of many agents, at the most, while they ask a model."""
     with _model() as url:
-        keys = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "sk-bench-0123456789"}
+        keys = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": KEY}
         gateway = Gateway(keys, Prices.load())
         async with _visiting(place, gateway, "warm", asyncio.Event()) as ended:
             await ended
