@@ -101,7 +101,7 @@ class Place:
 
     def agent(self) -> ProgramAgent:
         """The scripted agent."""
-        argv = (PYTHON, "-I", str(self.tool / "agent.py"))
+        argv = (PYTHON, "-I", "-S", str(self.tool / "agent.py"))
         return ProgramAgent(
             name="scripted",
             argv=argv,
@@ -142,7 +142,7 @@ async def _event(place: Place, events: int) -> float:
 
 async def _comments(folder: Path, comments: int) -> float:
     """Milliseconds from a comment to the agent's prompt, at the median, on a warm base."""
-    command = f"exec {PYTHON} -I {AGENT}"
+    command = f"exec {PYTHON} -I -S {AGENT}"
     tools = ":".join(map(str, (*load().tools, AGENT.parent)))
     own = {"scripted": {"command": command, "speaks": "acp", "models": ["anthropic"]}}
     # So that each turn has its visit at the gateway, though nobody asks this model for anything.

@@ -13,7 +13,6 @@ its home, so that it can load one after it was killed.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import queue
@@ -21,9 +20,14 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Json = dict[str, Any]
 
 # The outermost, since a script may hold one for the model; else the last of several.
 _SCRIPTS = (
@@ -32,8 +36,6 @@ _SCRIPTS = (
 )
 _NOTHING_TO_DO = [{"say": "There is nothing to do."}]
 LOGIN_WANTED = -32000
-
-Json = dict[str, Any]
 
 
 class Cancelled(Exception):
@@ -267,9 +269,11 @@ class Agent:
 def _script(text: str) -> list[Json]:
     for form in _SCRIPTS:
         if found := form.search(text):
-            with contextlib.suppress(ValueError):
+            try:
                 steps: list[Json] = json.loads(found[1])
-                return steps
+            except ValueError:
+                continue
+            return steps
     return _NOTHING_TO_DO
 
 
