@@ -241,7 +241,7 @@ def test_a_group_of_version_2_is_written_as_that(tmp_path: Path) -> None:
 
 def unified() -> Path | None:
     """A hierarchy of version 2 in which groups can be made, whatever controllers it has."""
-    for line in mounts().splitlines():
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
         point, _, kind = line.partition(" - ")
         folder = Path(point.split()[4])
         if kind.startswith("cgroup2 ") and os.access(folder, os.W_OK):
