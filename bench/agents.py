@@ -7,15 +7,19 @@ Protocol, in the sandbox that this machine's settings choose:
 - an event of an agent, from its line to the record, as the difference of a turn with many events
   and one with none;
 - a comment on a warm repository, from its POST at the hub until the agent has the prompt;
-- the bot's own memory (private and proportional, not the agents') with many agents at once.
+- the bot's own memory (private and proportional, neither the agents' nor the model's) with many
+  agents at once, each with a visit at the gateway and a request under way through it: the most
+  that it takes from their start until all of them wait.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import json
+import os
 import re
 import shutil
 import statistics
@@ -23,18 +27,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.measure import Target, at_most
-from bot.agents.model import Turn
+from bot.agents.model import Turn, TurnEnded
 from bot.agents.program import ProgramAgent
+from bot.sandbox.gateway import Allowance, Gateway, Pass, Prices
 from bot.sandbox.model import Job, Sandbox
 from bot.sandbox.probe import choose
 from bot.serve import configure_logging
 from bot.settings import load
-from tests.support.model import script
+from tests.support.model import Step, script
 from tests.support.world import Repo, make_world
 
 AGENT = Path(__file__).resolve().parent.parent / "tests" / "support" / "acp_agent.py"
@@ -45,6 +51,12 @@ ROUNDS = 21
 EVENTS = 2_000
 COMMENTS = 15
 AGENTS = 50
+KEY = "sk-bench-0123456789"
+HANG_SECONDS = 3.0
+"""How long the model lets each agent wait for one answer, so that many wait at once."""
+SAMPLE_SECONDS = 0.1
+PATIENCE_SECONDS = 240.0
+"""For all agents to start: each needs a tenth of a second of a processor, the last one waits."""
 
 START_OVER_BARE_MS = 30.0
 EVENT_MS = 2.0
@@ -83,13 +95,13 @@ class Place:
             workspace=work,
             home=self.folder / f"home-{name}",
             log=self.folder / "logs" / f"{name}.log",
-            seconds=300,
+            seconds=2 * PATIENCE_SECONDS,
             output_bytes=100_000_000,
         )
 
     def agent(self) -> ProgramAgent:
         """The scripted agent."""
-        argv = (PYTHON, "-I", str(self.tool / "agent.py"))
+        argv = (PYTHON, "-I", "-S", str(self.tool / "agent.py"))
         return ProgramAgent(
             name="scripted",
             argv=argv,
@@ -99,10 +111,10 @@ class Place:
         )
 
 
-async def _starts(place: Place) -> tuple[float, float]:
+async def _starts(place: Place, rounds: int) -> tuple[float, float]:
     """The medians of a job that does nothing, and of the same program started bare."""
     contained, bare = [], []
-    for number in range(ROUNDS + 1):
+    for number in range(rounds + 1):
         begun = time.perf_counter()
         ended = await place.sandbox.run(place.job("/bin/true"))
         middle = time.perf_counter()
@@ -114,10 +126,10 @@ async def _starts(place: Place) -> tuple[float, float]:
     return statistics.median(contained), statistics.median(bare)
 
 
-async def _event(place: Place) -> float:
+async def _event(place: Place, events: int) -> float:
     """Milliseconds of one event, by turns with many and with none."""
     spent: dict[str, list[float]] = {}
-    for name, steps in (("none", ()), ("many", ({"events": EVENTS},))):
+    for name, steps in (("none", ()), ("many", ({"events": events},))):
         for number in range(3):
             turn = place.turn(f"{name}-{number}", *steps, {"say": "Done."})
             begun = time.perf_counter()
@@ -125,17 +137,23 @@ async def _event(place: Place) -> float:
             assert ended.outcome == "ended", ended
             spent.setdefault(name, []).append(time.perf_counter() - begun)
     many, none = statistics.median(spent["many"]), statistics.median(spent["none"])
-    return (many - none) * 1e3 / EVENTS
+    return (many - none) * 1e3 / events
 
 
-async def _comments(folder: Path) -> float:
+async def _comments(folder: Path, comments: int) -> float:
     """Milliseconds from a comment to the agent's prompt, at the median, on a warm base."""
-    command = f"exec {PYTHON} -I {AGENT}"
+    command = f"exec {PYTHON} -I -S {AGENT}"
     tools = ":".join(map(str, (*load().tools, AGENT.parent)))
-    own = {"scripted": {"command": command, "speaks": "acp"}}
-    async with make_world(folder, agents=own, tools=tools, agent="scripted") as world:
+    own = {"scripted": {"command": command, "speaks": "acp", "models": ["anthropic"]}}
+    # So that each turn has its visit at the gateway, though nobody asks this model for anything.
+    os.environ |= {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_API_KEY": KEY}
+    # As often as a server draws, not as a test does: what people see need not come first.
+    drawn = load().gather_seconds
+    async with make_world(
+        folder, agents=own, tools=tools, agent="scripted", gather_seconds=drawn
+    ) as world:
         repo = await world.repository({"checks": []})
-        waited = [await _comment(repo) for _ in range(COMMENTS + 1)]
+        waited = [await _comment(repo) for _ in range(comments + 1)]
     return statistics.median(waited[1:]) * 1e3
 
 
@@ -154,27 +172,82 @@ async def _comment(repo: Repo) -> float:
 
 
 async def _memory(place: Place, agents: int) -> float:
-    """Megabytes of the bot for each of many agents that wait."""
-    await place.agent().turn(place.turn("warm", {"say": "Warm."}))
-    gc.collect()
-    before = _pss()
-    stop, begun = asyncio.Event(), asyncio.Queue[str]()
-    hear = _hearing(begun)
-    turns = [
-        place.turn(f"m{number}", {"say": "Here.\n"}, {"think": "-"}, {"wait": 120})
-        for number in range(agents)
-    ]
-    working = [
-        asyncio.create_task(place.agent().turn(turn, stop=stop, on_output=hear)) for turn in turns
-    ]
-    async with asyncio.timeout(120):
-        for _ in working:
-            await begun.get()
-    after = _pss()
-    stop.set()
-    for ended in await asyncio.gather(*working):
-        assert ended.outcome == "stopped", ended
-    return (after - before) / agents
+    """Megabytes of the bot for each of many agents, at the most, while they ask a model."""
+    with _model() as url:
+        keys = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": KEY}
+        gateway = Gateway(keys, Prices.load())
+        async with _visiting(place, gateway, "warm", asyncio.Event()) as ended:
+            await ended
+        gc.collect()
+        before = _pss()
+        stop, begun = asyncio.Event(), asyncio.Queue[str]()
+        async with contextlib.AsyncExitStack() as stack:
+            working = [
+                await stack.enter_async_context(
+                    _visiting(place, gateway, f"m{number}", stop, begun=begun, wait=True)
+                )
+                for number in range(agents)
+            ]
+            most = await _most(begun, agents)
+            stop.set()
+            for told in await asyncio.gather(*working):
+                assert told.outcome == "stopped", told
+    return (most - before) / agents
+
+
+@contextlib.contextmanager
+def _model() -> Iterator[str]:
+    """Run a model in a process of its own, whose memory is not the bot's; its address."""
+    command = (sys.executable, "-m", "tests.support.model")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving:
+        assert serving.stdout is not None
+        try:
+            yield serving.stdout.readline().strip()
+        finally:
+            serving.kill()
+
+
+@contextlib.asynccontextmanager
+async def _visiting(
+    place: Place,
+    gateway: Gateway,
+    name: str,
+    stop: asyncio.Event,
+    *,
+    begun: asyncio.Queue[str] | None = None,
+    wait: bool = False,
+) -> AsyncIterator[asyncio.Task[TurnEnded]]:
+    """Give an agent a turn in which it asks the model, with a visit at the gateway."""
+    asks: list[Step] = [{"say": "Yes."}, {"hang": HANG_SECONDS if wait else 0.0, "say": name}]
+    steps: list[Step] = [{"model": script(each)} for each in asks]
+    steps += [{"think": "-"}, {"say": "Here.\n"}, {"think": "-"}]
+    steps += [{"wait": PATIENCE_SECONDS}] if wait else []
+    passed = Pass(makers=frozenset({"anthropic"}), allowance=Allowance(usd=5.0))
+    async with gateway.open(passed) as visit:
+        turn = replace(
+            place.turn(name, *steps),
+            env=visit.env,
+            doors=visit.doors,
+            secrets=visit.secrets,
+            watched=visit,
+        )
+        hear = _hearing(begun) if begun is not None else None
+        working = asyncio.create_task(place.agent().turn(turn, stop=stop, on_output=hear))
+        yield working
+        assert visit.usage.requests == len(asks), visit.failures
+
+
+async def _most(begun: asyncio.Queue[str], agents: int) -> float:
+    """The most memory that is taken until all agents have begun to wait."""
+    most, there = 0.0, 0
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while there < agents:
+            await asyncio.sleep(SAMPLE_SECONDS)
+            most = max(most, _pss())
+            there += begun.qsize()
+            while not begun.empty():
+                begun.get_nowait()
+    return max(most, _pss())
 
 
 def _hearing(begun: asyncio.Queue[str]) -> Callable[[str], None]:
@@ -191,17 +264,17 @@ def _pss() -> float:
     return int(found[1]) / 1024
 
 
-async def measure(agents: int) -> dict[str, Any]:
+async def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Measure everything, and return the object that is printed."""
     settings = load()
     sandbox = await choose(settings.sandbox)
     with tempfile.TemporaryDirectory(prefix="bench-agents-") as made:
         folder = Path(made)
         place = Place(folder, sandbox)
-        contained, bare = await _starts(place)
-        memory = await _memory(place, agents)  # before much else has come and gone
-        event = await _event(place)
-        comment = await _comments(folder / "world")
+        contained, bare = await _starts(place, given.rounds)
+        memory = await _memory(place, given.agents)  # before much else has come and gone
+        event = await _event(place, given.events)
+        comment = await _comments(folder / "world", given.comments)
     found = {
         "sandbox_start_ms": contained,
         "sandbox_over_bare_ms": contained - bare,
@@ -209,7 +282,7 @@ async def measure(agents: int) -> dict[str, Any]:
         "comment_to_prompt_ms_p50": comment,
         "bot_mb_per_agent": memory,
     }
-    return {**{name: round(value, 3) for name, value in found.items()}, "agents": agents}
+    return {**{name: round(value, 3) for name, value in found.items()}, "agents": given.agents}
 
 
 def _targets(found: dict[str, Any]) -> list[Target]:
@@ -229,9 +302,12 @@ def main() -> int:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object, last")
     parser.add_argument("--agents", type=int, default=AGENTS, help="how many at once")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how many jobs that do nothing")
+    parser.add_argument("--events", type=int, default=EVENTS, help="of a turn with many")
+    parser.add_argument("--comments", type=int, default=COMMENTS, help="that start a run")
     given = parser.parse_args()
     configure_logging(quiet=True)
-    found = asyncio.run(measure(given.agents))
+    found = asyncio.run(measure(given))
     targets = _targets(found)
     if given.json:
         print(json.dumps(found))

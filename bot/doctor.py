@@ -50,13 +50,16 @@ async def examine() -> list[dict[str, Any]]:
     except OperatorError as error:
         return [asdict(each) for each in (*found, Finding("settings", False, True, str(error)))]
     contains = settings.sandbox != "none"
-    found.append(_user(settings))
+    folder = _data_dir(settings)
+    workspaces, rootless = await _workspaces(settings) if folder.ok else ([], False)
+    found.append(_user(settings, rootless=rootless))
     found += [
         Finding(each.name, each.ok, contains and each.name == "sandbox", each.sentence)
-        for each in await sandbox_findings(settings.sandbox, uid=settings.sandbox_uid)
+        for each in await sandbox_findings(
+            settings.sandbox, uid=settings.sandbox_uid, rootless=rootless
+        )
     ]
-    folder = _data_dir(settings)
-    found += [folder, *([await _workspaces(settings)] if folder.ok else [])]
+    found += [folder, *workspaces]
     found.append(await asyncio.to_thread(_environments, settings))
     found += [*_tools(settings), *_models(settings), *await _agents(settings)]
     found += _variables(settings)
@@ -79,17 +82,19 @@ def _python() -> Finding:
     return Finding("python", True, True, f"Python {version} at {sys.prefix}.")
 
 
-def _user(settings: Settings) -> Finding:
+def _user(settings: Settings, *, rootless: bool) -> Finding:
     if os.geteuid():
         return Finding("user", True, False, "The server does not run as root.")
-    uid = uid_for_jobs(settings.sandbox_uid)
+    uid = None if rootless else uid_for_jobs(settings.sandbox_uid)
     if settings.sandbox != "none" and uid is not None:
         say = f"The server is root; agents and checks are the user {uid}."
         return Finding("user", True, False, say)
     say = (
         "This is root, and so are agents and checks: files that only root may read can be read in "
-        "the folders that they are shown. Run it as a user of its own."
+        "the folders that they are shown. Run it as a user of its own"
     )
+    # Such a workspace is seen in a user namespace that has no user but root.
+    say += ", or set ORCHESTRATE_WORKSPACES=auto." if rootless else "."
     return Finding("user", False, False, say)
 
 
@@ -127,8 +132,11 @@ def _data_dir(settings: Settings) -> Finding:
     return Finding("data folder", True, True, f"{folder}, {free} GB free.")
 
 
-async def _workspaces(settings: Settings) -> Finding:
-    """Say how workspaces are made here, and what one costs, by making some."""
+async def _workspaces(settings: Settings) -> tuple[list[Finding], bool]:
+    """Say how workspaces are made here, and what one costs, by making some.
+
+    And whether they are seen in user namespaces.
+    """
     runs = settings.data_dir / "runs"
     try:
         means = await asyncio.to_thread(
@@ -136,12 +144,12 @@ async def _workspaces(settings: Settings) -> Finding:
         )
         cost = await trial.cost(runs, means)
     except OrchestrateError as error:
-        return Finding("workspaces", False, True, str(error))
+        return [Finding("workspaces", False, True, str(error))], False
     took = f"Opening one of {trial.FILES} files took {cost:.1f} ms."
     chosen = means.kind == settings.workspaces
-    return Finding(
-        "workspaces", chosen or means.kind != "checkout", False, f"{means.sentence} {took}"
-    )
+    ok = chosen or means.kind != "checkout"
+    found = Finding("workspaces", ok, False, f"{means.sentence} {took}")
+    return [found], means.kind == "rootless"
 
 
 def _environments(settings: Settings) -> Finding:

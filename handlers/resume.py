@@ -21,6 +21,9 @@ from bot.runs.budget import used_up
 from bot.runs.model import Run
 from bot.runs.transitions import State
 
+AT_WORK = frozenset({State.QUEUED, State.PLANNING, State.RUNNING, State.VALIDATING})
+"""States in which the run goes on by itself."""
+
 
 async def handle(desk: Desk, order: Order) -> str | None:
     """Let the run go on."""
@@ -33,6 +36,8 @@ async def handle(desk: Desk, order: Order) -> str | None:
 
     def decide(now: Run) -> list[Event]:
         given = limits_of(now, order.command.options)
+        if now.state in AT_WORK and (given["usd"] or given["tokens"]):
+            raise UserError(_later(now))
         after = now.model_copy(
             update={
                 "usd_limit": given["usd"] or now.usd_limit,
@@ -46,6 +51,14 @@ async def handle(desk: Desk, order: Order) -> str | None:
 
     await desk.store.append(run.id, decide)
     return None
+
+
+def _later(run: Run) -> str:
+    """Say how a run that is at work gets more: an agent's turn keeps to what it began with."""
+    return (
+        f"Run `{run.id}` is at work, within what it was given. Where that is used up it stops at a "
+        "checkpoint, and the same command goes on from there; `/pause` stops it now."
+    )
 
 
 def _gives_a_turn(run: Run) -> bool:

@@ -146,6 +146,26 @@ def test_diff(folder: Path, tiny: Repository) -> None:
 
 
 @pytest.mark.slow
+def test_agents() -> None:
+    few = ("--agents=2", "--rounds=3", "--events=20", "--comments=1")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.agents", "--json", *few],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    told = json.loads(done.stdout)
+    figures = ("sandbox_over_bare_ms", "event_overhead_ms", "comment_to_prompt_ms_p50")
+    assert told.keys() == {"sandbox_start_ms", *figures, "bot_mb_per_agent", "agents"}
+    assert told["agents"] == 2
+    assert told["sandbox_start_ms"] > told["sandbox_over_bare_ms"]
+    assert 0 < told["comment_to_prompt_ms_p50"] < 60_000
+    assert told["bot_mb_per_agent"] > 0, "agents at work take some"
+
+
+@pytest.mark.slow
 def test_workspace(folder: Path, tiny: Repository) -> None:
     root = os.geteuid() == 0
     if not root and probe(folder / "probe").kind == "checkout":

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from bot.agents.command import CommandAgent
 from bot.agents.known import Given
@@ -20,8 +20,9 @@ from bot.agents.registry import Found, Registry, keys_of
 from bot.errors import UserError
 from bot.runs.ports import Progress, TurnOrder, TurnReport
 from bot.sandbox.environment.within import Within
-from bot.sandbox.gateway import Allowance, Gateway, Pass, Usage, Visit
+from bot.sandbox.gateway import Allowance, Gateway, Pass, Visit
 from bot.sandbox.model import Sandbox
+from bot.usage import Usage
 from policies.config import Agent as Configured
 from policies.config import Config
 
@@ -221,7 +222,7 @@ async def _telling(progress: Progress, visit: Visit | None) -> AsyncIterator[Non
             await asyncio.sleep(TELL_SECONDS)
             if visit.usage != told:
                 told = visit.usage
-                progress.usage(_plain(told))
+                progress.usage(told.model_dump(mode="json"))
 
     telling = asyncio.create_task(tell())
     try:
@@ -230,11 +231,7 @@ async def _telling(progress: Progress, visit: Visit | None) -> AsyncIterator[Non
         telling.cancel()
         await asyncio.wait({telling})
         if visit.usage != Usage():
-            progress.usage(_plain(visit.usage))
-
-
-def _plain(usage: Usage) -> dict[str, Any]:
-    return {**asdict(usage), "unpriced": list(usage.unpriced)}
+            progress.usage(visit.usage.model_dump(mode="json"))
 
 
 def _report(order: TurnOrder, ended: TurnEnded, visit: Visit | None, how: str) -> TurnReport:
@@ -242,8 +239,9 @@ def _report(order: TurnOrder, ended: TurnEnded, visit: Visit | None, how: str) -
     # An agent that was refused a request may say that it is done; it is not.
     if outcome != "stopped" and visit is not None and visit.spent.is_set():
         outcome = "budget"
-    if outcome == "budget":
-        reason = visit.reason if visit is not None else ""
+    if outcome == "budget" and visit is not None:
+        # More money would change nothing where it is a price that is wanting.
+        outcome, reason = "failed" if visit.unpriced else "budget", visit.reason
     elif outcome not in ("ended", "stopped"):
         outcome, reason = "failed", _why(order, ended)
     return TurnReport(
@@ -252,7 +250,7 @@ def _report(order: TurnOrder, ended: TurnEnded, visit: Visit | None, how: str) -
         ended.summary,
         ended.seconds,
         session=f"{how}:{ended.session}" if ended.session else "",
-        usage=_plain(visit.usage) if visit else {},
+        usage=visit.usage.model_dump(mode="json") if visit else {},
         blocked=tuple(asdict(each) for each in visit.blocked) if visit else (),
     )
 

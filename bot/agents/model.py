@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from bot.runs.ports import Steering, Unsteered
-from bot.sandbox.gateway import Failure, Usage
+from bot.sandbox.gateway import Failure
 from bot.sandbox.model import Door
+from bot.usage import Usage
 from policies.config import Config
 
 Outcome = Literal[

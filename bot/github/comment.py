@@ -12,8 +12,9 @@ from typing import Any
 from bot.github.checks import check_name, first_line, is_pending
 from bot.github.markup import cut_body, cut_line, prose
 from bot.runs import budget
-from bot.runs.model import Blocked, Checkpoint, Message, Run, Usage
+from bot.runs.model import Blocked, Checkpoint, Message, Run
 from bot.runs.transitions import ACTIVE, TERMINAL, State
+from bot.usage import Usage
 from policies.verdict import code, counted
 
 CHECKPOINTS = 20

@@ -11,7 +11,8 @@ import re
 from typing import NamedTuple
 
 from bot.errors import UserError
-from bot.runs.model import Run, Usage
+from bot.runs.model import Run
+from bot.usage import Usage
 from policies.verdict import code
 
 LOW = 0.8
@@ -81,7 +82,7 @@ def too_little(run: Run) -> Stop:
 
 def is_low(run: Run, under_way: Usage) -> bool:
     """Say whether most of a budget is used, with what the turn under way has taken so far."""
-    usage = run.usage.plus(under_way)
+    usage = run.usage + under_way
     usd_low = run.usd_limit is not None and usage.usd >= LOW * run.usd_limit
     return usd_low or (run.token_limit is not None and usage.tokens >= LOW * run.token_limit)
 

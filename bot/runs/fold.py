@@ -23,11 +23,11 @@ from bot.runs.model import (
     Run,
     Source,
     Task,
-    Usage,
     run_id,
 )
 from bot.runs.transitions import State, Trigger, transition
 from bot.runs.triggers import trigger_of
+from bot.usage import Usage
 
 QUARANTINED = ("tree", "commit", "turn", "violations")
 """What is remembered of a refused candidate: enough to keep what passes of it."""
@@ -173,7 +173,7 @@ def _turn_ended(run: Run, event: Event) -> dict[str, Any]:
         "turn_open": False,
         "candidate": candidate,
         "quarantine": {},
-        "usage": run.usage.plus(Usage.model_validate(data.get("usage") or {})),
+        "usage": run.usage + Usage.model_validate(data.get("usage") or {}),
         "seconds": round(run.seconds + (data.get("seconds") or 0.0), 3),
         "sessions": {**run.sessions, run.agent: session} if session else run.sessions,
         "blocked_hosts": _blocked_hosts(run, data.get("blocked") or ()),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bot.runs.transitions import State, Work
+from bot.usage import Usage
 
 ID_LENGTH = 10
 """Characters of a run's id: 50 bits, so that a million runs collide with a chance of 1 in 2,000."""
@@ -132,42 +133,6 @@ class Approval(_Value):
     how: Literal["command", "review", "button", "cli"]
     at: datetime
     reason: str = ""
-
-
-class Usage(_Value):
-    """What requests to models took. The four kinds of tokens are disjoint.
-
-    `usd` lacks what the models in `unpriced` cost, whose price is not known, and `partial` counts
-    the requests of whose answers not all is known.
-    """
-
-    requests: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
-    usd: float = 0.0
-    unpriced: tuple[str, ...] = ()
-    partial: int = 0
-
-    @property
-    def tokens(self) -> int:
-        """All tokens that were read and written, which is what a limit of tokens counts."""
-        read = self.input_tokens + self.cached_tokens + self.cache_write_tokens
-        return read + self.output_tokens
-
-    def plus(self, other: Usage) -> Usage:
-        """Return the sum of both."""
-        return Usage(
-            requests=self.requests + other.requests,
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
-            usd=round(self.usd + other.usd, 9),
-            unpriced=tuple(dict.fromkeys((*self.unpriced, *other.unpriced))),
-            partial=self.partial + other.partial,
-        )
 
 
 class Blocked(_Value):

@@ -15,9 +15,10 @@ from typing import Any
 
 from bot.events import ORCHESTRATE, Event, Type
 from bot.runs.budget import is_low
-from bot.runs.model import Run, Usage
+from bot.runs.model import Run
 from bot.runs.ports import Clock, Told
 from bot.runs.store import Store
+from bot.usage import Usage
 
 WATCH_SECONDS = 2.0
 """How often work in flight looks whether another process stopped the run or said something."""

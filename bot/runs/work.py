@@ -20,7 +20,7 @@ from bot.redact import Redactor
 from bot.runs import budget, texts
 from bot.runs.fold import BLOCKED_HOSTS
 from bot.runs.logs import write_log
-from bot.runs.model import CheckpointKind, Run, Usage
+from bot.runs.model import CheckpointKind, Run
 from bot.runs.ports import (
     Agents,
     Check,
@@ -43,6 +43,7 @@ from bot.runs.revisions import VIOLATIONS, Stuck, with_base
 from bot.runs.store import Store
 from bot.runs.transitions import Work
 from bot.runs.watch import TurnWatch, stop_of
+from bot.usage import Usage
 from policies.config import PATH, Agent, Config, parse
 from policies.config import Check as ConfiguredCheck
 from policies.facts import Change
@@ -588,7 +589,7 @@ def _kind(outcome: str) -> CheckpointKind:
 def _why(run: Run, report: TurnReport, changed: bool) -> dict[str, Any]:
     again = "`/resume` gives it another turn, `/resume --agent NAME` another agent one."
     if report.outcome == "budget":
-        usage = run.usage.plus(Usage.model_validate(report.usage))
+        usage = run.usage + Usage.model_validate(report.usage)
         after = run.model_copy(update={"usage": usage})
         # What is left may be too little for a request, so that it stops before all is used.
         return stop(*(budget.used_up(after) or budget.too_little(after)))

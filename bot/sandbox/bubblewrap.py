@@ -14,7 +14,6 @@ import os
 import resource
 import shutil
 import signal
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -24,14 +23,14 @@ from bot.sandbox import seccomp
 from bot.sandbox.cgroups import Cgroups
 from bot.sandbox.doors import Doorman, numbered, serve, told
 from bot.sandbox.guard import Guard, guard
-from bot.sandbox.model import Door, Ended, How, Job, Limits, OnOutput, Places, Talk
+from bot.sandbox.model import Door, How, Job, Limits, Places
 from bot.sandbox.process import (
     DEATH_SECONDS,
     Started,
-    converse,
+    Starter,
+    Tree,
     readable,
     spawn,
-    supervise,
     waiting,
 )
 from bot.sandbox.rights import UserNamespace, check_readable, give, give_whole, uid_for_jobs
@@ -71,7 +70,7 @@ _MERGED: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 
 @dataclass(frozen=True, slots=True)
-class Bubblewrap:
+class Bubblewrap(Starter):
     """Runs jobs by the program `program`.
 
     disable_userns: forbid user namespaces within the job; kernels and versions exist that cannot,
@@ -97,29 +96,15 @@ class Bubblewrap:
         """The same for every job."""
         return Places(WORKSPACE, HOME)
 
-    async def run(
-        self, job: Job, *, stop: asyncio.Event | None = None, on_output: OnOutput | None = None
-    ) -> Ended:
-        """Run `job`; see `Sandbox.run`."""
-        started, tree = await self._start(job, talks=False)
-        return await supervise(started, tree, job, stop=stop, on_output=on_output)
-
-    @contextlib.asynccontextmanager
-    async def talk(
-        self, job: Job, *, stop: asyncio.Event | None = None, on_output: OnOutput | None = None
-    ) -> AsyncIterator[Talk]:
-        """Start `job` to talk to it; see `Sandbox.talk`."""
-        started, tree = await self._start(job, talks=True)
-        async with converse(started, tree, job, stop=stop, on_output=on_output) as talk:
-            yield talk
-
-    async def _start(self, job: Job, *, talks: bool) -> tuple[Started, _Namespace]:
+    async def start(self, job: Job, *, talks: bool) -> tuple[Started, Tree]:
+        """Start `job`; see `Starter.start`."""
         uid = self._uid(job)
         job.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         if uid is not None:
             await asyncio.to_thread(_give, job, uid)
         ports = numbered(job.doors)
         told_of = told(job, ports)
+        watched = guard(self.cgroups, job.limits or self.limits)
         descriptors = Descriptors()
         try:
             argv = self._argv(told_of, uid, descriptors)
@@ -131,14 +116,13 @@ class Bubblewrap:
                 talks=talks,
                 pass_fds=descriptors.passed,
             )
-        except (OSError, OperatorError):
+        except BaseException:
             descriptors.close_ours()
+            await watched.end()
             raise
         finally:
             descriptors.close_passed()
-        limits = job.limits or self.limits
         opened = _Opening(job.doors, ports, self.doorman)
-        watched = guard(self.cgroups, limits)
         return started, _Namespace(started, descriptors.status, descriptors.go, watched, opened)
 
     def _uid(self, job: Job) -> int | None:

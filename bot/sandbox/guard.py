@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bot.errors import OperatorError
 from bot.sandbox.cgroups import Cgroups, Group
 from bot.sandbox.model import How, Limits
 
@@ -70,8 +71,14 @@ class Guard:
 
 
 def guard(cgroups: Cgroups, limits: Limits) -> Guard:
-    """A guard for one job."""
-    group, held = cgroups.make(limits), cgroups.controllers
+    """A guard for one job; OperatorError where its control group is refused."""
+    try:
+        group, held = cgroups.make(limits), cgroups.controllers
+    except OSError as error:
+        raise OperatorError(
+            f"The job's control group cannot be made ({error.strerror}): run `orchestrate doctor` "
+            "to see which there are, and start the server anew."
+        ) from error
     return Guard(limits, group, "memory" in held, "pids" in held)
 
 

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -27,9 +27,9 @@ from bot.sandbox.bubblewrap import FILE_BYTES, OPEN_FILES, entering
 from bot.sandbox.cgroups import Cgroups
 from bot.sandbox.doors import listen_on_host, serve, told
 from bot.sandbox.guard import Guard, guard
-from bot.sandbox.model import Ended, How, Job, Limits, OnOutput, Places, Talk
+from bot.sandbox.model import How, Job, Limits, Places
 from bot.sandbox.none import environment, kill_marked
-from bot.sandbox.process import DEATH_SECONDS, Started, converse, spawn, supervise
+from bot.sandbox.process import DEATH_SECONDS, Started, Starter, Tree, spawn
 from bot.sandbox.rights import check_readable, give, give_whole, uid_for_jobs
 from bot.sandbox.tools import expand
 
@@ -53,7 +53,7 @@ _STATUS_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Landlock:
+class Landlock(Starter):
     """Runs jobs by a program of ours that takes rights away; see `Bubblewrap` for the fields."""
 
     uid: int | None = field(default_factory=uid_for_jobs)
@@ -64,22 +64,6 @@ class Landlock:
     def places(self, workspace: Path, home: Path) -> Places:
         """The real paths."""
         return Places(str(workspace), str(home))
-
-    async def run(
-        self, job: Job, *, stop: asyncio.Event | None = None, on_output: OnOutput | None = None
-    ) -> Ended:
-        """Run `job`; see `Sandbox.run`."""
-        started, tree = await self._start(job, talks=False)
-        return await supervise(started, tree, job, stop=stop, on_output=on_output)
-
-    @contextlib.asynccontextmanager
-    async def talk(
-        self, job: Job, *, stop: asyncio.Event | None = None, on_output: OnOutput | None = None
-    ) -> AsyncIterator[Talk]:
-        """Start `job` to talk to it; see `Sandbox.talk`."""
-        started, tree = await self._start(job, talks=True)
-        async with converse(started, tree, job, stop=stop, on_output=on_output) as talk:
-            yield talk
 
     def filter(self) -> bytes | None:
         """The filter of system calls: of sockets, only those whose ports Landlock looks at."""
@@ -99,7 +83,8 @@ class Landlock:
             *((str(path), launcher.EVERYTHING) for path in (job.workspace, job.home)),
         ]
 
-    async def _start(self, job: Job, *, talks: bool) -> tuple[Started, _Adopted]:
+    async def start(self, job: Job, *, talks: bool) -> tuple[Started, Tree]:
+        """Start `job`; see `Starter.start`."""
         if job.doors and launcher.version() < PORTS_VERSION:
             raise OperatorError(
                 "This kernel's Landlock cannot hold a job to its doors: install bubblewrap, or "
@@ -108,14 +93,16 @@ class Landlock:
         uid = self.uid if job.namespace is None else None
         await asyncio.to_thread(_prepare, job, uid)
         mark = secrets.token_hex(16)
-        sockets = listen_on_host(job.doors)
-        served = await serve(job.doors, sockets)
+        watched = guard(self.cgroups, job.limits or self.limits)
+        served = contextlib.AsyncExitStack()
         try:
+            sockets = listen_on_host(job.doors)
+            served = await serve(job.doors, sockets)
             ports = [each.getsockname()[1] for each in sockets]
-            watched = guard(self.cgroups, job.limits or self.limits)
             return self._launch(told(job, ports), uid, mark, ports, watched, served, talks=talks)
         except BaseException:
             await served.aclose()
+            await watched.end()
             raise
 
     def _launch(
@@ -129,9 +116,6 @@ class Landlock:
         *,
         talks: bool,
     ) -> tuple[Started, _Adopted]:
-        status, say = os.pipe()
-        control, go = os.pipe()
-        os.set_blocking(status, False)
         plan = {
             "argv": list(job.argv),
             "env": environment(job, mark) | {"TMPDIR": str(job.home / SCRATCH)},
@@ -142,12 +126,13 @@ class Landlock:
             "paths": self.rules(job),
             "ports": list(ports),
             "filter": self.filter(),
-            "status": say,
-            "control": control,
         }
+        status, say = os.pipe()
+        control, go = os.pipe()
+        os.set_blocking(status, False)
         hidden = os.memfd_create("sandbox")
         try:
-            os.write(hidden, marshal.dumps(plan))
+            os.write(hidden, marshal.dumps({**plan, "status": say, "control": control}))
             os.lseek(hidden, 0, os.SEEK_SET)
             started = spawn(
                 [*entering(job.namespace), *_program(), str(hidden)],

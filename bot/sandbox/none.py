@@ -11,7 +11,6 @@ import contextlib
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from bot.errors import OperatorError
 from bot.sandbox.cgroups import Cgroups
 from bot.sandbox.doors import listen_on_host, serve, told
 from bot.sandbox.guard import Guard, guard
-from bot.sandbox.model import Ended, How, Job, Limits, OnOutput, Places, Talk
-from bot.sandbox.process import DEATH_SECONDS, Started, converse, spawn, supervise, waiting
+from bot.sandbox.model import How, Job, Limits, Places
+from bot.sandbox.process import DEATH_SECONDS, Started, Starter, Tree, spawn, waiting
 from bot.sandbox.tools import expand, search_path
 
 # Carried by every process of a job, so that one that left the session can be found.
@@ -30,7 +29,7 @@ _AGAIN_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class NoSandbox:
+class NoSandbox(Starter):
     """Runs jobs as plain processes; see `Bubblewrap` for `limits` and `cgroups`."""
 
     limits: Limits = field(default_factory=Limits)
@@ -41,23 +40,8 @@ class NoSandbox:
         """The real paths."""
         return Places(str(workspace), str(home))
 
-    async def run(
-        self, job: Job, *, stop: asyncio.Event | None = None, on_output: OnOutput | None = None
-    ) -> Ended:
-        """Run `job`; see `Sandbox.run`. A process that hides its environment can survive."""
-        started, tree = await self._start(job, talks=False)
-        return await supervise(started, tree, job, stop=stop, on_output=on_output)
-
-    @contextlib.asynccontextmanager
-    async def talk(
-        self, job: Job, *, stop: asyncio.Event | None = None, on_output: OnOutput | None = None
-    ) -> AsyncIterator[Talk]:
-        """Start `job` to talk to it; see `Sandbox.talk`."""
-        started, tree = await self._start(job, talks=True)
-        async with converse(started, tree, job, stop=stop, on_output=on_output) as talk:
-            yield talk
-
-    async def _start(self, job: Job, *, talks: bool) -> tuple[Started, _Session]:
+    async def start(self, job: Job, *, talks: bool) -> tuple[Started, Tree]:
+        """Start `job`; see `Starter.start`. A process that hides its environment can survive."""
         if job.namespace is not None:
             raise OperatorError(
                 "Without a sandbox no job can enter a workspace's namespace: set "
@@ -65,9 +49,11 @@ class NoSandbox:
             )
         job.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         mark = secrets.token_hex(16)
-        sockets = listen_on_host(job.doors)
-        served = await serve(job.doors, sockets)
+        watched = guard(self.cgroups, job.limits or self.limits)
+        served = contextlib.AsyncExitStack()
         try:
+            sockets = listen_on_host(job.doors)
+            served = await serve(job.doors, sockets)
             told_of = told(job, [each.getsockname()[1] for each in sockets])
             started = spawn(
                 waiting(told_of.argv),
@@ -76,9 +62,9 @@ class NoSandbox:
                 waits=True,
                 talks=talks,
             )
-            watched = guard(self.cgroups, job.limits or self.limits)
         except BaseException:
             await served.aclose()
+            await watched.end()
             raise
         return started, _Session(started, mark, watched, served)
 

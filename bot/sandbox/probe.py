@@ -103,13 +103,16 @@ def _cgroups() -> Cgroups:
     return found
 
 
-async def findings(kind: Kind, *, uid: int = DEFAULT_UID) -> list[Finding]:
-    """What `orchestrate doctor` says about the sandbox: which it is, and what it protects from."""
+async def findings(kind: Kind, *, uid: int = DEFAULT_UID, rootless: bool = False) -> list[Finding]:
+    """What `orchestrate doctor` says about the sandbox: which it is, and what it protects from.
+
+    `rootless` says that workspaces are seen in user namespaces.
+    """
     try:
         sandbox = await choose(kind, uid=uid)
     except OperatorError as error:
         return [Finding("sandbox", False, str(error))]
-    return [_which(kind, sandbox), *map(_protection, of_machine(sandbox))]
+    return [_which(kind, sandbox), *map(_protection, of_machine(sandbox, rootless=rootless))]
 
 
 def _which(kind: Kind, sandbox: Sandbox) -> Finding:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,8 @@ class Started:
     """A process that we started: its output to read, and its input to write, or None.
 
     `speech` is its standard output where that is apart from `output`, which then is only its
-    standard error. `pidfd` is readable when the process has ended.
+    standard error. `pidfd` is readable when the process has ended. One that `waits` begins only at
+    a word, see `waiting`.
     """
 
     process: subprocess.Popen[bytes]
@@ -74,6 +76,32 @@ class Started:
         """Kill the process, if it still runs."""
         if self.process.returncode is None:
             self.process.kill()
+
+
+class Starter(ABC):
+    """A sandbox by the way it starts a job; how it is looked after is the same for all."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def start(self, job: Job, *, talks: bool) -> tuple[Started, Tree]:
+        """Start `job`; raises OperatorError, and leaves nothing, where it cannot be."""
+
+    async def run(
+        self, job: Job, *, stop: asyncio.Event | None = None, on_output: OnOutput | None = None
+    ) -> Ended:
+        """Run `job`; see `Sandbox.run`."""
+        started, tree = await self.start(job, talks=False)
+        return await supervise(started, tree, job, stop=stop, on_output=on_output)
+
+    @contextlib.asynccontextmanager
+    async def talk(
+        self, job: Job, *, stop: asyncio.Event | None = None, on_output: OnOutput | None = None
+    ) -> AsyncIterator[Talk]:
+        """Start `job` to talk to it; see `Sandbox.talk`."""
+        started, tree = await self.start(job, talks=True)
+        async with converse(started, tree, job, stop=stop, on_output=on_output) as talk:
+            yield talk
 
 
 def waiting(argv: Sequence[str]) -> tuple[str, ...]:
@@ -121,7 +149,14 @@ def spawn(
         raise OperatorError(f"`{argv[0]}` cannot be started: {error.strerror}.") from error
     finally:
         _close(write, say, read if feed is not None else None)
-    return Started(process, os.pidfd_open(process.pid), output, feed, speech, waits)
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except OSError as error:  # no descriptor is left
+        process.kill()
+        process.wait()
+        _close(output, feed, speech)
+        raise OperatorError(f"`{argv[0]}` cannot be watched: {error.strerror}.") from error
+    return Started(process, pidfd, output, feed, speech, waits)
 
 
 async def readable(descriptor: int) -> None:
@@ -149,7 +184,7 @@ async def supervise(
     were cancelled: nothing that a job left behind may touch the workspace afterwards.
     """
     output = await _output(started, tree, job, on_output)
-    return await _watch(started, tree, job, stop, output, asyncio.Event(), feeds=True)
+    return await _watch(started, tree, job, stop, output, None)
 
 
 async def _watch(
@@ -158,11 +193,13 @@ async def _watch(
     job: Job,
     stop: asyncio.Event | None,
     output: Output,
-    begun: asyncio.Event,
-    *,
-    feeds: bool,
+    begun: asyncio.Event | None,
 ) -> Ended:
-    """Watch a job and keep its output; with `feeds`, give it its input once it has `begun`."""
+    """Watch a job and keep its output.
+
+    Once it has begun `begun` is set for whoever talks to it; without one it is given its input.
+    Not before: what is written to a job that waits would be taken for the word to begin.
+    """
     loop = asyncio.get_running_loop()
     start = loop.time()
     here = asyncio.Event()
@@ -170,18 +207,17 @@ async def _watch(
     feed: asyncio.Task[None] | None = None
     try:
         deadline = start + job.seconds
-        try:
-            how = await _within(deadline, stop, _begin(started, tree, here))
-        finally:
-            begun.set()
-        if feeds:
-            feed = asyncio.create_task(_feed(started.input, job.stdin))
+        how = await _within(deadline, stop, _begin(started, tree, here))
         if how is None:
+            if begun is None:
+                feed = asyncio.create_task(_feed(started.input, job.stdin))
+            else:
+                begun.set()
             how = await _first(tree, pump, output, stop, deadline)
     finally:
         await tree.kill()
         await _finish(pump, feed)
-        if feeds and feed is None:
+        if begun is None and feed is None:
             _close(started.input)
         output.close()
         os.close(started.pidfd)
@@ -207,33 +243,38 @@ async def converse(
     assert started.input is not None, "it was started to talk"
     output = await _output(started, tree, job, on_output)
     speech = _Speech(output)
-    reading = await _read(started.speech, speech)
-    writer: asyncio.StreamWriter | None = None
     killed, begun = asyncio.Event(), asyncio.Event()
     relayed = asyncio.create_task(_relay(stop, killed))
-    over = asyncio.create_task(_watch(started, tree, job, killed, output, begun, feeds=False))
+    over = asyncio.create_task(_watch(started, tree, job, killed, output, begun))
+    over.add_done_callback(lambda _: begun.set())  # one that never began is over
+    reading: asyncio.ReadTransport | None = None
+    writer: asyncio.StreamWriter | None = None
+    unopened: int | None = started.input
     try:
-        # Until then what is said would reach the sandbox, not the job.
+        reading = await _read(started.speech, speech)
         await begun.wait()
+        # From here on it is closed by what it is opened for, also where that does not come to be.
+        unopened = None
         writer = await _write(started.input)
         yield _Conversation(speech, writer, killed, over)
     finally:
         killed.set()
         relayed.cancel()
         await asyncio.wait({over, relayed})
-        _hang_up(started.input, writer)
-        reading.close()
+        _close(unopened)
+        if writer is not None:
+            _hang_up(writer)
+        if reading is not None:
+            reading.close()
         failed = None if over.cancelled() else over.exception()
     if failed is not None:  # the sandbox did not start, and nobody asked
         raise failed
 
 
-def _hang_up(descriptor: int, writer: asyncio.StreamWriter | None) -> None:
-    if writer is None:
-        os.close(descriptor)
+def _hang_up(writer: asyncio.StreamWriter) -> None:
     # Not close(): that waits for what is buffered, and nobody is left to read it.
     # One that the job's death has closed already is gone.
-    elif writer.transport.get_write_buffer_size() or not writer.transport.is_closing():
+    if writer.transport.get_write_buffer_size() or not writer.transport.is_closing():
         writer.transport.abort()
 
 

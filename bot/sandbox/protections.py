@@ -25,6 +25,7 @@ NAMES = ("bubblewrap", "landlock", "none")
 class Facts:
     """What decides which means are to be had on a machine.
 
+    rootless: whether workspaces are seen in user namespaces, which have no user but the bot's own.
     uid: what jobs are on the host where the bot is root; None where they are the bot's own user.
     landlock: the version that the kernel has.
     filtered: whether system calls can be filtered on this architecture.
@@ -32,6 +33,7 @@ class Facts:
     """
 
     root: bool
+    rootless: bool
     uid: int | None
     groups: Cgroups
     landlock: int
@@ -92,6 +94,7 @@ def _held(controller: str) -> Callable[[Facts], bool]:
 _USER = (
     Means("a user of its own, where the bot is root", lambda facts: facts.uid is not None),
     Means("the bot's own user, which is not root", lambda facts: not facts.root),
+    Means("no: root, as rootless workspaces have no other", lambda it: it.rootless, given=False),
     Means("no: root, which has no other user in this container", given=False),
 )
 _MEMORY = (
@@ -224,9 +227,12 @@ TABLE: tuple[Protection, ...] = (
 )
 
 
-def of_machine(sandbox: Sandbox) -> list[InForce]:
-    """Say of each protection whether it is in force in `sandbox` on this machine, and how."""
-    facts = _facts(sandbox)
+def of_machine(sandbox: Sandbox, *, rootless: bool = False) -> list[InForce]:
+    """Say of each protection whether it is in force in `sandbox` on this machine, and how.
+
+    `rootless` says that workspaces are seen in user namespaces.
+    """
+    facts = _facts(sandbox, rootless=rootless)
     return [_in_force(each, sandbox.name, facts) for each in TABLE]
 
 
@@ -246,11 +252,13 @@ def _cell(means: tuple[Means, ...]) -> str:
     return "; else ".join(f"**{each.text}**" if each.given else each.text for each in means)
 
 
-def _facts(sandbox: Sandbox) -> Facts:
+def _facts(sandbox: Sandbox, *, rootless: bool) -> Facts:
     held = sandbox.cgroups if isinstance(sandbox, Bubblewrap | Landlock | NoSandbox) else Cgroups()
-    uid = sandbox.uid if isinstance(sandbox, Bubblewrap | Landlock) else None
+    own = sandbox.uid if isinstance(sandbox, Bubblewrap | Landlock) else None
+    uid = None if rootless else own
     return Facts(
         root=os.geteuid() == 0,
+        rootless=rootless,
         uid=uid,
         groups=held,
         landlock=launcher.version(),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -83,6 +84,29 @@ async def test_a_chosen_kind_of_workspace_is_the_one_tried(
         pytest.skip(str(workspaces["sentence"]))
     said = {"rootless": "each in a user namespace", "checkout": "a full copy"}[kind]
     assert said in str(workspaces["sentence"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be root to jobs")
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock"])
+async def test_jobs_that_are_root_in_their_workspaces_are_told(
+    monkeypatch: pytest.MonkeyPatch, sandbox: str
+) -> None:
+    monkeypatch.setenv("ORCHESTRATE_SANDBOX", sandbox)
+    shown = "Files of root in the folders that it is shown: "
+    told = {}
+    for kind in ("checkout", "rootless"):
+        monkeypatch.setenv("ORCHESTRATE_WORKSPACES", kind)
+        listed = await examine()
+        if any(each["name"] in ("workspaces", "sandbox") and not each["ok"] for each in listed):
+            pytest.skip("not to be had here")
+        user = next(each for each in listed if each["name"] == "user")
+        protection = next(each for each in listed if each["sentence"].startswith(shown))
+        told[kind] = (user["ok"], protection["ok"])
+        if kind == "rootless":
+            assert "so are agents and checks" in user["sentence"]
+            assert "ORCHESTRATE_WORKSPACES=auto" in user["sentence"]
+            assert "rootless workspaces" in protection["sentence"]
+    assert told == {"checkout": (True, True), "rootless": (False, False)}
 
 
 async def test_a_kind_of_workspace_that_cannot_be_had_is_needed(

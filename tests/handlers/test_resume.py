@@ -242,6 +242,12 @@ async def test_it_is_said_while_a_turn_goes_on_that_the_budget_comes_to_its_end(
     async with asyncio.timeout(20):
         while not any("Most of the budget" in each for each in await repo.status_comments(issue)):
             await world.moved()
+    await repo.person("writer").comment(issue, "/resume --budget +2")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (answers := await repo.replies(issue)):
+            await world.moved()
+    assert "is at work, within what it was given" in answers[0]
+    assert "the same command goes on from there" in answers[0]
     await repo.person("writer").comment(issue, "/pause")
     run = await repo.until(issue, lambda now: now.state is State.PAUSED and not now.active)
 

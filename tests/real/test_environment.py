@@ -43,6 +43,77 @@ LOCK = {
 PIP_HOSTS = (PyPI.netloc, PyPI.file_storage_domain)
 """The index that pip asks by itself, and where its files are."""
 
+SIX = {
+    "wheel": "sha256:8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254",
+    "sdist": "sha256:1e61c37477a1626458e36f7b1d82aa5c9b094fa4802892072e49de9c60c4c926",
+}
+PYPROJECT = f"""
+[project]
+name = "x"
+version = "1.0.0"
+requires-python = ">=3.9"
+dependencies = ["six==1.16.0"]
+
+[tool.uv]
+package = false
+
+[tool.poetry]
+package-mode = false
+
+[[tool.poetry.source]]
+name = "index"
+url = "https://{PyPI.netloc}/simple/"
+priority = "primary"
+"""
+UV_LOCK = f"""
+version = 1
+revision = 3
+requires-python = ">=3.9"
+
+[[package]]
+name = "six"
+version = "1.16.0"
+source = {{ registry = "https://{PyPI.netloc}/simple" }}
+wheels = [
+    {{ url = "https://{PyPI.file_storage_domain}/packages/d9/5a/e7c31adbe875f2abbb91bd84cf2dc52d\
+792b5a01506781dbcf25c91daf11/six-1.16.0-py2.py3-none-any.whl", hash = "{SIX["wheel"]}" }},
+]
+
+[[package]]
+name = "x"
+version = "1.0.0"
+source = {{ virtual = "." }}
+dependencies = [
+    {{ name = "six" }},
+]
+
+[package.metadata]
+requires-dist = [{{ name = "six", specifier = "==1.16.0" }}]
+"""
+POETRY_LOCK = f"""
+[[package]]
+name = "six"
+version = "1.16.0"
+description = "Python 2 and 3 compatibility utilities"
+optional = false
+python-versions = ">=2.7"
+groups = ["main"]
+files = [
+    {{file = "six-1.16.0-py2.py3-none-any.whl", hash = "{SIX["wheel"]}"}},
+    {{file = "six-1.16.0.tar.gz", hash = "{SIX["sdist"]}"}},
+]
+
+[package.source]
+type = "legacy"
+url = "https://{PyPI.netloc}/simple"
+reference = "index"
+
+[metadata]
+lock-version = "2.1"
+python-versions = ">=3.9"
+content-hash = "ac3fe92afdadaa8b590e7a97988e7ead32490bf1117d128cd259aa3222bf6adf"
+"""
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("real")]
 
 
@@ -113,6 +184,31 @@ def test_pip_installs_from_its_index(tmp_path: Path) -> None:
     (folder / "requirements.txt").write_text(REQUIREMENTS)
     ask = "python3 -c 'import six; print(six.__version__, six.__file__)'"
     summary = run(folder, hosts, f"{ask} > said; touch .venv/litter", f"{ask} | cmp - said")
+    assert summary["state"] == "awaiting_review", summary["reason"]
+    assert committed(folder, summary) == "said\n"
+
+
+# Poetry with all that it needs takes most of a minute to install.
+SLOW = pytest.mark.skipif(os.environ.get("ORCHESTRATE_TEST_LONG") != "all", reason="a minute")
+
+
+@pytest.mark.parametrize(
+    ("name", "lock"),
+    [
+        pytest.param("uv", UV_LOCK, id="uv"),
+        pytest.param("poetry", POETRY_LOCK, id="poetry", marks=SLOW),
+    ],
+)
+def test_managers_of_projects_come_from_the_index_themselves(
+    tmp_path: Path, name: str, lock: str
+) -> None:
+    hosts = reach(*PIP_HOSTS)
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(PYPROJECT)
+    (folder / f"{name}.lock").write_text(lock)
+    ask = "python3 -c 'import six; print(six.__version__, six.__file__)'"
+    summary = run(folder, hosts, f"{ask} > said", f"{ask} | cmp - said")
     assert summary["state"] == "awaiting_review", summary["reason"]
     assert committed(folder, summary) == "said\n"
 

@@ -13,19 +13,21 @@ its home, so that it can load one after it was killed.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import queue
 import re
-import subprocess
 import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Json = dict[str, Any]
 
 # The outermost, since a script may hold one for the model; else the last of several.
 _SCRIPTS = (
@@ -34,8 +36,6 @@ _SCRIPTS = (
 )
 _NOTHING_TO_DO = [{"say": "There is nothing to do."}]
 LOGIN_WANTED = -32000
-
-Json = dict[str, Any]
 
 
 class Cancelled(Exception):
@@ -180,6 +180,8 @@ class Agent:
 
     def run_(self, command: str, _: Json) -> None:
         """Ask for leave, and run a command; what it prints is said."""
+        import subprocess  # not needed to start, which is measured
+
         if self._may(command, "execute", {"rawInput": {"command": command}}):
             argv = ["/bin/sh", "-c", command]
             ran = subprocess.run(argv, cwd=self._cwd, capture_output=True, text=True, check=False)
@@ -206,6 +208,8 @@ class Agent:
 
     def model(self, text: str, _: Json) -> None:
         """Ask a model, by way of what the variables name."""
+        import urllib.request  # takes longer to load than all else together
+
         body = {"model": "claude-sonnet-4-5", "max_tokens": 100, "tools": [{"name": "Write"}]}
         body["messages"] = [{"role": "user", "content": text}]
         request = urllib.request.Request(  # noqa: S310
@@ -265,9 +269,11 @@ class Agent:
 def _script(text: str) -> list[Json]:
     for form in _SCRIPTS:
         if found := form.search(text):
-            with contextlib.suppress(ValueError):
+            try:
                 steps: list[Json] = json.loads(found[1])
-                return steps
+            except ValueError:
+                continue
+            return steps
     return _NOTHING_TO_DO
 
 

@@ -323,10 +323,12 @@ def settings_of(hub: Hub, credentials: Credentials, folder: Path, **more: Any) -
         app_id=str(credentials.app_id),
         private_key=SecretStr(credentials.private_key),
         webhook_secret=SecretStr(credentials.webhook_secret),
-        write_spacing_seconds=0.0,
-        gather_seconds=0.02,
-        reconcile_minutes=60.0,
-        **more,
+        **{
+            "write_spacing_seconds": 0.0,
+            "gather_seconds": 0.02,
+            "reconcile_minutes": 60.0,
+            **more,
+        },
     )
 
 

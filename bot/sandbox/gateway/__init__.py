@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.sandbox.gateway.gateway import Gateway
-from bot.sandbox.gateway.model import Allowance, Blocked, Failure, Pass, Usage, Visit
+from bot.sandbox.gateway.model import Allowance, Blocked, Failure, Pass, Visit
 from bot.sandbox.gateway.prices import Prices
 
-__all__ = ["Allowance", "Blocked", "Failure", "Gateway", "Pass", "Prices", "Usage", "Visit"]
+__all__ = ["Allowance", "Blocked", "Failure", "Gateway", "Pass", "Prices", "Visit"]

@@ -8,13 +8,16 @@ from typing import Final
 
 from bot.errors import Refused
 from bot.sandbox.gateway.counting import Count
-from bot.sandbox.gateway.model import Allowance, Usage
+from bot.sandbox.gateway.model import Allowance
 from bot.sandbox.gateway.prices import Prices
+from bot.usage import Usage
 
 # Text has about four bytes a token, and the JSON around it some more; images have many.
 REQUEST_BYTES_PER_TOKEN: Final = 4
 # Streams wrap each few tokens in a hundred bytes or more.
 ANSWER_BYTES_PER_TOKEN: Final = 16
+# Of a model's name, which is whatever a request says.
+NAME_CHARACTERS: Final = 100
 # Where a request names no limit of its own: models write less than this in nearly every answer.
 OUTPUT_TOKENS: Final = 16_000
 
@@ -54,6 +57,7 @@ class Till:
         self.usage = Usage()
         self.spent = asyncio.Event()
         self.reason = ""
+        self.unpriced = False
         self._allowance = allowance
         self._prices = prices
         self._used_usd = 0.0
@@ -117,10 +121,11 @@ class Till:
         if self._allowance.usd is None:
             return
         if self._prices.cost(Count(model=asked.model, tier=asked.tier)) is None:
+            self.unpriced = self.unpriced or not self.reason
             self._stop(
-                f"No price is known for the model {_shown(asked.model, asked.tier)}, so a limit in "
-                "dollars cannot be kept: whoever runs the server gives it one in the file that "
-                "ORCHESTRATE_PRICES names."
+                f"No price is known here for the model {_shown(asked.model, asked.tier)}, so the "
+                "run's limit in dollars cannot be kept: whoever runs the server gives it one, or "
+                "`*` one for all such models, in the file that ORCHESTRATE_PRICES names."
             )
 
     def _left(self) -> None:
@@ -182,4 +187,5 @@ def _tokens(count: Count) -> int:
 
 
 def _shown(model: str, tier: str) -> str:
-    return f"{model or 'without a name'}:{tier}" if tier else model or "without a name"
+    name = f"{model or 'without a name'}:{tier}" if tier else model or "without a name"
+    return name[:NAME_CHARACTERS]

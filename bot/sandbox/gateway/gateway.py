@@ -18,11 +18,12 @@ from bot.sandbox.gateway import forward, hosts, makers, proxy
 from bot.sandbox.gateway.budget import Till
 from bot.sandbox.gateway.forward import ModelDoor
 from bot.sandbox.gateway.makers import Maker
-from bot.sandbox.gateway.model import Blocked, Failure, Pass, Usage
+from bot.sandbox.gateway.model import Blocked, Failure, Pass
 from bot.sandbox.gateway.prices import Prices
 from bot.sandbox.gateway.proxy import ProxyDoor
 from bot.sandbox.gateway.server import Handle, listen
 from bot.sandbox.model import Door
+from bot.usage import Usage
 
 MODEL: Final = "model"
 PROXY: Final = "proxy"
@@ -150,6 +151,11 @@ class OpenVisit:
     def reason(self) -> str:
         """The sentence with which the allowance stopped a request; empty until then."""
         return self._till.reason
+
+    @property
+    def unpriced(self) -> bool:
+        """Whether that was for want of a price, and not of money."""
+        return self._till.unpriced
 
 
 @functools.cache

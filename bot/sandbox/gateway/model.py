@@ -7,47 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from bot.usage import Usage
+
 if TYPE_CHECKING:
     from bot.sandbox.model import Door
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What requests to models took, as their answers say it. The four kinds of tokens are disjoint.
-
-    input_tokens: read anew; those read from the maker's cache, or written to it, are apart.
-    output_tokens: with those of the model's reasoning.
-    usd: by the price list; models that have no price there are named in `unpriced`.
-    partial: requests whose answers did not come whole or told no usage; what is known of them
-        is counted.
-    """
-
-    requests: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
-    usd: float = 0.0
-    unpriced: tuple[str, ...] = ()
-    partial: int = 0
-
-    @property
-    def tokens(self) -> int:
-        """All tokens that were read and written, which is what a limit of tokens counts."""
-        read = self.input_tokens + self.cached_tokens + self.cache_write_tokens
-        return read + self.output_tokens
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            requests=self.requests + other.requests,
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
-            usd=self.usd + other.usd,
-            unpriced=tuple(dict.fromkeys(self.unpriced + other.unpriced)),
-            partial=self.partial + other.partial,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +96,10 @@ class Visit(Protocol):
     @property
     def reason(self) -> str:
         """The sentence with which the allowance stopped a request; empty until then."""
+
+    @property
+    def unpriced(self) -> bool:
+        """Whether that was for want of a price, and not of money."""
 
     @property
     def secrets(self) -> frozenset[str]:

@@ -49,7 +49,9 @@ def make_desk(sandbox: Sandbox, model: Model, tmp_path: Path) -> MakeDesk:
     command = f"/usr/bin/python3 -I {tool}/agent.py"
     commands = {"mine": Agent(command=command, speaks="acp"), "other": Agent(command="true")}
 
-    def make(environ: dict[str, str] | None = None, **changes: Any) -> AgentDesk:
+    def make(
+        environ: dict[str, str] | None = None, prices: Prices | None = None, **changes: Any
+    ) -> AgentDesk:
         keys = {"ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": SECRET}
         given: dict[str, Any] = {"commands": commands, "makers": {"mine": ("anthropic",)}}
         return AgentDesk(
@@ -57,7 +59,7 @@ def make_desk(sandbox: Sandbox, model: Model, tmp_path: Path) -> MakeDesk:
             registry=Registry(sandbox, tools=(tool,)),
             choices=Choices(**{**given, **changes}),
             output_bytes=1_000_000,
-            gateway=Gateway(keys if environ is None else environ, Prices.load()),
+            gateway=Gateway(keys if environ is None else environ, prices or Prices.load()),
             own="command",
         )
 
@@ -138,6 +140,17 @@ async def test_the_allowance_ends_a_turn(make_desk: MakeDesk, give: Give, model:
     assert report.outcome == "budget"
     assert report.reason
     assert model.served.requests == 1
+
+
+async def test_a_model_without_a_price_is_no_want_of_money(
+    make_desk: MakeDesk, give: Give, model: Model
+) -> None:
+    desk = make_desk(prices=Prices(by_name={}))
+    report = await give(desk, asks("one"), {"wait": 30}, allowance_usd=5.0)
+    assert report.outcome == "failed"
+    assert "No price is known here for the model claude-sonnet-4-5" in report.reason
+    assert "ORCHESTRATE_PRICES" in report.reason
+    assert model.served.requests == 0
 
 
 async def test_a_key_that_is_refused_says_which(make_desk: MakeDesk, give: Give) -> None:

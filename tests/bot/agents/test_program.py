@@ -17,9 +17,10 @@ from bot.agents.model import Turn, TurnEnded
 from bot.agents.program import GRACE_SECONDS, ProgramAgent
 from bot.runs.ports import Told
 from bot.sandbox.bubblewrap import Bubblewrap
-from bot.sandbox.gateway import Failure, Usage
+from bot.sandbox.gateway import Failure
 from bot.sandbox.model import Sandbox
 from bot.sandbox.none import NoSandbox
+from bot.usage import Usage
 from tests.support.model import script
 
 AGENT = Path(__file__).parents[2] / "support" / "acp_agent.py"

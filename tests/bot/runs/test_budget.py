@@ -13,8 +13,9 @@ from bot.errors import UserError
 from bot.events import Event, Type
 from bot.runs import budget
 from bot.runs.fold import evolve
-from bot.runs.model import Message, Repository, Run, Source, Usage
+from bot.runs.model import Message, Repository, Run, Source
 from bot.runs.transitions import State, Work
+from bot.usage import Usage
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -58,7 +59,7 @@ def happened(run: Run, kind: Type, data: dict[str, Any], id: str = "e") -> Run:
 
 @given(usages, usages, usages)
 def test_usage_adds_up_in_any_order(a: Usage, b: Usage, c: Usage) -> None:
-    left, right = a.plus(b).plus(c), a.plus(b.plus(c))
+    left, right = a + b + c, a + (b + c)
 
     assert left.model_copy(update={"usd": 0}) == right.model_copy(update={"usd": 0})
     assert left.usd == pytest.approx(right.usd)

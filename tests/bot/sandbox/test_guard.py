@@ -112,32 +112,49 @@ async def test_no_group_is_left(make_job: MakeJob) -> None:
         assert not [each for each in groups() if f"-{os.getpid()}-" in each.name]
 
 
-ORPHAN = """
-import asyncio, sys
+OWNER = """
+import asyncio, os, signal, sys
 from pathlib import Path
-from bot.sandbox import cgroups
-from bot.sandbox.bubblewrap import Bubblewrap
-from bot.sandbox.landlock import Landlock
+from bot.sandbox import bubblewrap, cgroups, landlock, none
+from bot.sandbox.guard import Guard
 from bot.sandbox.model import Job
-from bot.sandbox.none import NoSandbox
-folder, script, kind = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-kinds = {"bubblewrap": Bubblewrap, "landlock": Landlock, "none": NoSandbox}
+folder, script, kind, how = Path(sys.argv[1]), *sys.argv[2:]
+kinds = {
+    "bubblewrap": bubblewrap.Bubblewrap, "landlock": landlock.Landlock, "none": none.NoSandbox
+}
+async def cut_off(self, first):
+    # The job's first process is there, and has not been let go.
+    print(first, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+if how != "whole":
+    Guard.begin = cut_off
+if how == "unawaited":
+    bubblewrap.waiting = none.waiting = tuple
 # Not even a group, which the sweep of a neighbouring test would find.
-held = cgroups.Cgroups() if kind == "none" else cgroups.find()
+held = cgroups.find() if how == "whole" and kind != "none" else cgroups.Cgroups()
 sandbox = kinds[kind](cgroups=held)
 job = Job(argv=("/bin/sh", "-c", script), workspace=folder / "w", home=folder / "home",
           seconds=60, output_bytes=1000)
 asyncio.run(sandbox.run(job))
 """
+"""A bot of one job, which may be killed before it lets that begin."""
+
+
+async def own(
+    folder: Path, script: str, kind: str, how: str = "whole"
+) -> asyncio.subprocess.Process:
+    """Start a bot with a job."""
+    (folder / "w").mkdir()
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", OWNER, str(folder), script, kind, how),
+        stdout=asyncio.subprocess.PIPE,
+    )
 
 
 @pytest.mark.parametrize("kind", ["bubblewrap", "landlock"])
 async def test_a_killed_bot_leaves_nothing(tmp_path: Path, nap: str, kind: str) -> None:
-    (tmp_path / "w").mkdir()
     script = f"setsid {nap} & (setsid {nap} &) ; exec 2>&- >&-; {nap}"
-    owner = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", ORPHAN, str(tmp_path), script, kind
-    )
+    owner = await own(tmp_path, script, kind)
     try:
         assert await until(lambda: alive(nap), 10)
     finally:
@@ -149,12 +166,33 @@ async def test_a_killed_bot_leaves_nothing(tmp_path: Path, nap: str, kind: str) 
     assert not [each for each in groups() if f"-{owner.pid}-" in each.name]
 
 
+@pytest.mark.parametrize("kind", ["bubblewrap", "landlock", "none"])
+async def test_a_bot_killed_before_its_job_begins_leaves_nothing(
+    tmp_path: Path, nap: str, kind: str
+) -> None:
+    owner = await own(tmp_path, f"touch began; exec {nap}", kind, "awaited")
+    out, _ = await owner.communicate()
+    assert owner.returncode == -signal.SIGKILL
+    assert await until(lambda: is_over(int(out)), 20)
+    assert not (tmp_path / "w" / "began").exists()
+
+
+@pytest.mark.parametrize("kind", ["bubblewrap", "none"])
+async def test_a_job_that_awaits_no_word_outlives_a_bot_killed_before_it_begins(
+    tmp_path: Path, nap: str, kind: str
+) -> None:
+    # What shows that the test above would fail where no word is waited for.
+    owner = await own(tmp_path, f"touch began; exec {nap}", kind, "unawaited")
+    await owner.communicate()
+    assert await until(lambda: alive(nap), 20)
+    assert (tmp_path / "w" / "began").exists()
+    for pid in pids(nap):
+        os.kill(pid, signal.SIGKILL)
+
+
 async def test_without_a_sandbox_something_outlives_a_killed_bot(tmp_path: Path, nap: str) -> None:
     # What shows that the test above would fail where nothing protects.
-    (tmp_path / "w").mkdir()
-    owner = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", ORPHAN, str(tmp_path), nap, "none"
-    )
+    owner = await own(tmp_path, nap, "none")
     assert await until(lambda: alive(nap), 10)
     owner.kill()
     await owner.wait()
@@ -201,6 +239,43 @@ def test_a_group_of_version_2_is_written_as_that(tmp_path: Path) -> None:
     assert (folder / "cgroup.kill").read_text() == "1"
 
 
+def unified() -> Path | None:
+    """A hierarchy of version 2 in which groups can be made, whatever controllers it has."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        point, _, kind = line.partition(" - ")
+        folder = Path(point.split()[4])
+        if kind.startswith("cgroup2 ") and os.access(folder, os.W_OK):
+            return folder
+    return None
+
+
+@pytest.mark.skipif(unified() is None, reason="no version 2 to be had here")
+async def test_a_group_of_version_2_ends_all_that_is_in_it(nap: str) -> None:
+    folder = unified()
+    assert folder is not None
+    group = Cgroups((Place(folder, 2, frozenset()),)).make(Limits())
+    assert group is not None
+    (place,) = group.places
+    script = f"read go; setsid {nap} & exec {nap}"
+    first = await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", script, stdin=asyncio.subprocess.PIPE
+    )
+    try:
+        group.add(first.pid)
+        assert first.stdin is not None
+        first.stdin.write(b"go\n")
+        assert await until(lambda: len(pids(nap)) == 2, 10)
+        assert not group.remove_now()
+        held = (place.folder / "cgroup.procs").read_text().split()
+        assert set(map(int, held)) == set(pids(nap))
+    finally:
+        group.kill()
+    assert await first.wait() == -signal.SIGKILL
+    assert await until(lambda: not alive(nap), 5)
+    await group.remove()
+    assert not place.folder.exists()
+
+
 def test_the_tree_of_a_process_is_known() -> None:
     parent = os.getpid()
     child = os.fork()
@@ -214,6 +289,14 @@ def test_the_tree_of_a_process_is_known() -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process has ended, and so all of a namespace that it was the first of."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def mounts() -> str:

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bot.sandbox.gateway.budget import Asked, Spent, Till
 from bot.sandbox.gateway.counting import Count
-from bot.sandbox.gateway.model import Allowance, Usage
+from bot.sandbox.gateway.model import Allowance
 from bot.sandbox.gateway.prices import Price, Prices
+from bot.usage import Usage
 
 # One dollar for each token written, nothing for those read.
 DOLLAR = Prices(by_name={"dear": Price(input=0, output=1_000_000)})
@@ -125,7 +127,7 @@ async def test_a_model_without_a_price_is_named_and_not_free() -> None:
 
 async def test_with_a_limit_in_dollars_a_model_without_a_price_is_refused() -> None:
     till = Till(Allowance(usd=100), DOLLAR)
-    with pytest.raises(Spent, match="No price is known for the model cheap"):
+    with pytest.raises(Spent, match="No price is known here for the model cheap"):
         await till.hold(replace(ASKED, model="cheap"))
     with pytest.raises(Spent, match="dear:fast"):
         await till.hold(replace(ASKED, tier="fast"))
@@ -146,8 +148,12 @@ async def test_a_tier_that_only_the_answer_tells_is_named() -> None:
 
 
 def test_usage_adds() -> None:
-    one = Usage(1, 2, 3, 4, 5, 0.5, ("a",), 1)
-    assert one + Usage(1, 1, 1, 1, 1, 0.25, ("b", "a"), 0) == Usage(
-        2, 3, 4, 5, 6, 0.75, ("a", "b"), 1
-    )
+    names = tuple(Usage.model_fields)
+
+    def usage(*values: Any) -> Usage:
+        return Usage.model_validate(dict(zip(names, values, strict=True)))
+
+    one = usage(1, 2, 3, 4, 5, 0.5, ("a",), 1)
+    more = usage(1, 1, 1, 1, 1, 0.25, ("b", "a"), 0)
+    assert one + more == usage(2, 3, 4, 5, 6, 0.75, ("a", "b"), 1)
     assert one.tokens == 2 + 3 + 4 + 5

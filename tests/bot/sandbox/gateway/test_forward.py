@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from bot.sandbox.gateway import Allowance, Prices, Usage, forward
+from bot.sandbox.gateway import Allowance, Prices, forward
 from bot.sandbox.gateway.makers import OAUTH_BETA
 from bot.sandbox.gateway.prices import Price
+from bot.usage import Usage
 from tests.bot.sandbox.gateway.answers import (
     CHAT,
     CLAUDE,
@@ -524,7 +525,7 @@ async def test_a_limit_in_dollars_refuses_a_model_without_a_price(enter: Enter) 
         async with enter(environ(up), allowance=Allowance(tokens=5000)) as free:
             passed = await free.claude(json=sent)
     assert refused.status_code == 402
-    assert "No price is known for the model mystery-1" in refused.json()["error"]["message"]
+    assert "No price is known here for the model mystery-1" in refused.json()["error"]["message"]
     assert passed.status_code == 200
     assert free.visit.usage.unpriced == ("mystery-1",)
     assert free.visit.usage.tokens == 1290
