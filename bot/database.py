@@ -279,6 +279,11 @@ def driver_url(url: str) -> str:
     return _parsed(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
+def plain_url(url: str) -> str:
+    """Return the address of a PostgreSQL as its own programs and libraries take it."""
+    return _parsed(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
 def shown(url: str) -> str:
     """Return the address of a database without its password."""
     return _parsed(url).render_as_string(hide_password=True)
