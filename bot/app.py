@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 from starlette.applications import Starlette
@@ -329,6 +330,8 @@ class Server:
             self._pruner.cancel()
         for part in (self.clock, self.maintenance, self.watch, self.recovery, self.dispatcher):
             await part.stop()
+        if self.bot.shared:
+            await self.bot.shared.leave()
         await self.bot.stop()
         await self.github.close()
 
@@ -503,7 +506,7 @@ async def build(
         login = await github.login()
         identity = Identity(login, await github.email())
         made = await workspaces(settings, folder)
-        given = {
+        given: dict[str, Any] = {
             "blobless_over": settings.blobless_megabytes * 1024,
             "pool": Pool(settings.git_workers),
             "environments": environments_of(settings, folder, made),

@@ -51,8 +51,9 @@ __all__ = ["Database", "insert", "is_shared", "open_database"]
 BUSY_SECONDS = 30
 """How long a writer waits for another: far above the longest transaction, which is milliseconds."""
 
-CONNECTIONS, CONNECTIONS_MAX = 5, 20
-"""Connections that a process keeps to PostgreSQL, and opens at the most: a server admits 100."""
+CONNECTIONS, CONNECTIONS_MAX = 3, 8
+"""Connections that a process keeps to PostgreSQL, and opens at the most. With those of the engine,
+the lease and the hints that makes 16, so that a server that admits 100 serves six processes."""
 
 CONNECT_SECONDS = 5
 """How long a connection may take to come about: a server that is up answers in milliseconds."""
@@ -188,9 +189,7 @@ packs = Table(
 )
 """Commits of runs that no remote has yet, as packs, so that another machine can go on with them."""
 
-version = Table(
-    "alembic_version", MetaData(), Column("version_num", String(32), primary_key=True)
-)
+version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 """Which migration the tables are of; it is Alembic's own."""
 
 

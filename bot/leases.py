@@ -38,6 +38,10 @@ LOOK_SECONDS = 1.0
 ALONE_SECONDS = 0.05
 """How often somebody who waits for his turn looks."""
 
+STUCK_SECONDS = 30.0
+"""How long the loop of a process may stand still: then it works on nothing, and lives no more than
+one that was stopped. A busy machine delays it by less."""
+
 LOST = 75
 """The exit status of a process that lost its lease: temporary, so that it is started again."""
 
@@ -69,13 +73,14 @@ class Lease:
         self._seconds = seconds
         self._on_lost = on_lost
         self._until = float("-inf")
+        self._pulse = float("-inf")
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._connection: psycopg.Connection | None = None
 
     @property
     def is_held(self) -> bool:
-        """Whether it is held, as far as this process can know: never longer than the database has it."""
+        """Whether it is held: by our reckoning, which never ends later than the database's."""
         return time.monotonic() < self._until
 
     def check(self) -> None:
@@ -84,12 +89,17 @@ class Lease:
             self._on_lost()
             raise TransientError("This process has lost its lease; another goes on with its work.")
 
+    def pulse(self) -> None:
+        """Say that the loop goes round."""
+        self._pulse = time.monotonic()
+
     async def take(self) -> None:
         """Take the lease, and renew it from now on; `OperatorError` without a database."""
         try:
             await asyncio.to_thread(self._begin)
         except psycopg.Error as error:
             raise OperatorError(f"The database is out of reach ({_said(error)}).") from error
+        self.pulse()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
 
@@ -116,7 +126,8 @@ class Lease:
         """Renew it until the end; in a thread, since the loop may be busy and must not matter."""
         while not self._ending.wait(self._seconds / BEATS):
             # First: whoever was stopped meanwhile comes back right here.
-            if not self.is_held or not self._renewed():
+            stuck = time.monotonic() - self._pulse > STUCK_SECONDS
+            if stuck or not self.is_held or not self._renewed():
                 self._on_lost()
                 return
 
@@ -160,8 +171,10 @@ class Posts:
     async def hold(self, name: str) -> bool:
         """Have a post, if nobody else who lives has it; say whether."""
         me = self._lease.id
-        lives = exists().correlate(posts).where(
-            workers.c.id == posts.c.worker, workers.c.until > func.clock_timestamp()
+        lives = (
+            exists()
+            .correlate(posts)
+            .where(workers.c.id == posts.c.worker, workers.c.until > func.clock_timestamp())
         )
         # Most often nothing has to be written.
         look = select(posts.c.worker).where(posts.c.name == name, lives)
@@ -195,7 +208,7 @@ class Posts:
         if lock is None:
             lock = self._turns[name] = asyncio.Lock()
         async with lock:
-            while not await self.hold(name):
+            while not await self.hold(name):  # noqa: ASYNC110  another process has it
                 await asyncio.sleep(ALONE_SECONDS)
             try:
                 yield
@@ -224,6 +237,13 @@ class Posts:
                 await connection.execute(delete(posts).where(left))
             living = [row.id for row in await connection.execute(select(workers.c.id))]
         return gone, living
+
+
+async def workers_of(database: Database) -> list[str]:
+    """Name the processes that hold a lease now."""
+    query = select(workers.c.id).where(workers.c.until > func.clock_timestamp())
+    async with database.read() as connection:
+        return [row.id for row in await connection.execute(query.order_by(workers.c.id))]
 
 
 def _said(error: psycopg.Error) -> str:

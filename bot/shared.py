@@ -17,7 +17,7 @@ from bot.bus import Bus
 from bot.database import Database
 from bot.database import deliveries as table
 from bot.deliveries import PAGE, Delivery, Inbox
-from bot.errors import OperatorError
+from bot.errors import OperatorError, TransientError
 from bot.leases import LOOK_SECONDS, Lease, Posts
 from bot.runs.engine import SWEEP_SECONDS, Engine
 from bot.runs.model import Approval, Run
@@ -58,6 +58,7 @@ class Shared:
         self._database = database
         self._tasks: set[asyncio.Task[None]] = set()
         self._folder_lock: int | None = None
+        self._pulse: asyncio.Task[None] | None = None
 
     def take_folder(self, data: Path) -> Path:
         """Take a folder for this process's mirrors and workspaces, until it ends."""
@@ -69,12 +70,20 @@ class Shared:
         await self.lease.take()
         self._database.fence(self.lease.id, self.lease.check)
         await self.bus.start()
+        self._pulse = asyncio.create_task(self._go_round())
+
+    async def _go_round(self) -> None:
+        while True:
+            self.lease.pulse()
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def stop(self) -> None:
         """Give everything back."""
         await self.dismiss()
         await self.bus.stop()
         await self.lease.release()
+        if self._pulse:
+            self._pulse.cancel()
         if self._folder_lock is not None:
             os.close(self._folder_lock)
 
@@ -83,6 +92,14 @@ class Shared:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def leave(self) -> None:
+        """Let others have the posts that are about everything, before what is under way ends."""
+        for name in (DELIVERIES, REAPER):
+            try:
+                await self.posts.leave(name)
+            except TransientError as error:
+                log.warning("post not left", post=name, error=str(error))
 
     def keep(self, name: str, begin: Callable[[], Awaitable[None]]) -> None:
         """Do what a post is about, as soon as it is ours."""
@@ -148,9 +165,7 @@ class SharedInbox(Inbox):
         rows = await self._rows(full) if guids else []
         self._given &= set(now)
         self._given.update(fresh)
-        return [
-            Delivery(r.guid, r.event, r.body, r.received_at, r.attempts, r.due) for r in rows
-        ]
+        return [Delivery(r.guid, r.event, r.body, r.received_at, r.attempts, r.due) for r in rows]
 
 
 class SharedForge:

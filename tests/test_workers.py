@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -100,9 +100,14 @@ class Fleet:
             **more,
         }
 
-    async def begin(self, role: str, **more: str) -> Program:
-        """Start a process and wait until it is ready."""
-        log = self.folder / f"{role}-{len(self.programs)}.log"
+    async def begin_all(self, *roles: str, **more: str) -> None:
+        """Start processes side by side."""
+        begun = (self.begin(f"{role}-{n}", **more) for n, role in enumerate(roles))
+        await asyncio.gather(*begun)
+
+    async def begin(self, name: str, **more: str) -> Program:
+        """Start a process and wait until it is ready; its role is the beginning of its name."""
+        role, log = name.partition("-")[0], self.folder / f"{name}.log"
         port = ("--port", str(self.web_port)) if role == "web" else ()
         with log.open("wb") as file:
             process = await asyncio.create_subprocess_exec(
@@ -168,6 +173,9 @@ class Fleet:
         shown = await self.until_shown(issue, r"\*\*Ready for review.* merges exactly \[?`(\w+)`")
         await self.say("maintainer", issue, f"/approve {shown[1]}")
         await self.until_shown(issue, r"\*\*Done")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while self.record(issue)[-1]["type"] != "merged":  # noqa: ASYNC110  others push it
+                await asyncio.sleep(LOOK_SECONDS)
 
     # -- what there is
 
@@ -180,7 +188,7 @@ class Fleet:
     async def until_at_work(self, line: str) -> Program:
         """Wait until an agent has said so; the worker that has it."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not (found := self.at_work(line)):
+            while not (found := self.at_work(line)):  # noqa: ASYNC110  others write the log
                 await asyncio.sleep(LOOK_SECONDS)
         return found[0]
 
@@ -191,7 +199,7 @@ class Fleet:
             f"WHERE runs.issue = {issue} AND events.body ->> 'type' = '{kind}'"
         )
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not self.rows(query):
+            while not self.rows(query):  # noqa: ASYNC110  others write the rows
                 await asyncio.sleep(LOOK_SECONDS)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -204,7 +212,7 @@ class Fleet:
         found = self.hub.repository(REPO)
         assert found
         mirror = Mirror(self.hub.bare(found).folder)
-        [run] = [id for id, in self.rows(f"SELECT id FROM runs WHERE issue = {issue}")]  # noqa: S608
+        [run] = [id for (id,) in self.rows(f"SELECT id FROM runs WHERE issue = {issue}")]  # noqa: S608
         return ledger.read(mirror, run)
 
 
@@ -212,7 +220,7 @@ def _folder_of(program: Program) -> Path | None:
     """The folder that a worker has locked."""
     for link in Path(f"/proc/{program.process.pid}/fd").iterdir():
         with contextlib.suppress(OSError):
-            to = Path(os.readlink(link))
+            to = link.readlink()
             if to.name == "lock" and to.parent.parent.name == "workers":
                 return to.parent
     return None
@@ -245,6 +253,15 @@ async def fleet(folder: Path, postgresql: Cluster, agent: str) -> AsyncIterator[
             for program in made.programs:
                 await program.end()
             await made.people.aclose()
+            _unmount(folder)
+
+
+def _unmount(folder: Path) -> None:
+    """Do what the next process does in the folder of one that was killed."""
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for place in mounts:
+        if Path(place).is_relative_to(folder):
+            subprocess.run(["umount", "--lazy", place], check=True)
 
 
 AGENT = "cat > /dev/null; echo more >> notes.txt"
@@ -256,8 +273,7 @@ async def test_a_run_goes_from_comment_to_merge_through_three_processes(
     postgresql: Cluster, tmp_path: Path
 ) -> None:
     async with fleet(tmp_path, postgresql, AGENT) as all_of_it:
-        for role in ("web", "worker", "clock"):
-            await all_of_it.begin(role)
+        await all_of_it.begin_all("web", "worker", "clock")
         issue = await all_of_it.issue("/orchestrate add a note")
         await all_of_it.merged(issue)
         kinds = [each["type"] for each in all_of_it.record(issue)]
@@ -273,8 +289,7 @@ async def test_another_worker_goes_on_where_one_was_killed_in_mid_turn(
     postgresql: Cluster, tmp_path: Path
 ) -> None:
     async with fleet(tmp_path, postgresql, SLOW) as all_of_it:
-        for role in ("web", "worker", "worker", "worker"):
-            await all_of_it.begin(role)
+        await all_of_it.begin_all("web", "worker", "worker", "worker")
         issue = await all_of_it.issue("/orchestrate add a note")
         killed = await all_of_it.until_at_work("begun")
         await killed.end()
@@ -299,8 +314,7 @@ async def test_a_worker_that_stood_still_ends_itself_and_writes_nothing(
     postgresql: Cluster, tmp_path: Path
 ) -> None:
     async with fleet(tmp_path, postgresql, SLOW) as all_of_it:
-        for role in ("web", "worker", "worker"):
-            await all_of_it.begin(role)
+        await all_of_it.begin_all("web", "worker", "worker")
         issue = await all_of_it.issue("/orchestrate add a note")
         stopped = await all_of_it.until_at_work("begun")
         stopped.process.send_signal(signal.SIGSTOP)
@@ -320,8 +334,7 @@ async def test_a_worker_that_is_told_to_end_hands_on_what_its_agent_did(
     postgresql: Cluster, tmp_path: Path
 ) -> None:
     async with fleet(tmp_path, postgresql, SLOW) as all_of_it:
-        for role in ("web", "worker", "worker"):
-            await all_of_it.begin(role, ORCHESTRATE_DRAIN_SECONDS="0")
+        await all_of_it.begin_all("web", "worker", "worker", ORCHESTRATE_DRAIN_SECONDS="0")
         issue = await all_of_it.issue("/orchestrate add a note")
         ended = await all_of_it.until_at_work("begun")
         await ended.end(signal.SIGTERM)

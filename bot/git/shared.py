@@ -1,9 +1,9 @@
 """A workbench beside others on other machines: whichever works on a run next has what it needs.
 
-What a run stands on is brought in before it is looked at: from the remote, or where the remote does
-not have it yet, from the database. A commit goes there, as a pack, before anybody is told of it: a
-candidate, a checkpoint that is not pushed yet, and one that the rules refused. Workspaces stay where
-they are; the next machine builds its own from the last checkpoint.
+What a run stands on is brought in before it is looked at: from the remote, or where the remote
+does not have it yet, from the database. A commit goes there, as a pack, before anybody is told of
+it: a candidate, a checkpoint that is not pushed yet, and one that the rules refused. Workspaces
+stay where they are; the next machine builds its own from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -119,9 +119,7 @@ class SharedWorkbench(Workbench):
         pushed = None if run.state in TERMINAL else [each.sha for each in run.checkpoints]
         await self._packs.drop_packs(run.id, pushed)
 
-    async def _hand_on(
-        self, run: Run, sha: str, joined: str | None = None, name: str = ""
-    ) -> None:
+    async def _hand_on(self, run: Run, sha: str, joined: str | None = None, name: str = "") -> None:
         if sha == run.head:
             return
         without = [f"^{each}" for each in (run.head, joined) if each]

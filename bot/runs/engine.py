@@ -46,7 +46,7 @@ AGAIN_SECONDS = 1.0
 SCHEMA = "dbos"
 """Where the engine's own tables are in a PostgreSQL: beside ours, in one database to back up."""
 
-CONNECTIONS = 10
+CONNECTIONS = 5
 """Connections of the engine in one process."""
 
 SWEEP_SECONDS = 30.0
@@ -77,13 +77,20 @@ async def segment(run: str, number: int) -> None:
 @DBOS.step(name="advance")
 async def advance(run: str, number: int, step: int) -> bool:
     """Do one piece of work."""
-    return await _current[-1].advance(run, number, step)
+    return await (await _here()).advance(run, number, step)
 
 
 @DBOS.step(name="finish")
 async def finish(run: str) -> None:
     """Publish the record and clear the workspace away."""
-    await _current[-1].finish(run)
+    await (await _here()).finish(run)
+
+
+async def _here() -> Segments:
+    """Return who does the work; once it was stopped nothing is begun here, and nothing fails."""
+    if not _current:
+        await asyncio.Event().wait()
+    return _current[-1]
 
 
 class Engine:

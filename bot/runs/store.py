@@ -239,7 +239,9 @@ class Store:
         statement = insert(results).values(**row)
         keys = ["run", "sha", "name"]
         async with self._database.write() as connection:
-            await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=keys, set_=values)
+            )
             touch = update(runs).where(runs.c.id == run.id)
             await connection.execute(touch.values(touched=runs.c.touched + 1))
         self._tell(run)
@@ -257,9 +259,7 @@ class Store:
         statement = insert(turns).values(run=run_id, number=number, **values)
         async with self._database.write() as connection:
             await connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["run", "number"], set_=values
-                )
+                statement.on_conflict_do_update(index_elements=["run", "number"], set_=values)
             )
 
     async def turn(self, run_id: str, number: int) -> dict[str, Any]:
@@ -309,9 +309,9 @@ class Store:
         values = {"github_id": github_id, "digest": digest}
         statement = insert(drawings).values(run=run_id, key=key, **values)
         async with self._database.write() as connection:
-            await connection.execute(statement.on_conflict_do_update(
-                    index_elements=["run", "key"], set_=values
-                ))
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=["run", "key"], set_=values)
+            )
 
     # -- what other machines need of a run's work
 

@@ -100,7 +100,7 @@ class Worker:
         self._ports = ports
         self._on_output = on_output or (lambda _run, _line: None)
         self.halt = asyncio.Event()
-        """Set when this process ends: agents and checks are stopped, and their runs go on elsewhere."""
+        """Set when this process ends: agents and checks are stopped, their runs go on elsewhere."""
         self._works = {
             Work.START: self._start,
             Work.PLAN: self._plan,

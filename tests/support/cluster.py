@@ -35,7 +35,10 @@ def programs() -> Path | None:
         (path for path in Path("/usr").glob(BIN) if (path / "initdb").exists()),
         key=lambda path: int(path.parent.name),
     )
-    return found[-1] if found else None
+    if found:
+        return found[-1]
+    elsewhere = shutil.which("initdb")
+    return Path(elsewhere).resolve().parent if elsewhere else None
 
 
 needs_postgresql = pytest.mark.skipif(
