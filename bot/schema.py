@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ FOLDER = Path(__file__).with_name("migrations")
 
 ALONE = 20_261_127
 """The advisory lock under which one process at a time migrates; any number that is always it."""
+
+WAIT_SECONDS = 0.2
+"""How often whoever waits for another's upgrade looks whether it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,11 @@ def _check(url: str) -> Standing:
 
 def _upgrade(url: str, *, engine: bool) -> None:
     with _connected(url) as connection:
-        # Held by the session, so that the engine's own steps are under it as well.
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ALONE})
+        # Held by the session, so that the engine's own steps are under it as well. Asked for again
+        # and again: the engine makes indexes concurrently, which waits for whoever waits in a query.
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ALONE}):
+            connection.commit()
+            time.sleep(WAIT_SECONDS)
         connection.commit()
         upgrade_with(connection)
         connection.commit()

@@ -35,10 +35,14 @@ async def serve(
     configure_logging(redactor=redactor)
     listening = listen(settings.host, settings.port)
     server: Server | Door
-    if role == "web":
-        server = await build_web(settings, redactor)
-    else:
-        server = await build(settings, redactor=redactor, role=role)
+    try:
+        if role == "web":
+            server = await build_web(settings, redactor)
+        else:
+            server = await build(settings, redactor=redactor, role=role)
+    except BaseException:
+        listening.close()
+        raise
     host, port = listening.getsockname()[:2]
     log.info("listening", address=f"http://{host}:{port}", role=role)
     running = uvicorn.Server(web_config(server))

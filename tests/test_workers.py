@@ -42,7 +42,18 @@ LOOK_SECONDS = 0.1
 REPO = "acme/widgets"
 BOT = "orchestrate[bot]"
 
-COMMAND = (sys.executable, "-c", "from bot.cli import main; main()")
+COMMAND = (
+    sys.executable,
+    "-c",
+    "import asyncio, signal\n"
+    "from bot.cli import main\n"
+    "def show(*_):\n"
+    "    for task in asyncio.all_tasks():\n"
+    "        task.print_stack()\n"
+    "signal.signal(signal.SIGUSR1, show)\n"
+    "main()",
+)
+"""The command; on SIGUSR1 it writes down what it waits for, for the test's own failure."""
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +176,7 @@ class Fleet:
                             return found
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
-            logs = "\n".join(f"== {p.log.name}\n{p.log.read_text()[-6000:]}" for p in self.programs)
-            raise AssertionError(f"{await self.comments(issue)}\n{logs}") from None
+            raise AssertionError(f"{await self.comments(issue)}\n{await self.told()}") from None
 
     async def merged(self, issue: int) -> None:
         """Approve what is shown, and wait until it is merged."""
@@ -178,6 +188,14 @@ class Fleet:
                 await asyncio.sleep(LOOK_SECONDS)
 
     # -- what there is
+
+    async def told(self) -> str:
+        """What each process wrote, and what it waits for now."""
+        for each in self.programs:
+            if each.is_alive:
+                each.process.send_signal(signal.SIGUSR1)
+        await asyncio.sleep(1)
+        return "\n".join(f"== {p.log.name}\n{p.log.read_text()}" for p in self.programs)
 
     def at_work(self, line: str) -> list[Program]:
         """The workers whose agent has written `line` into its log."""
