@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 
 import psycopg
 import structlog
-from sqlalchemy import delete, exists, func, select
+from sqlalchemy import delete, func, select
 
 from bot.database import CONNECT_SECONDS, Database, insert, plain_url, posts, workers
 from bot.errors import OperatorError, TransientError
@@ -171,13 +171,9 @@ class Posts:
     async def hold(self, name: str) -> bool:
         """Have a post, if nobody else who lives has it; say whether."""
         me = self._lease.id
-        lives = (
-            exists()
-            .correlate(posts)
-            .where(workers.c.id == posts.c.worker, workers.c.until > func.clock_timestamp())
-        )
+        living = select(workers.c.id).where(workers.c.until > func.clock_timestamp())
         # Most often nothing has to be written.
-        look = select(posts.c.worker).where(posts.c.name == name, lives)
+        look = select(posts.c.worker).where(posts.c.name == name, posts.c.worker.in_(living))
         async with self._database.read() as connection:
             has: str | None = (await connection.execute(look)).scalar()
         if has is not None:
@@ -188,7 +184,7 @@ class Posts:
             .on_conflict_do_update(
                 index_elements=["name"],
                 set_={"worker": me},
-                where=(posts.c.worker == me) | ~lives,
+                where=(posts.c.worker == me) | posts.c.worker.not_in(living),
             )
             .returning(posts.c.worker)
         )

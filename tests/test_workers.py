@@ -195,7 +195,14 @@ class Fleet:
             if each.is_alive:
                 each.process.send_signal(signal.SIGUSR1)
         await asyncio.sleep(1)
-        return "\n".join(f"== {p.log.name}\n{p.log.read_text()}" for p in self.programs)
+        rows = [
+            *self.rows("SELECT id, state, active, seq, touched, drawn FROM runs"),
+            *self.rows("SELECT seq, id, body ->> 'type' FROM events ORDER BY seq"),
+            *self.rows("SELECT workflow_uuid, status, executor_id FROM dbos.workflow_status"),
+        ]
+        return "\n".join(map(str, rows)) + "\n".join(
+            f"== {p.log.name}\n{p.log.read_text()}" for p in self.programs
+        )
 
     def at_work(self, line: str) -> list[Program]:
         """The workers whose agent has written `line` into its log."""
@@ -361,3 +368,21 @@ async def test_a_worker_that_is_told_to_end_hands_on_what_its_agent_did(
         made = [each["data"] for each in record if each["type"] == "checkpointed"]
         assert [each["kind"] for each in made] == ["interrupted", "agent"]
         assert not any(each["data"].get("lost") for each in record)
+
+
+async def test_a_database_that_is_killed_and_comes_back_loses_and_doubles_nothing(
+    postgresql: Cluster, tmp_path: Path
+) -> None:
+    async with fleet(tmp_path, postgresql, SLOW) as all_of_it:
+        await all_of_it.begin_all("web", "worker", ORCHESTRATE_LEASE_SECONDS="60")
+        issue = await all_of_it.issue("/orchestrate add a note")
+        await all_of_it.until_at_work("begun")
+        await asyncio.to_thread(postgresql.stop, signal.SIGKILL)
+        await asyncio.to_thread(postgresql.start)
+        await all_of_it.merged(issue)
+        record = all_of_it.record(issue)
+        assert [each["seq"] for each in record] == [*range(1, len(record) + 1)]
+        kinds = [each["type"] for each in record]
+        once = ("turn_started", "turn_ended", "checkpointed", "approved", "merged")
+        assert {kind: kinds.count(kind) for kind in once} == dict.fromkeys(once, 1)
+        assert "failed" not in kinds
