@@ -88,8 +88,8 @@ def _check(url: str) -> Standing:
 
 def _upgrade(url: str, *, engine: bool) -> None:
     with _connected(url) as connection:
-        # Held by the session, so that the engine's own steps are under it as well. Asked for again
-        # and again: the engine makes indexes concurrently, which waits for whoever waits in a query.
+        # Held by the session, so that the engine's own steps are under it, too. Asked for again and
+        # again: the engine makes indexes concurrently, and those wait for who waits in a query.
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ALONE}):
             connection.commit()
             time.sleep(WAIT_SECONDS)
