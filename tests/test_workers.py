@@ -190,7 +190,7 @@ class Fleet:
     # -- what there is
 
     async def told(self) -> str:
-        """What each process wrote, and what it waits for now."""
+        """What each process wrote, what it waits for now, and what the database has."""
         for each in self.programs:
             if each.is_alive:
                 each.process.send_signal(signal.SIGUSR1)

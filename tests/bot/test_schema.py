@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from bot import schema
 from bot.cli import app
-from bot.database import SCHEMA, driver_url, metadata, open_database
+from bot.database import SCHEMA, driver_url, metadata, open_database, version_of
 from bot.deliveries import Inbox
 from bot.errors import OperatorError
 from bot.events import Type
@@ -141,7 +141,7 @@ async def test_the_steps_lead_to_the_tables_that_the_program_has(url: str) -> No
         command.upgrade(schema.config_of(connection), "head")
     with connected(url) as connection:
         assert schema.differences(connection) == []
-        assert schema.version_of(connection) == SCHEMA
+        assert version_of(connection) == SCHEMA
 
 
 @needs_postgresql

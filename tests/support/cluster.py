@@ -74,7 +74,8 @@ class Cluster:
                 stderr=subprocess.STDOUT,
                 cwd="/",
                 start_new_session=True,
-                **_owner(),
+                user=_owner(),
+                group=_owner(),
             )
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -104,8 +105,8 @@ class Cluster:
         return self.url(name)
 
 
-def _owner() -> dict[str, int]:
-    return {"user": OWNER, "group": OWNER} if os.geteuid() == 0 else {}
+def _owner() -> int | None:
+    return OWNER if os.geteuid() == 0 else None
 
 
 @contextlib.contextmanager
@@ -127,7 +128,8 @@ def cluster(*, sync: bool = False) -> Iterator[Cluster]:
             capture_output=True,
             cwd="/",
             timeout=START_SECONDS,
-            **_owner(),
+            user=_owner(),
+            group=_owner(),
         )
         made = Cluster(folder, found, sync)
         made.start()

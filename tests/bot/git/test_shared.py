@@ -21,6 +21,7 @@ from bot.git.workspace import Workspaces
 from bot.runs.fold import evolve, new_run
 from bot.runs.model import Repository, Run, Source
 from bot.runs.ports import CommitMessage
+from bot.runs.transitions import State
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 REPOSITORY = Repository(id=7, owner="acme", name="widgets", installation=3)
@@ -71,10 +72,9 @@ async def machine(folder: Path, remote: Path, kept: Kept) -> SharedWorkbench:
     return SharedWorkbench(folder, address, Identity("bot", "bot@example.org"), made, kept)
 
 
-def happened(run: Run, kind: Type, **data: Any) -> Run:
-    return evolve(
-        run, Event(id=f"{kind}:{run.seq}", at=AT, actor=ORCHESTRATE, type=kind, data=data)
-    )
+def happened(run: Run, what: Type, /, **data: Any) -> Run:
+    event = Event(id=f"{what}:{run.seq}", at=AT, actor=ORCHESTRATE, type=what, data=data)
+    return evolve(run, event)
 
 
 async def begun(machine: SharedWorkbench) -> Run:
@@ -99,6 +99,7 @@ async def changed(machine: SharedWorkbench, run: Run, **files: str) -> str:
 
 
 def judged(run: Run, sha: str, tree: str, number: int) -> Run:
+    run = run.model_copy(update={"state": State.RUNNING})  # what was checked before was red
     run = happened(run, Type.TURN_STARTED, turn=number, agent="ruff", told=[])
     ended = {"turn": number, "outcome": "ended", "tree": tree, "commit": sha, "violations": []}
     run = happened(run, Type.TURN_ENDED, **ended, at=AT.isoformat())
