@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 from starlette.applications import Starlette
@@ -23,17 +24,19 @@ from starlette.routing import Route
 
 from bot.agents.desk import AgentDesk, Choices
 from bot.agents.registry import Registry
+from bot.bus import Bus
 from bot.checks.desk import CheckDesk
-from bot.database import Database, open_database
+from bot.database import Database, driver_url, is_shared, open_database
 from bot.deliveries import Delivery, Inbox
 from bot.dispatcher import Dispatcher
 from bot.environments import EnvironmentDesk
-from bot.errors import OperatorError
+from bot.errors import OperatorError, TransientError
 from bot.git.checkpoint import Identity
 from bot.git.environments import Environments
 from bot.git.overlay import probe
 from bot.git.pool import Pool
 from bot.git.remote import Remote
+from bot.git.shared import SharedWorkbench
 from bot.git.workbench import Workbench
 from bot.git.workspace import Workspaces
 from bot.github.client import GitHubApp
@@ -64,6 +67,7 @@ from bot.sandbox.rights import uid_for_jobs
 from bot.sandbox.tools import expand
 from bot.schedule import ScheduleClock
 from bot.settings import Settings
+from bot.shared import DELIVERIES, Role, Shared, SharedForge, SharedInbox, alone
 from bot.threads import People, Threads
 from bot.watch import Watch
 from bot.webhook import Webhook
@@ -96,7 +100,10 @@ def now() -> datetime:
 
 @dataclass(slots=True)
 class Bot:
-    """Runs, with all that works on them; `start` begins, `stop` ends within a moment."""
+    """Runs, with all that works on them; `start` begins, `stop` ends within a moment.
+
+    Where several processes work, `stop` first lets what is under way end for `drain` seconds.
+    """
 
     store: Store
     database: Database
@@ -104,13 +111,20 @@ class Bot:
     reconciler: Reconciler
     agents: AgentDesk
     ports: Ports
+    segments: Segments
     tidy_logs: Callable[[], int] = lambda: 0
+    shared: Shared | None = None
+    working: bool = True
+    drain: float = 0.0
     _tidying: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to draw and to work, where the last process left off."""
+        if self.shared:
+            await self.shared.start()
         await self.ports.git.begin({run.id for run in await self.store.active()})
-        await self.reconciler.start()
+        if self.working:
+            await self.reconciler.start()
         await self.engine.start()
         self._tidying = asyncio.create_task(self._tidy())
 
@@ -119,9 +133,14 @@ class Bot:
         if self._tidying:
             self._tidying.cancel()
             await asyncio.wait({self._tidying})
+        if self.shared:
+            await self.shared.dismiss()
+            await self.segments.drain(self.drain)
         await self.engine.stop()
         await self.reconciler.stop()
         await self.ports.git.end()
+        if self.shared:
+            await self.shared.stop()
         await self.database.close()
 
     async def _tidy(self) -> None:
@@ -141,8 +160,15 @@ async def compose(
     *,
     on_output: Output | None = None,
     wait_max: float = WAIT_MAX_SECONDS,
+    shared: Shared | None = None,
+    folder: Path | None = None,
+    working: bool = True,
 ) -> Bot:
-    """Put a bot together around a git and a forge; `OperatorError` without a sandbox."""
+    """Put a bot together around a git and a forge; `OperatorError` without a sandbox.
+
+    `folder` holds the runs where that is not beside the database; without `working` it is not this
+    process that works on them.
+    """
     chosen = await choose(settings.sandbox, uid=settings.sandbox_uid, limits=limits_of(settings))
     sandbox = Discreet(chosen, settings.secrets(os.environ))
     tools = expand(settings.tools)
@@ -157,13 +183,35 @@ async def compose(
     environments = EnvironmentDesk(
         git, installer, hosts=settings.setup_hosts, secrets=settings.setup_secrets
     )
+    if shared:
+        forge = SharedForge(forge, shared.posts, shared.lease)
     ports = Ports(store, git, agents, checks, forge, now, environments, store.redactor)
     segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max)
-    engine = Engine(store, segments, engine_file(settings.database), workers=settings.workers)
-    reconciler = Reconciler(store, git, forge, now, gather=settings.gather_seconds)
-    runs = engine_file(settings.database).with_name("runs")
+    engine = Engine(
+        store,
+        segments,
+        driver_url(settings.database) if shared else engine_file(settings.database),
+        workers=settings.workers,
+        executor=shared.lease.id if shared else "local",
+        working=working,
+    )
+    hold = shared.posts.hold if shared else None
+    reconciler = Reconciler(store, git, forge, now, gather=settings.gather_seconds, hold=hold)
+    runs = (folder or engine_file(settings.database).parent) / "runs"
     tidy = partial(prune, runs, settings.log_days)
-    return Bot(store, database, engine, reconciler, agents, ports, tidy)
+    return Bot(
+        store,
+        database,
+        engine,
+        reconciler,
+        agents,
+        ports,
+        segments,
+        tidy,
+        shared,
+        working,
+        settings.drain_seconds,
+    )
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -229,16 +277,22 @@ def desk_of(
 
 
 class Server:
-    """The bot with GitHub around it: webhooks in, drawings out, and the clock."""
+    """The bot with GitHub around it: webhooks in, drawings out, and the clock; or some of these.
 
-    def __init__(self, settings: Settings, bot: Bot, github: GitHubApp, desk: Desk) -> None:
+    Where several processes share the database, one obeys what arrives and asks GitHub for the rest.
+    """
+
+    def __init__(
+        self, settings: Settings, bot: Bot, github: GitHubApp, desk: Desk, role: Role = "serve"
+    ) -> None:
         self.settings = settings
+        self.role = role
         self.bot = bot
         self.github = github
         self.desk = desk
         self.router = route(desk)
         every = settings.reconcile_minutes * 60
-        self.inbox = Inbox(bot.database)
+        self.inbox = bot.shared.inbox if bot.shared else Inbox(bot.database)
         self.dispatcher = Dispatcher(self.inbox, self.obey)
         self.recovery = Recovery(desk.threads, self.inbox, every=every)
         self.watch = Watch(self.router, every=every)
@@ -250,18 +304,34 @@ class Server:
     async def start(self) -> None:
         """Begin: first to draw and to work, then to listen, then to look for what was lost."""
         await self.bot.start()
-        for part in (self.dispatcher, self.recovery, self.watch, self.maintenance, self.clock):
+        shared = self.bot.shared
+        if self.role != "clock":
+            if shared:
+                shared.keep(DELIVERIES, self._listen)
+                shared.bury_the_dead(self.bot.engine)
+            else:
+                await self._listen()
+        if self.role != "worker":
+            await self.clock.start()
+        self.ready = True
+
+    async def _listen(self) -> None:
+        """Obey what arrives, and look for what did not."""
+        for part in (self.dispatcher, self.recovery, self.watch, self.maintenance):
             await part.start()
         self._pruner = asyncio.create_task(self._prune())
-        self.ready = True
 
     async def stop(self) -> None:
         """Stop in the opposite order."""
         self.ready = False
+        if self.bot.shared:
+            await self.bot.shared.dismiss()
         if self._pruner:
             self._pruner.cancel()
         for part in (self.clock, self.maintenance, self.watch, self.recovery, self.dispatcher):
             await part.stop()
+        if self.bot.shared:
+            await self.bot.shared.leave()
         await self.bot.stop()
         await self.github.close()
 
@@ -286,28 +356,71 @@ class Server:
 
     def app(self) -> Starlette:
         """Return the web application of this server."""
-        secret = self.settings.webhook_secret.get_secret_value().encode()
-        return Starlette(
-            routes=[
-                Route("/webhook", endpoint=Webhook(secret, self.inbox)),
-                Route("/healthz", lambda _: PlainTextResponse("ok\n")),
-                Route("/readyz", self._readyz),
-                Route("/", _home),
-            ],
-            lifespan=self._lifespan,
-        )
+        return application(self, self.inbox if self.role == "serve" else None)
+
+    async def is_ready(self) -> bool:
+        """Say whether it does what it is there for."""
+        shared = self.bot.shared
+        return self.ready and (shared is None or shared.lease.is_held)
+
+
+class Door:
+    """Takes webhooks in, for others to obey: what `orchestrate web` is."""
+
+    def __init__(self, settings: Settings, database: Database, redactor: Redactor) -> None:
+        self.settings = settings
+        self.ready = False
+        self._database = database
+        store = Store(database, redactor)
+        self._inbox = SharedInbox(database, lambda: self._bus.arrived())
+        self._bus = Bus(settings.database, database, store, lambda: None)
+
+    async def start(self) -> None:
+        """Begin."""
+        await self._bus.start()
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Stop."""
+        self.ready = False
+        await self._bus.stop()
+        await self._database.close()
+
+    async def learn(self) -> None:
+        """Nothing: others read the schedules."""
+
+    async def is_ready(self) -> bool:
+        """Say whether deliveries can be kept."""
+        try:
+            return self.ready and await self._database.has_tables()
+        except TransientError:
+            return False
+
+    def app(self) -> Starlette:
+        """Return the web application."""
+        return application(self, self._inbox)
+
+
+def application(server: Server | Door, inbox: Inbox | None) -> Starlette:
+    """Return the web application of a process; deliveries go to `inbox`, if it takes any."""
 
     @contextlib.asynccontextmanager
-    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        await self.start()
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await server.start()
         try:
             yield
         finally:
-            await self.stop()
+            await server.stop()
 
-    async def _readyz(self, _request: Request) -> Response:
-        status = 200 if self.ready else 503
-        return JSONResponse({"ready": self.ready}, status)
+    async def readyz(_request: Request) -> Response:
+        ready = await server.is_ready()
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
+
+    routes = [Route("/healthz", lambda _: PlainTextResponse("ok\n")), Route("/readyz", readyz)]
+    if inbox is not None:
+        secret = server.settings.webhook_secret.get_secret_value().encode()
+        routes += [Route("/webhook", endpoint=Webhook(secret, inbox)), Route("/", _home)]
+    return Starlette(routes=routes, lifespan=lifespan)
 
 
 def _home(_request: Request) -> Response:
@@ -369,8 +482,11 @@ async def build(
     on_output: Output | None = None,
     wait_max: float = WAIT_MAX_SECONDS,
     redactor: Redactor | None = None,
+    role: Role = "serve",
 ) -> Server:
     """Build a server from its settings; `OperatorError` says what is missing."""
+    if role != "serve" and not is_shared(settings.database):
+        raise alone(role)
     redactor = redactor or Redactor(settings.secrets(os.environ))
     github = reach(settings, redactor)
     try:
@@ -379,31 +495,55 @@ async def build(
         await github.close()
         raise
     store = Store(database, redactor)
+    shared, folder = None, settings.data_dir
+    if database.is_shared:
+        shared = Shared(settings.database, database, store, role, settings.lease_seconds)
+        github.guard = shared.lease.check
+        folder = shared.take_folder(settings.data_dir)
     try:
         once = Once()
         forge, threads = GitHubForge(github, store, once), GitHubThreads(github, once)
         login = await github.login()
         identity = Identity(login, await github.email())
-        made = await workspaces(settings, settings.data_dir)
-        pool = Pool(settings.git_workers)
-        workbench = Workbench(
-            settings.data_dir,
-            address_by(forge),
-            identity,
-            made,
-            blobless_over=settings.blobless_megabytes * 1024,
-            pool=pool,
-            environments=environments_of(settings, settings.data_dir, made),
+        made = await workspaces(settings, folder)
+        given: dict[str, Any] = {
+            "blobless_over": settings.blobless_megabytes * 1024,
+            "pool": Pool(settings.git_workers),
+            "environments": environments_of(settings, folder, made),
+        }
+        address = address_by(forge)
+        workbench = (
+            SharedWorkbench(folder, address, identity, made, store, **given)
+            if shared
+            else Workbench(folder, address, identity, made, **given)
         )
         bot = await compose(
-            settings, store, database, workbench, forge, on_output=on_output, wait_max=wait_max
+            settings,
+            store,
+            database,
+            workbench,
+            forge,
+            on_output=on_output,
+            wait_max=wait_max,
+            shared=shared,
+            folder=folder,
+            working=role != "clock",
         )
     except BaseException:
         await github.close()
         await database.close()
         raise
     library = Library(store, threads.file, workbench)
-    return Server(settings, bot, github, desk_of(bot, threads, threads, library, login))
+    return Server(settings, bot, github, desk_of(bot, threads, threads, library, login), role)
+
+
+async def build_web(settings: Settings, redactor: Redactor) -> Door:
+    """Build what takes webhooks in and does nothing else; `OperatorError` says what is missing."""
+    if not is_shared(settings.database):
+        raise alone("web")
+    if not settings.webhook_secret.get_secret_value():
+        raise OperatorError("ORCHESTRATE_WEBHOOK_SECRET must be set: it is the App's.")
+    return Door(settings, await open_database(settings.database), redactor)
 
 
 def address_by(forge: GitHubForge) -> Callable[[Repository], Awaitable[Remote]]:

@@ -1,7 +1,8 @@
-"""Our tables, and how a database is opened.
+"""Our tables, and how a database is opened: a SQLite file, or PostgreSQL.
 
 SQLite is for one process: `open_database` takes an exclusive lock beside the file. WAL with
-synchronous=FULL makes a commit that returned survive a crash of the machine.
+synchronous=FULL makes a commit that returned survive a crash of the machine. PostgreSQL is for any
+number of them: there whoever writes with a lease (`bot/leases.py`) writes only while it holds it.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
+    Connection,
+    DateTime,
     Float,
     ForeignKey,
     Index,
@@ -29,25 +33,51 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     event,
+    func,
     inspect,
+    select,
 )
-from sqlalchemy.engine import make_url
+
+# Written for PostgreSQL, and SQLite's compiler reads it as well; not the other way round.
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from bot.errors import OperatorError
+from bot.errors import OperatorError, TransientError
+
+__all__ = ["Database", "insert", "is_shared", "open_database"]
 
 BUSY_SECONDS = 30
 """How long a writer waits for another: far above the longest transaction, which is milliseconds."""
+
+CONNECTIONS, CONNECTIONS_MAX = 3, 8
+"""Connections that a process keeps to PostgreSQL, and opens at the most. With those of the engine,
+the lease and the hints that makes 16, so that a server that admits 100 serves six processes."""
+
+CONNECT_SECONDS = 5
+"""How long a connection may take to come about: a server that is up answers in milliseconds."""
+
+IDLE_SECONDS = 3
+"""How long a transaction may lie idle before PostgreSQL ends it: what a stopped process holds must
+be free again in time for another to take over its runs, and between two statements of a
+transaction there is nothing but our own arithmetic."""
+
+SCHEMA = "0003"
+"""The newest migration (`bot/migrations/versions`), which is what the tables here are."""
+
+Number = BigInteger().with_variant(Integer(), "sqlite")
+"""A number of GitHub's: they have passed 2^31 for comments, and will for others."""
 
 metadata = MetaData()
 
 repositories = Table(
     "repositories",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("installation", Integer, nullable=False, index=True),
-    Column("owner", String(200), nullable=False),
-    Column("name", String(200), nullable=False),
+    Column("id", Number, primary_key=True),
+    Column("installation", Number, nullable=False, index=True),
+    Column("owner", String, nullable=False),
+    Column("name", String, nullable=False),
     Column("body", JSON, nullable=False),
     Column("schedules", JSON, nullable=False, default=list),
     Column("seen", JSON, nullable=False, default=dict),
@@ -56,17 +86,17 @@ repositories = Table(
 runs = Table(
     "runs",
     metadata,
-    Column("id", String(40), primary_key=True),
-    Column("repository", Integer, ForeignKey("repositories.id"), nullable=False),
-    Column("installation", Integer, nullable=False),
-    Column("issue", Integer),
-    Column("pull_request", Integer),
-    Column("state", String(30), nullable=False),
+    Column("id", String, primary_key=True),
+    Column("repository", Number, ForeignKey("repositories.id"), nullable=False),
+    Column("installation", Number, nullable=False),
+    Column("issue", Number),
+    Column("pull_request", Number),
+    Column("state", String, nullable=False),
     Column("active", Boolean, nullable=False),
     Column("seq", Integer, nullable=False),
     Column("touched", Integer, nullable=False),
     Column("drawn", Integer, nullable=False, default=0),
-    Column("created_at", String(30), nullable=False),
+    Column("created_at", String, nullable=False),
     Column("body", JSON, nullable=False),
     Index("runs_by_issue", "repository", "issue"),
     Index("runs_by_pull_request", "repository", "pull_request"),
@@ -76,9 +106,9 @@ runs = Table(
 events = Table(
     "events",
     metadata,
-    Column("run", String(40), ForeignKey("runs.id"), nullable=False),
+    Column("run", String, ForeignKey("runs.id"), nullable=False),
     Column("seq", Integer, nullable=False),
-    Column("id", String(200), nullable=False),
+    Column("id", String, nullable=False),
     Column("body", JSON, nullable=False),
     PrimaryKeyConstraint("run", "seq"),
     UniqueConstraint("run", "id"),
@@ -87,9 +117,9 @@ events = Table(
 results = Table(
     "results",
     metadata,
-    Column("run", String(40), ForeignKey("runs.id"), nullable=False),
-    Column("sha", String(64), nullable=False),
-    Column("name", String(200), nullable=False),
+    Column("run", String, ForeignKey("runs.id"), nullable=False),
+    Column("sha", String, nullable=False),
+    Column("name", String, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("body", JSON, nullable=False),
     PrimaryKeyConstraint("run", "sha", "name"),
@@ -98,7 +128,7 @@ results = Table(
 turns = Table(
     "turns",
     metadata,
-    Column("run", String(40), ForeignKey("runs.id"), nullable=False),
+    Column("run", String, ForeignKey("runs.id"), nullable=False),
     Column("number", Integer, nullable=False),
     Column("body", JSON, nullable=False),
     PrimaryKeyConstraint("run", "number"),
@@ -107,26 +137,60 @@ turns = Table(
 drawings = Table(
     "drawings",
     metadata,
-    Column("run", String(40), nullable=False),
-    Column("key", String(300), nullable=False),
-    Column("github_id", String(40), nullable=False),
-    Column("digest", String(64), nullable=False),
+    Column("run", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("github_id", String, nullable=False),
+    Column("digest", String, nullable=False),
     PrimaryKeyConstraint("run", "key"),
 )
 
 deliveries = Table(
     "deliveries",
     metadata,
-    Column("guid", String(64), primary_key=True),
-    Column("event", String(60), nullable=False),
-    Column("received_at", String(30), nullable=False),
+    Column("guid", String, primary_key=True),
+    Column("event", String, nullable=False),
+    Column("received_at", String, nullable=False),
     Column("body", LargeBinary, nullable=False),
-    Column("state", String(20), nullable=False),
+    Column("state", String, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("due", Float, nullable=False, default=0.0),
-    Column("error", String(500), nullable=False, default=""),
+    Column("error", String, nullable=False, default=""),
     Index("deliveries_by_state", "state", "due"),
 )
+
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("role", String, nullable=False),
+    Column("host", String, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("until", DateTime(timezone=True), nullable=False),
+)
+"""The processes that hold a lease, and until when by the database's clock: PostgreSQL alone."""
+
+posts = Table(
+    "posts",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("worker", String, nullable=False),
+)
+"""What one process at a time does, and which: it is free once that one's lease is over."""
+
+packs = Table(
+    "packs",
+    metadata,
+    Column("run", String, nullable=False),
+    Column("commit", String, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("run", "commit"),
+)
+"""Commits of runs that no remote has yet, as packs, so that another machine can go on with them."""
+
+version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+"""Which migration the tables are of; it is Alembic's own."""
 
 
 class Database:
@@ -137,23 +201,60 @@ class Database:
         self._lock = lock
         self._writer = asyncio.Lock()
         self._is_sqlite = engine.dialect.name == "sqlite"
+        self._lease: str | None = None
+        self._on_lost: Callable[[], None] = lambda: None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may work on it as well."""
+        return not self._is_sqlite
+
+    def fence(self, lease: str, on_lost: Callable[[], None]) -> None:
+        """From now on write only while `lease` is held; `on_lost` is called where it is not."""
+        self._lease, self._on_lost = lease, on_lost
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection that sees what is committed."""
-        async with self._engine.connect() as connection:
-            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+        if self._is_sqlite:
+            async with self._engine.connect() as connection:
+                yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+            return
+        with _reachable():
+            async with self._engine.connect() as connection:
+                yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection in a transaction: committed at the end, or undone on an error."""
+        """Give a connection in a transaction: committed at the end, or undone on an error.
+
+        `TransientError` where PostgreSQL is out of reach, or the lease was lost.
+        """
         if not self._is_sqlite:
-            async with self._engine.begin() as connection:
-                yield connection
+            with _reachable():
+                async with self._engine.begin() as connection:
+                    await self._check(connection)
+                    yield connection
             return
         # SQLite has one writer; queueing here costs less than its busy handler, which sleeps.
         async with self._writer, self._engine.begin() as connection:
             yield connection
+
+    async def _check(self, connection: AsyncConnection) -> None:
+        """Refuse to write for who has lost its lease.
+
+        The row stays locked to the end of the transaction, and whoever declares this process dead
+        deletes it: a write is either before that, or refused.
+        """
+        if self._lease is None:
+            return
+        held = select(workers.c.id).where(
+            workers.c.id == self._lease, workers.c.until > func.clock_timestamp()
+        )
+        if (await connection.execute(held.with_for_update(key_share=True, read=True))).first():
+            return
+        self._on_lost()
+        raise TransientError("This process has lost its lease; another goes on with its work.")
 
     async def has_tables(self) -> bool:
         """Say whether the tables are made: a moment after its file, a database has none."""
@@ -167,18 +268,54 @@ class Database:
             os.close(self._lock)
 
 
-async def open_database(url: str, *, wait: bool = False, lock: bool = True) -> Database:
-    """Open the database at `url`, making its tables where they are missing.
+def is_shared(url: str) -> bool:
+    """Whether the database at `url` is PostgreSQL; `OperatorError` for what is neither of both."""
+    return _parsed(url).get_backend_name() == "postgresql"
 
-    With `wait`, another process that holds a SQLite file is waited for; without,
-    `OperatorError` names it. Without `lock` the file is only looked at.
-    """
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
+
+def driver_url(url: str) -> str:
+    """Return the address of a PostgreSQL with the driver that we use, password and all."""
+    return _parsed(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def plain_url(url: str) -> str:
+    """Return the address of a PostgreSQL as its own programs and libraries take it."""
+    return _parsed(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def shown(url: str) -> str:
+    """Return the address of a database without its password."""
+    return _parsed(url).render_as_string(hide_password=True)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
         raise OperatorError(
-            f"ORCHESTRATE_DATABASE_URL names {parsed.get_backend_name()}; "
-            "this version keeps its runs in SQLite: leave it unset, or write sqlite:///PATH."
+            "ORCHESTRATE_DATABASE_URL is no address of a database; write "
+            "postgresql://USER@HOST/NAME, or leave it unset for a SQLite file."
+        ) from None
+    if parsed.drivername == "postgres":
+        parsed = parsed.set(drivername="postgresql")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise OperatorError(
+            f"ORCHESTRATE_DATABASE_URL names {parsed.get_backend_name()}; runs are kept in "
+            "PostgreSQL (postgresql://USER@HOST/NAME) or in a SQLite file (sqlite:///PATH)."
         )
+    return parsed
+
+
+async def open_database(url: str, *, wait: bool = False, lock: bool = True) -> Database:
+    """Open the database at `url`.
+
+    A SQLite file is brought to this version's tables. With `wait`, another process that holds it is
+    waited for; without, `OperatorError` names it. Without `lock` the file is only looked at.
+    PostgreSQL's tables are looked at, and `OperatorError` says where they are not this version's.
+    """
+    if is_shared(url):
+        return await _open_postgresql(url)
+    parsed = _parsed(url)
     path = Path(parsed.database or "")
     path.parent.mkdir(parents=True, exist_ok=True)
     held = await _lock(path, wait=wait) if lock else None
@@ -188,8 +325,82 @@ async def open_database(url: str, *, wait: bool = False, lock: bool = True) -> D
     _tune_sqlite(engine)
     if lock:
         async with engine.begin() as connection:
-            await connection.run_sync(metadata.create_all)
+            await connection.run_sync(_settle)
     return Database(engine, held)
+
+
+async def _open_postgresql(url: str) -> Database:
+    engine = postgresql(url)
+    try:
+        with _reachable():
+            async with engine.connect() as connection:
+                now = await connection.run_sync(version_of)
+    except TransientError as error:
+        await engine.dispose()
+        raise OperatorError(f"{shown(url)} cannot be opened: {error}") from error
+    if now is None or now < SCHEMA:
+        await engine.dispose()
+        lacks = "has no tables yet" if now is None else f"has tables of version {now}"
+        raise OperatorError(
+            f"{shown(url)} {lacks}; `orchestrate db upgrade` brings it to version {SCHEMA}."
+        )
+    return Database(engine, None)
+
+
+def postgresql(url: str) -> AsyncEngine:
+    """Make the engine for a PostgreSQL; nothing is connected yet."""
+    return create_async_engine(
+        driver_url(url),
+        pool_size=CONNECTIONS,
+        max_overflow=CONNECTIONS_MAX - CONNECTIONS,
+        # A server that was restarted meanwhile is found out before anything relies on it.
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "options": f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s",
+        },
+    )
+
+
+def version_of(connection: Connection) -> str | None:
+    """Return the migration that a database's tables are of; None where there are none."""
+    looked = inspect(connection)
+    if looked.has_table(version.name):
+        found: str | None = connection.execute(select(version.c.version_num)).scalar()
+        return found
+    # The first version made its tables without a note of it.
+    return "0001" if looked.has_table(runs.name) else None
+
+
+def _settle(connection: Connection) -> None:
+    """Bring a SQLite file to this version's tables."""
+    now = version_of(connection)
+    if now is None:
+        metadata.create_all(connection)
+        version.create(connection)
+        connection.execute(version.insert().values(version_num=SCHEMA))
+    elif now < SCHEMA:
+        from bot.schema import upgrade_with  # Alembic is not needed but here.
+
+        upgrade_with(connection)
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    """Say of a PostgreSQL that is out of reach, or was restarted, that it passes."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise TransientError(f"The database is out of reach ({_reason(error)}).") from error
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise TransientError(f"The database ended the connection ({_reason(error)}).") from error
+
+
+def _reason(error: DBAPIError) -> str:
+    said = str(error.orig or error).strip().splitlines()
+    return said[0] if said else type(error).__name__
 
 
 async def _lock(path: Path, *, wait: bool) -> int:

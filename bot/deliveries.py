@@ -22,10 +22,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import bindparam, delete, select, update
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.database import Database
+from bot.database import Database, insert
 from bot.database import deliveries as table
 from bot.errors import TransientError
 

@@ -15,11 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.agents.registry import Registry
+from bot.database import is_shared, open_database, shown
 from bot.errors import OperatorError, OrchestrateError
 from bot.git import trial
 from bot.git.environments import total
 from bot.git.overlay import probe
 from bot.github.client import GitHubApp
+from bot.leases import workers_of
 from bot.sandbox.gateway.findings import findings as model_findings
 from bot.sandbox.gateway.makers import configured
 from bot.sandbox.probe import choose
@@ -61,6 +63,7 @@ async def examine() -> list[dict[str, Any]]:
     ]
     found += [folder, *workspaces]
     found.append(await asyncio.to_thread(_environments, settings))
+    found.append(await _database(settings))
     found += [*_tools(settings), *_models(settings), *await _agents(settings)]
     found += _variables(settings)
     if not settings.missing():
@@ -130,6 +133,23 @@ def _data_dir(settings: Settings) -> Finding:
         return Finding("data folder", False, True, say)
     free = shutil.disk_usage(folder).free // 2**30
     return Finding("data folder", True, True, f"{folder}, {free} GB free.")
+
+
+async def _database(settings: Settings) -> Finding:
+    """Say whether a shared database can be worked with; a file is made by whoever serves."""
+    url = settings.database
+    if not is_shared(url):
+        return Finding("database", True, True, f"{shown(url)}, for one process: `serve`.")
+    try:
+        database = await open_database(url)
+    except OperatorError as error:
+        return Finding("database", False, True, str(error))
+    try:
+        living = await workers_of(database)
+    finally:
+        await database.close()
+    say = f"{shown(url)}, with {len(living)} workers and clocks at it."
+    return Finding("database", True, True, say)
 
 
 async def _workspaces(settings: Settings) -> tuple[list[Finding], bool]:
@@ -256,14 +276,16 @@ def _variables(settings: Settings) -> list[Finding]:
         variable = f"ORCHESTRATE_{name.upper()}"
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
-            shown = "set" if value.get_secret_value() else "not set"
+            said = "set" if value.get_secret_value() else "not set"
         else:
-            shown = (
+            said = (
                 _JOINED.get(name, " ").join(map(str, value))
                 if isinstance(value, tuple)
                 else str(value or "not set")
             )
-        sentence = f"{shown or 'not set'}. {field.description}"
+            if name == "database_url" and value:
+                said = shown(value)  # without the password in it
+        sentence = f"{said or 'not set'}. {field.description}"
         found.append(Finding(variable, variable not in missing, False, sentence))
     return found
 

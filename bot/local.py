@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from bot.app import Bot, Output, compose, desk_of, environments_of, now, route, workspaces
 from bot.commands import Misuse, read
-from bot.database import Database, open_database
+from bot.database import Database, is_shared, open_database
 from bot.errors import OperatorError, UserError
 from bot.events import Event, Type
 from bot.git.checkpoint import Identity
@@ -271,6 +271,10 @@ async def list_runs(settings: Settings, limit: int = 100) -> list[tuple[Run, Pat
     """Return the newest runs of each store in the data folder, each with the store's folder."""
     homes = [settings.data_dir, *sorted((settings.data_dir / LOCAL).glob("*"))]
     found: list[tuple[Run, Path]] = []
+    if is_shared(settings.database):
+        async with reading(homes.pop(0), settings) as store:
+            runs = await store.all(limit)
+        found += [(run, worked_on(settings.data_dir, run)) for run in runs]
     for home in homes:
         if (home / DATABASE).exists():
             async with reading(home) as store:
@@ -290,13 +294,26 @@ def _once(found: Sequence[tuple[Run, Path]]) -> list[tuple[Run, Path]]:
 
 
 @contextlib.asynccontextmanager
-async def reading(home: Path) -> AsyncIterator[Store]:
-    """Open a store to look at it, whoever works on it meanwhile."""
-    database = await open_database(f"sqlite:///{home / DATABASE}", lock=False)
+async def reading(home: Path, settings: Settings | None = None) -> AsyncIterator[Store]:
+    """Open a store to look at it, whoever works on it meanwhile.
+
+    With `settings` it is the shared database that they name, unless `home` is of a local
+    repository.
+    """
+    url = f"sqlite:///{home / DATABASE}"
+    if settings and is_shared(settings.database):
+        url = url if home.is_relative_to(settings.data_dir / LOCAL) else settings.database
+    database = await open_database(url, lock=False)
     try:
         yield Store(database)
     finally:
         await database.close()
+
+
+def worked_on(data: Path, run: Run) -> Path:
+    """Return the folder of the worker on this machine that had a run last."""
+    found = sorted(data.glob(f"workers/*/runs/{run.id}"), key=lambda path: path.stat().st_mtime)
+    return found[-1].parents[1] if found else data
 
 
 def _tools(settings: Settings) -> tuple[Path, ...]:

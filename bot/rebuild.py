@@ -16,7 +16,7 @@ from typing import Any
 
 from bot.app import address_by, engine_file, now, reach
 from bot.database import open_database
-from bot.errors import OrchestrateError, Refused, UserError
+from bot.errors import OperatorError, OrchestrateError, Refused, UserError
 from bot.events import Event
 from bot.git.checkpoint import Identity
 from bot.git.local import open_repository, person
@@ -25,6 +25,7 @@ from bot.git.remote import Remote
 from bot.github.client import GitHubApp
 from bot.github.forge import GitHubForge
 from bot.github.threads import GitHubThreads
+from bot.leases import workers_of
 from bot.local import DATABASE, home_of
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Clock
@@ -122,7 +123,12 @@ async def _opened(url: str) -> AsyncIterator[Store]:
     database = await open_database(url)
     try:
         store = Store(database)
-        if not await store.all(1):
+        if database.is_shared:
+            if living := await workers_of(database):
+                raise OperatorError(
+                    f"{living[0]} works on this database: stop every worker and clock first."
+                )
+        elif not await store.all(1):
             for file in engine_file(url).parent.glob(engine_file(url).name + "*"):
                 file.unlink()
         yield store

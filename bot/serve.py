@@ -1,4 +1,4 @@
-"""Runs a server: web, worker and clock in one process, until it is told to stop."""
+"""Runs a server until it is told to stop: web, worker and clock in one process, or one of them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable
 import structlog
 import uvicorn
 
-from bot.app import Server, build
+from bot.app import Door, Server, build, build_web
 from bot.errors import OperatorError
 from bot.redact import Redactor
 from bot.settings import Settings
+from bot.shared import Role
 
 log = structlog.get_logger()
 
@@ -24,15 +25,26 @@ DRAIN_SECONDS = 10
 
 
 async def serve(
-    settings: Settings, *, on_ready: Callable[[Server], Awaitable[None]] | None = None
+    settings: Settings,
+    role: Role = "serve",
+    *,
+    on_ready: Callable[[Server | Door], Awaitable[None]] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM. `on_ready` is awaited once webhooks are taken."""
     redactor = Redactor(settings.secrets(os.environ))
     configure_logging(redactor=redactor)
     listening = listen(settings.host, settings.port)
-    server = await build(settings, redactor=redactor)
+    server: Server | Door
+    try:
+        if role == "web":
+            server = await build_web(settings, redactor)
+        else:
+            server = await build(settings, redactor=redactor, role=role)
+    except BaseException:
+        listening.close()
+        raise
     host, port = listening.getsockname()[:2]
-    log.info("listening", address=f"http://{host}:{port}")
+    log.info("listening", address=f"http://{host}:{port}", role=role)
     running = uvicorn.Server(web_config(server))
     serving = asyncio.create_task(running.serve(sockets=[listening]))
     learning = asyncio.create_task(_once_ready(server, serving, on_ready))
@@ -43,9 +55,9 @@ async def serve(
 
 
 async def _once_ready(
-    server: Server,
+    server: Server | Door,
     serving: asyncio.Task[None],
-    on_ready: Callable[[Server], Awaitable[None]] | None,
+    on_ready: Callable[[Server | Door], Awaitable[None]] | None,
 ) -> None:
     while not server.ready and not serving.done():  # noqa: ASYNC110  uvicorn has no event for it
         await asyncio.sleep(0.01)
@@ -58,7 +70,7 @@ async def _once_ready(
         log.exception("schedules not learned")
 
 
-def web_config(server: Server) -> uvicorn.Config:
+def web_config(server: Server | Door) -> uvicorn.Config:
     """Configure uvicorn for a server of ours."""
     return uvicorn.Config(
         server.app(),

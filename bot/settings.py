@@ -225,6 +225,25 @@ class Settings(BaseSettings):
         le=1000,
         description="Runs worked on at once: twice a small machine's cores.",
     )
+    lease_seconds: float = Field(
+        default=5.0,
+        ge=2.0,
+        le=60.0,
+        description=(
+            "With PostgreSQL: seconds without a sign of life after which a worker counts as dead, "
+            "and others go on with its runs; it ends itself by then. Long enough for a busy "
+            "machine, short enough that nobody waits."
+        ),
+    )
+    drain_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description=(
+            "With PostgreSQL: how long a worker that is told to end waits for its agents and "
+            "checks, in seconds; then it stops them, keeps what they did, and others go on. Give "
+            "what ends it (systemd, Docker, Kubernetes) half a minute more."
+        ),
+    )
     prices: Path | None = Field(
         default=None,
         description="A file with prices of models over those that come with the program, as TOML.",

@@ -325,7 +325,7 @@ def _out(text: str | Text) -> None:
 async def show_run(settings: Settings, run_id: str, *, quiet: bool) -> dict[str, Any]:
     """Show one run, as text unless `quiet`."""
     run, home = await find_run(settings, run_id)
-    async with reading(home) as store:
+    async with reading(home, settings) as store:
         events = await store.events(run.id)
         sums = await summary(store, run, (run.updated_at - run.created_at).total_seconds())
     if not quiet:
@@ -384,7 +384,7 @@ async def print_logs(
         for path in _shown(logs.files(folder, turn), raw=raw):
             reader = readers.setdefault(path, LogReader(path))
             grown |= reader.read(None if quiet else _log_line)
-        async with reading(home) as store:
+        async with reading(home, settings) as store:
             run = await store.load(run.id)
         if not follow or not (run.active or grown):
             break

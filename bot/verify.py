@@ -29,7 +29,7 @@ async def verify_run(settings: Settings, run_id: str) -> dict[str, Any]:
     `events` counts those of the record, `published` those of them that the remote has.
     """
     run, home = await find_run(settings, run_id)
-    async with reading(home) as store, _address(settings, run, store) as address:
+    async with reading(home, settings) as store, _address(settings, run, store) as address:
         found = await Records(home / "mirrors", address, NOBODY).audit(run)
         problems = [*found.problems]
         if found.events:

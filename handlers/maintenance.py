@@ -76,6 +76,9 @@ class Maintenance:
             self._desk.store.listen(
                 lambda run: self.touch(run.repository.id) if run.source.kind == "schedule" else None
             ),
+            self._desk.store.listen_elsewhere(
+                lambda change: self.touch(change.repository) if change.scheduled else None
+            ),
             self._desk.store.listen_schedules(self.touch),
         ]
         self._task = asyncio.create_task(self._show_all())

@@ -30,6 +30,11 @@ has() {
     command -v "$1" >/dev/null 2>&1
 }
 
+# Debian keeps the server's own programs off the path.
+has_postgresql() {
+    has pg_ctlcluster || has initdb
+}
+
 has_venv() {
     "$python" -c 'import ensurepip, venv' >/dev/null 2>&1
 }
@@ -66,6 +71,7 @@ require_system() {
     if [ "${1:-}" = tests ]; then
         has chromium || packages="$packages chromium"
         has git-lfs || packages="$packages git-lfs"
+        has_postgresql || packages="$packages postgresql"
     fi
     [ -n "$packages" ] || return 0
     if can_install; then
@@ -101,6 +107,7 @@ lets them run as you, with all that you may read."
     [ "${1:-}" = tests ] || return 0
     has chromium || lacks chromium "without it the tests of the pages in a browser are skipped."
     has git-lfs || lacks git-lfs "without it the tests of files that Git LFS keeps are skipped."
+    has_postgresql || lacks postgresql "without it the tests of several workers are skipped."
 }
 
 # --- environments ---------------------------------------------------------------------------------

@@ -51,14 +51,19 @@ PLACES = {
     "dbos": ("bot.runs.engine",),
     "acp": ("bot.agents.acp",),
     "apscheduler": ("bot.schedule",),
-    "sqlalchemy": ("bot.database", "bot.runs.store", "bot.deliveries"),
+    "sqlalchemy": (
+        *("bot.database", "bot.runs.store", "bot.runs.engine", "bot.deliveries"),
+        *("bot.schema", "bot.migrations", "bot.leases", "bot.bus", "bot.shared"),
+    ),
+    "alembic": ("bot.schema", "bot.migrations"),
+    "psycopg": ("bot.leases", "bot.bus"),
     "yaml": ("policies",),
     "pathspec": ("policies",),
     "jinja2": ("bot.hub.pages", "bot.web"),
     "markdown_it": ("bot.hub.pages", "bot.web"),
     "defusedxml": ("bot.checks",),
     "h11": ("bot.sandbox.gateway.server",),
-    "typer": ("bot.cli",),
+    "typer": ("bot.cli", "bot.scale"),
     "rich": ("bot.cli", "bot.demo", "bot.doctor", "bot.terminal"),
 }
 

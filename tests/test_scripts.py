@@ -135,14 +135,14 @@ def test_who_runs_without_a_sandbox_is_not_asked_for_one(machine: Machine) -> No
 
 
 @pytest.mark.parametrize(("wanted", "said"), [("", 0), ("tests", 1)])
-def test_only_the_tests_want_a_browser_and_git_lfs(
+def test_only_the_tests_want_a_browser_git_lfs_and_postgresql(
     machine: Machine, wanted: str, said: int
 ) -> None:
     done = machine.run(f"require_system {wanted}")
     assert done.returncode == 0
-    for package in ("chromium", "git-lfs"):
+    for package in ("chromium", "git-lfs", "postgresql"):
         assert done.stderr.count(f"apt-get install {package}`") == said
-    assert done.stderr.count("skipped") == 2 * said
+    assert done.stderr.count("skipped") == 3 * said
 
 
 def test_a_package_that_is_not_to_be_had_stops_no_other(machine: Machine) -> None:

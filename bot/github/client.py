@@ -11,7 +11,7 @@ first, so the try belongs where the look is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -120,6 +120,8 @@ class GitHubApp:
         self._spacing = spacing
         self._redactor = redactor or Redactor()
         self._slug = ""
+        self.guard: Callable[[], None] = lambda: None
+        """Called before each write: it raises where this process may have no effect any more."""
 
     async def close(self) -> None:
         """Close every connection."""
@@ -245,6 +247,8 @@ class GitHubApp:
         given = {**(headers or {}), "Authorization": f"Bearer {token}"}
         is_write = method != "GET"
         async with pace.slot(write=is_write):
+            if is_write:
+                self.guard()
             answer = await self._send(self._plain, method, path, json, params, given, pace)
         if is_write:
             pace.fine()

@@ -29,6 +29,9 @@ BLOCKED = 10
 MESSAGES = 5
 """Messages to the agent listed, the newest: the conversation has them all."""
 
+LOST = 10
+"""Lost turns listed: of more there is something wrong with the machines."""
+
 VIOLATIONS = 10
 """Refusals listed: enough to see what kind they are."""
 
@@ -84,6 +87,7 @@ def status_comment(run: Run, results: Sequence[Mapping[str, Any]], links: Mappin
         _plan(run),
         _refused(run),
         checkpoint_list(run),
+        _lost(run),
         _checks(run, results, links),
         _messages(run),
         blocked_hosts(run),
@@ -139,6 +143,18 @@ def checkpoint_list(run: Run) -> str:
     if left:
         lines.insert(0, f"{counted(left, 'earlier checkpoint')}, then:\n")
     return "\n".join(lines)
+
+
+def _lost(run: Run) -> str:
+    """Say which turns were lost; empty where none was."""
+    turns = [str(number) for number in run.lost_turns[-LOST:]]
+    if not turns:
+        return ""
+    names = f"Turn {turns[0]} was" if len(turns) == 1 else f"Turns {', '.join(turns)} were"
+    return (
+        f"{names} lost with the machine at work, and what the agent had changed since the last "
+        "checkpoint. No turn is given twice: the next one went on from there."
+    )
 
 
 def spending(run: Run) -> str:

@@ -3,6 +3,9 @@
 A segment is a workflow under the id `{run}-{n}`; its steps are `Segments.advance`, numbered. After
 a crash DBOS begins a workflow again where it was: finished steps are not repeated, and the one in
 flight is called again, which `advance` is made for.
+
+On SQLite the one process that there is begins again by itself. On PostgreSQL each process is an
+executor under its lease's id, and whoever has the post calls `rescue` with those that live.
 """
 
 from __future__ import annotations
@@ -10,12 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import sqlalchemy
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos._migration import should_migrate
 
 from bot.runs.model import Run
 from bot.runs.segments import Segments
@@ -34,6 +39,15 @@ POLL_SECONDS = 0.1
 
 LISTENER_SECONDS = 0.2
 """How often the engine looks for messages, which segments do not use: stopping waits for a look."""
+
+AGAIN_SECONDS = 1.0
+"""How long after a failure a segment is enqueued again."""
+
+SCHEMA = "dbos"
+"""Where the engine's own tables are in a PostgreSQL: beside ours, in one database to back up."""
+
+CONNECTIONS = 5
+"""Connections of the engine in one process."""
 
 SWEEP_SECONDS = 30.0
 """How often runs are looked for whose workflow ended while they were not over."""
@@ -63,42 +77,62 @@ async def segment(run: str, number: int) -> None:
 @DBOS.step(name="advance")
 async def advance(run: str, number: int, step: int) -> bool:
     """Do one piece of work."""
-    return await _current[-1].advance(run, number, step)
+    return await (await _here()).advance(run, number, step)
 
 
 @DBOS.step(name="finish")
 async def finish(run: str) -> None:
     """Publish the record and clear the workspace away."""
-    await _current[-1].finish(run)
+    await (await _here()).finish(run)
+
+
+async def _here() -> Segments:
+    """Return who does the work; once it was stopped nothing is begun here, and nothing fails."""
+    if not _current:
+        await asyncio.Event().wait()
+    return _current[-1]
 
 
 class Engine:
-    """Runs segments durably. One in a process, since DBOS is one in a process."""
+    """Runs segments durably. One in a process, since DBOS is one in a process.
 
-    def __init__(self, store: Store, segments: Segments, path: Path, *, workers: int) -> None:
+    `where` is its own SQLite file, or the address of a PostgreSQL that it shares; there `executor`
+    is this process. Without `working` it enqueues segments and runs none.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        segments: Segments,
+        where: Path | str,
+        *,
+        workers: int,
+        executor: str = "local",
+        working: bool = True,
+    ) -> None:
         self._store = store
         self._segments = segments
-        self._path = path
+        self._where = where
         self._workers = workers
+        self._executor = executor
+        self._working = working
         self._wanted: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._end_listening: Callable[[], None] = lambda: None
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes run segments as well."""
+        return isinstance(self._where, str)
+
     async def start(self) -> None:
-        """Launch the engine, and go on with every segment that was under way."""
-        _prepare(self._path)
+        """Launch the engine; where it is alone, go on with every segment that was under way."""
+        if isinstance(self._where, Path):
+            _prepare(self._where)
         _current.append(self._segments)
-        config: DBOSConfig = {
-            "name": "orchestrate",
-            "system_database_url": f"sqlite:///{self._path}",
-            "application_version": VERSION,
-            "executor_id": "local",
-            # The default is pickle, with which whoever writes the database runs code.
-            "serializer": DBOSPortableJSONSerializer(),
-            "notification_listener_polling_interval_sec": LISTENER_SECONDS,
-            "log_level": "ERROR",
-        }
-        DBOS(config=config)
+        DBOS(config=self._config())
+        if not self._working:
+            DBOS.listen_queues([])
         # Launched on the loop itself: DBOS adopts it for the segments that it runs from its queue.
         DBOS.launch()
         await DBOS.register_queue_async(
@@ -107,11 +141,31 @@ class Engine:
         self._end_listening = self._store.listen(
             lambda run: self._wanted.put_nowait((run.id, run.segment)) if run.active else None
         )
-        await self._revive()
-        self._tasks = [asyncio.create_task(self._feed()), asyncio.create_task(self._sweep())]
+        self._tasks = [asyncio.create_task(self._feed())]
+        if not self.is_shared:
+            await self.revive()
+            self._tasks.append(asyncio.create_task(self._sweep()))
+
+    def _config(self) -> DBOSConfig:
+        config: DBOSConfig = {
+            "name": "orchestrate",
+            "system_database_url": (
+                f"sqlite:///{self._where}" if isinstance(self._where, Path) else self._where
+            ),
+            "application_version": VERSION,
+            "executor_id": self._executor,
+            # The default is pickle, with which whoever writes the database runs code.
+            "serializer": DBOSPortableJSONSerializer(),
+            "notification_listener_polling_interval_sec": LISTENER_SECONDS,
+            "log_level": "ERROR",
+        }
+        if self.is_shared:
+            # `orchestrate db upgrade` makes the tables: a process of many changes none of them.
+            config |= {"run_migrations": False, "sys_db_pool_size": CONNECTIONS}
+        return config
 
     async def stop(self) -> None:
-        """Stop taking work; what is under way goes on at the next start."""
+        """Stop taking work; what is under way goes on at the next start, or elsewhere."""
         self._end_listening()
         for task in self._tasks:
             task.cancel()
@@ -120,6 +174,25 @@ class Engine:
         # DBOS puts its own executor in the loop's place, and has just shut it down.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
         _current.remove(self._segments)
+
+    async def rescue(self, living: Collection[str]) -> int:
+        """Let anybody go on with the segments of executors that are not `living`; say how many.
+
+        What a dead one had is derived from the rows, so that an attempt that failed is made up for
+        by the next. It is conditional on the dead one's id: doing it twice takes nothing away from
+        who has begun already.
+        """
+        pending = await DBOS.list_workflows_async(
+            status="PENDING", app_version=VERSION, load_input=False, load_output=False
+        )
+        dead = {each.executor_id for each in pending if each.executor_id} - set(living)
+        if not dead:
+            return 0
+        # What DBOS's own recovery service calls; its public way is to start a process under each
+        # dead one's id, which takes a second that the runs wait for.
+        handles = await asyncio.to_thread(DBOS._recover_pending_workflows, sorted(dead))
+        log.warning("segments taken over", segments=len(handles), dead=sorted(dead))
+        return len(handles)
 
     async def finished(self, run: Run) -> None:
         """Wait until the newest segment of a run is over, with what is cleared away at its end."""
@@ -133,17 +206,27 @@ class Engine:
         last: dict[str, int] = {}
         while True:
             run, number = await self._wanted.get()
-            if last.get(run) != number:
-                last[run] = number
+            if last.get(run) == number:
+                continue
+            try:
                 await self._enqueue(run, number)
+            except sqlalchemy.exc.SQLAlchemyError as error:
+                log.warning("segment not enqueued", segment=f"{run}-{number}", error=str(error))
+                loop = asyncio.get_running_loop()
+                loop.call_later(AGAIN_SECONDS, self._wanted.put_nowait, (run, number))
+            else:
+                last[run] = number
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            await self._revive()
+            await self.revive()
 
-    async def _revive(self) -> None:
-        """Go on with every segment that is not over, also where its workflow ended in an error."""
+    async def revive(self) -> None:
+        """Go on with every segment that is not over, also where its workflow ended in an error.
+
+        For one process at a time.
+        """
         for run in await self._store.active():
             name = f"{run.id}-{run.segment}"
             status = await DBOS.get_workflow_status_async(name)
@@ -155,6 +238,20 @@ class Engine:
     async def _enqueue(self, run: str, number: int) -> None:
         with SetWorkflowID(f"{run}-{number}"):
             await DBOS.enqueue_workflow_async(QUEUE, segment, run, number)
+
+
+def make_tables(url: str) -> None:
+    """Make, or bring up to date, the engine's own tables in a PostgreSQL."""
+    DBOS.migrate(url, schema=SCHEMA)
+
+
+def lacks_tables(url: str) -> bool:
+    """Say whether a PostgreSQL lacks some of the engine's own tables."""
+    engine = sqlalchemy.create_engine(url)
+    try:
+        return should_migrate(engine, SCHEMA, True)
+    finally:
+        engine.dispose()
 
 
 def _prepare(path: Path) -> None:

@@ -38,7 +38,7 @@ MESSAGES = 50
 BLOCKED_HOSTS = 20
 """Hosts that are remembered of what was not let reach: enough to see what the agent wanted."""
 
-MEASURED = frozenset({"usage", "session", "blocked"})
+MEASURED = frozenset({"usage", "session", "blocked", "lost"})
 """What the record says of a turn that says nothing about the tree it left."""
 
 SETUP_OVER = frozenset({Type.SETUP_ENDED, Type.TURN_STARTED, Type.CHECKED, Type.BLOCKED})
@@ -177,6 +177,7 @@ def _turn_ended(run: Run, event: Event) -> dict[str, Any]:
         "seconds": round(run.seconds + (data.get("seconds") or 0.0), 3),
         "sessions": {**run.sessions, run.agent: session} if session else run.sessions,
         "blocked_hosts": _blocked_hosts(run, data.get("blocked") or ()),
+        "lost_turns": (*run.lost_turns, data["turn"]) if data.get("lost") else run.lost_turns,
         "messages": run.messages if data["outcome"] == "ended" else _tell_again(run),
         **_stop(event),
     }

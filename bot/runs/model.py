@@ -171,7 +171,8 @@ class Run(_Value):
     `own_checks` are commands given with the request itself, on the command line. `quarantine` is
     the refused candidate that can still be kept in part. `usage` and `seconds` are of the turns
     that are over; `usd_limit` and `token_limit` bound the whole run, None where nothing does.
-    `sessions` are those of each agent's last turn, by which the next one can go on.
+    `sessions` are those of each agent's last turn, by which the next one can go on. `lost_turns`
+    went with the machine that they were on.
     """
 
     id: str
@@ -225,6 +226,7 @@ class Run(_Value):
     outcomes: tuple[Outcome, ...] = ()
     checked: str = ""
     refused: tuple[str, ...] = ()
+    lost_turns: tuple[int, ...] = ()
     quarantine: dict[str, Any] = Field(default_factory=dict)
     approvals: tuple[Approval, ...] = ()
     merge_sha: str = ""

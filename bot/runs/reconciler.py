@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -25,6 +25,9 @@ log = structlog.get_logger()
 SWEEP_SECONDS = 30.0
 """How often it looks for runs that were left dirty: by a refusal, or by another process."""
 
+SHARED_SECONDS = 5.0
+"""The same where others draw as well: one that died leaves what it had to draw to the next."""
+
 BACK_OFF_MAX_SECONDS = 600.0
 """The longest wait after repeated failures, unless GitHub names a longer one."""
 
@@ -32,12 +35,21 @@ BACK_OFF_MAX_SECONDS = 600.0
 class Reconciler:
     """Draws dirty runs. `start` begins, `settled` waits until nothing is left to draw.
 
-    `gather` is how many seconds a drawer waits for more changes before it draws.
+    `gather` is how many seconds a drawer waits for more changes before it draws. Where several
+    processes draw, `hold` takes the post of an installation's drawer, if it is free.
     """
 
     def __init__(
-        self, store: Store, git: Git, forge: Forge, clock: Clock, *, gather: float
+        self,
+        store: Store,
+        git: Git,
+        forge: Forge,
+        clock: Clock,
+        *,
+        gather: float,
+        hold: Callable[[str], Awaitable[bool]] | None = None,
     ) -> None:
+        self._hold = hold
         self._gather = gather
         self._store = store
         self._git = git
@@ -53,9 +65,14 @@ class Reconciler:
 
     async def start(self) -> None:
         """Draw what is dirty now, and whatever changes from now on."""
-        self._end_listening = self._store.listen(
-            lambda run: self._mark(run.id, run.repository.installation)
-        )
+        end = self._store.listen(lambda run: self._mark(run.id, run.repository.installation))
+        end_too = self._store.listen_elsewhere(lambda it: self._mark(it.run, it.installation))
+
+        def end_both() -> None:
+            end()
+            end_too()
+
+        self._end_listening = end_both
         self._sweeper = asyncio.create_task(self._sweep())
 
     async def stop(self) -> None:
@@ -74,9 +91,12 @@ class Reconciler:
 
     async def _sweep(self) -> None:
         while True:
-            for run_id, installation in await self._store.dirty():
-                self._mark(run_id, installation)
-            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                for run_id, installation in await self._store.dirty():
+                    self._mark(run_id, installation)
+            except TransientError as error:
+                log.warning("nothing found to draw", error=str(error))
+            await asyncio.sleep(SHARED_SECONDS if self._hold else SWEEP_SECONDS)
 
     def _mark(self, run_id: str, installation: int) -> None:
         self._dirty.setdefault(installation, {})[run_id] = None
@@ -90,10 +110,19 @@ class Reconciler:
             await wake.wait()
             await asyncio.sleep(self._gather)
             wake.clear()
+            if not await self._may_draw(installation):
+                dirty.clear()  # Whoever has the post hears of the same.
             while dirty:
                 run_id = next(iter(dirty))
                 del dirty[run_id]
                 await self._draw_safely(run_id)
+
+    async def _may_draw(self, installation: int) -> bool:
+        try:
+            return self._hold is None or await self._hold(f"draw:{installation}")
+        except TransientError as error:
+            log.warning("drawing put off", installation=installation, error=str(error))
+            return False
 
     async def _draw_safely(self, run_id: str) -> None:
         try:
@@ -114,7 +143,10 @@ class Reconciler:
         back_off = min(2.0 ** (failures - 1), BACK_OFF_MAX_SECONDS)
         if asked:
             await asyncio.sleep(asked)
-        run = await self._store.load(run_id)
+        try:
+            run = await self._store.load(run_id)
+        except TransientError:
+            return  # The next sweep finds it.
         loop = asyncio.get_running_loop()
         loop.call_later(0 if asked else back_off, self._mark, run_id, run.repository.installation)
 

@@ -7,7 +7,9 @@ work looks before it leaps (`work.py`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -34,6 +36,9 @@ TRIES = 8
 WAIT_MAX_SECONDS = 60.0
 """The longest wait between two tries, unless the other side names a longer one."""
 
+WRAP_UP_SECONDS = 20.0
+"""How long an agent or a check that was stopped may take to end, and what it left to be kept."""
+
 _T = TypeVar("_T")
 
 _DOING = {
@@ -57,9 +62,48 @@ class Segments:
         self._worker = worker
         self._recorder = Recorder(ports.store, ports.git)
         self._wait_max = wait_max
+        self._steps = 0
+        self._moved = asyncio.Event()
+        self._draining = False
+
+    async def drain(self, seconds: float) -> None:
+        """Begin no step any more, and let those that are under way end.
+
+        After `seconds` agents and checks are stopped; what an agent has done until then is kept as
+        an interrupted turn's, for whoever goes on with the run.
+        """
+        self._draining = True
+        if not await self._ended(seconds):
+            log.info("work handed on", steps=self._steps)
+            self._worker.halt.set()
+            await self._ended(WRAP_UP_SECONDS)
+
+    async def _ended(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._steps:
+                    self._moved.clear()
+                    await self._moved.wait()
+        return not self._steps
+
+    @contextlib.asynccontextmanager
+    async def _step(self) -> AsyncIterator[None]:
+        """Count a step that is under way; one that comes too late waits for the end."""
+        if self._draining:
+            await asyncio.Event().wait()
+        self._steps += 1
+        try:
+            yield
+        finally:
+            self._steps -= 1
+            self._moved.set()
 
     async def advance(self, run_id: str, segment: int, step: int) -> bool:
         """Do one piece of work of a run; say whether there is more in this segment."""
+        async with self._step():
+            return await self._advance(run_id, segment, step)
+
+    async def _advance(self, run_id: str, segment: int, step: int) -> bool:
         store = self._ports.store
         cause = f"{run_id}-{segment}.{step}"
         run = await store.load(run_id)
@@ -73,6 +117,10 @@ class Segments:
 
     async def finish(self, run_id: str) -> None:
         """Publish the record and throw the workspace away: the run waits, or has ended."""
+        async with self._step():
+            await self._finish(run_id)
+
+    async def _finish(self, run_id: str) -> None:
         run = await self._ports.store.load(run_id)
         try:
             await self._tried(lambda: self._recorder.publish(run))

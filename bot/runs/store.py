@@ -7,14 +7,24 @@ secrets that the server knows are taken out of it: the ledger and what GitHub sh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Row, Select, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.database import Database, drawings, events, repositories, results, runs, turns
+from bot.database import (
+    Database,
+    drawings,
+    events,
+    insert,
+    packs,
+    repositories,
+    results,
+    runs,
+    turns,
+)
 from bot.errors import UserError
 from bot.events import Event
 from bot.redact import Redactor
@@ -28,9 +38,27 @@ Decide = Callable[[Run], Sequence[Event]]
 Listener = Callable[[Run], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What another process says of a run that it changed; `scheduled` is whether a schedule's."""
+
+    run: str
+    installation: int
+    repository: int
+    scheduled: bool
+
+    @classmethod
+    def of(cls, run: Run) -> Change:
+        """Say it of a run that was changed here."""
+        repository = run.repository
+        is_scheduled = run.source.kind == "schedule"
+        return cls(run.id, repository.installation, repository.id, is_scheduled)
+
+
 class Store:
     """The runs of a database. `listen` tells of every change made by this process.
 
+    `listen_elsewhere` tells of those made by others, as far as `changed_elsewhere` is told of them.
     What `redactor` knows is never written.
     """
 
@@ -39,11 +67,22 @@ class Store:
         self.redactor = redactor or Redactor()
         self._listeners: list[Listener] = []
         self._on_schedules: list[Callable[[int], None]] = []
+        self._elsewhere: list[Callable[[Change], None]] = []
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each changed run; the result ends that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def listen_elsewhere(self, listener: Callable[[Change], None]) -> Callable[[], None]:
+        """Call `listener` with what others changed, as it is heard of; the result ends that."""
+        self._elsewhere.append(listener)
+        return lambda: self._elsewhere.remove(listener)
+
+    def changed_elsewhere(self, change: Change) -> None:
+        """Say that another process changed a run."""
+        for listener in tuple(self._elsewhere):
+            listener(change)
 
     def listen_schedules(self, listener: Callable[[int], None]) -> Callable[[], None]:
         """Call `listener` with each repository whose schedules changed; the result ends that."""
@@ -61,10 +100,8 @@ class Store:
         run = evolve(new_run(event, repository), event)
         async with self._database.write() as connection:
             await _save_repository(connection, repository)
-            row = (await connection.execute(_by_id(run.id))).one_or_none()
-            if row is not None:
-                return _run(row), False
-            await connection.execute(runs.insert().values(id=run.id, touched=1, **_columns(run)))
+            if not await _is_new(connection, run):
+                return _run(await _row(connection, run.id)), False
             await _record(connection, run.id, event.model_copy(update={"seq": run.seq}))
         self._tell(run)
         return run, True
@@ -81,9 +118,8 @@ class Store:
         """
         async with self._database.write() as connection:
             await _save_repository(connection, run.repository)
-            if (await connection.execute(_by_id(run.id))).one_or_none() is not None:
+            if not await _is_new(connection, run):
                 return False
-            await connection.execute(runs.insert().values(id=run.id, touched=1, **_columns(run)))
             for event in record:
                 await _record(connection, run.id, event)
             for body in ended:
@@ -99,7 +135,7 @@ class Store:
         Events whose id is recorded already are passed over.
         """
         async with self._database.write() as connection:
-            row = await _row(connection, run_id)
+            row = await _row(connection, run_id, change=True)
             run = before = _run(row)
             for event in decide(before):
                 if not await _is_recorded(connection, run_id, event.id):
@@ -115,7 +151,7 @@ class Store:
     async def rest(self, run_id: str, segment: int) -> bool:
         """Close a segment; False when there is work for it after all."""
         async with self._database.write() as connection:
-            row = await _row(connection, run_id)
+            row = await _row(connection, run_id, change=True)
             run = _run(row)
             if run.segment != segment or not run.active:
                 return True
@@ -203,7 +239,9 @@ class Store:
         statement = insert(results).values(**row)
         keys = ["run", "sha", "name"]
         async with self._database.write() as connection:
-            await connection.execute(statement.on_conflict_do_update(keys, set_=values))
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=keys, set_=values)
+            )
             touch = update(runs).where(runs.c.id == run.id)
             await connection.execute(touch.values(touched=runs.c.touched + 1))
         self._tell(run)
@@ -221,7 +259,7 @@ class Store:
         statement = insert(turns).values(run=run_id, number=number, **values)
         async with self._database.write() as connection:
             await connection.execute(
-                statement.on_conflict_do_update(["run", "number"], set_=values)
+                statement.on_conflict_do_update(index_elements=["run", "number"], set_=values)
             )
 
     async def turn(self, run_id: str, number: int) -> dict[str, Any]:
@@ -271,7 +309,32 @@ class Store:
         values = {"github_id": github_id, "digest": digest}
         statement = insert(drawings).values(run=run_id, key=key, **values)
         async with self._database.write() as connection:
-            await connection.execute(statement.on_conflict_do_update(["run", "key"], set_=values))
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=["run", "key"], set_=values)
+            )
+
+    # -- what other machines need of a run's work
+
+    async def keep_pack(self, run_id: str, commit: str, data: bytes) -> None:
+        """Keep a commit that no remote has yet."""
+        statement = insert(packs).values(run=run_id, commit=commit, data=data)
+        async with self._database.write() as connection:
+            await connection.execute(statement.on_conflict_do_nothing())
+
+    async def pack(self, run_id: str, commit: str) -> bytes | None:
+        """Return the pack of a commit, where it was kept."""
+        query = select(packs.c.data).where(packs.c.run == run_id, packs.c.commit == commit)
+        async with self._database.read() as connection:
+            found: bytes | None = (await connection.execute(query)).scalar()
+        return found
+
+    async def drop_packs(self, run_id: str, commits: Collection[str] | None = None) -> None:
+        """Forget commits that a remote has now; without any named, all of the run."""
+        statement = delete(packs).where(packs.c.run == run_id)
+        if commits is not None:
+            statement = statement.where(packs.c.commit.in_(list(commits)))
+        async with self._database.write() as connection:
+            await connection.execute(statement)
 
     async def _update_repository(self, repository: int, **values: Any) -> None:
         async with self._database.write() as connection:
@@ -302,8 +365,19 @@ def _by_id(run_id: str) -> Select[Any]:
     return _runs().where(runs.c.id == run_id)
 
 
-async def _row(connection: AsyncConnection, run_id: str) -> Row[Any]:
-    row: Row[Any] | None = (await connection.execute(_by_id(run_id))).one_or_none()
+async def _is_new(connection: AsyncConnection, run: Run) -> bool:
+    """Insert a run; False where there is one of its id, perhaps since this very moment."""
+    values = {"id": run.id, "touched": 1, **_columns(run)}
+    statement = insert(runs).values(**values).on_conflict_do_nothing().returning(runs.c.id)
+    return (await connection.execute(statement)).first() is not None
+
+
+async def _row(connection: AsyncConnection, run_id: str, *, change: bool = False) -> Row[Any]:
+    """Return a run's row, with `change` locked until the end of the transaction."""
+    query = _by_id(run_id)
+    # SQLite, which has one writer anyway, leaves the lock out.
+    query = query.with_for_update(of=runs) if change else query
+    row: Row[Any] | None = (await connection.execute(query)).one_or_none()
     if row is None:
         raise UserError(f"There is no run `{run_id}`; `orchestrate runs` lists those there are.")
     return row
@@ -351,4 +425,4 @@ async def _save_repository(connection: AsyncConnection, repository: Repository) 
         "body": repository.model_dump(mode="json"),
     }
     statement = insert(repositories).values(id=repository.id, schedules=[], seen={}, **values)
-    await connection.execute(statement.on_conflict_do_update(["id"], set_=values))
+    await connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))

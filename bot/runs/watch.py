@@ -42,11 +42,13 @@ async def watching(store: Store, run_id: str, look: Callable[[Run], None]) -> As
                     await changed.wait()
 
     end = store.listen(lambda it: changed.set() if it.id == run_id else None)
+    end_too = store.listen_elsewhere(lambda it: changed.set() if it.run == run_id else None)
     watcher = asyncio.create_task(watch())
     try:
         yield
     finally:
         end()
+        end_too()
         watcher.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watcher

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -101,6 +100,8 @@ class Worker:
     def __init__(self, ports: Ports, on_output: Callable[[str, str], None] | None = None) -> None:
         self._ports = ports
         self._on_output = on_output or (lambda _run, _line: None)
+        self.halt = asyncio.Event()
+        """Set when this process ends: agents and checks are stopped, their runs go on elsewhere."""
         self._works = {
             Work.START: self._start,
             Work.PLAN: self._plan,
@@ -169,6 +170,8 @@ class Worker:
             ready = await self._prepared(run, config, f"{cause}:setup:base", run.base_sha)
         if not isinstance(ready, Prepared):
             return _not_set_up(ready)
+        # On another machine than the last turn's there is nothing that a session could go on from.
+        is_known = git.place(run).home.exists()
         place = await git.open(run, run.head, ready.key)
         prompt = await self._prompt(run, number, place)
         started = {"turn": number, "agent": run.agent, "told": [it.id for it in run.unheard()]}
@@ -181,7 +184,7 @@ class Worker:
             seconds=(run.minutes or config.limits.minutes) * MINUTE_SECONDS,
             log=place.logs / f"turn-{number}.log",
             config=config,
-            session=run.sessions.get(run.agent, ""),
+            session=run.sessions.get(run.agent, "") if is_known else "",
             allowance_usd=budget.left_usd(run),
             allowance_tokens=budget.left_tokens(run),
         )
@@ -218,20 +221,26 @@ class Worker:
         """Give the agent its prompt, and look after its turn until it is over."""
         watch = TurnWatch(self._ports.store, self._ports.clock, run)
         order = replace(order, steer=watch, progress=watch)
-        async with watch, self._disk_of(run, watch.stop) as full:
+        async with watch, self._halting(watch.stop), self._disk_of(run, watch.stop) as full:
             report = await self._ports.agents.turn(
                 order, stop=watch.stop, output=self._printer(run)
             )
             watch.usage(report.usage)
             watch.session(report.session)
             watch.ended(summary=report.summary, reason=report.reason)
+        if self.halt.is_set() and report.outcome == "stopped":
+            report = replace(report, outcome="interrupted")
         if not full.cancelled():
             report = replace(report, outcome="failed", reason=_too_large(full.result()))
         return report
 
     async def _interrupted(self, run: Run) -> tuple[str, dict[str, Any], str]:
-        """Take what a turn left that this server did not see to its end."""
-        left = await self._left(run, "interrupted") if self._ports.git.is_open(run) else {}
+        """Take what a turn left that this server did not see to its end.
+
+        Where the workspace is gone with the machine that had it, so is what the turn changed.
+        """
+        is_open = self._ports.git.is_open(run)
+        left = await self._left(run, "interrupted") if is_open else {"lost": True}
         kept = await self._ports.store.turn(run.id, run.turns)
         known = {name: kept[name] for name in ("usage", "session") if kept.get(name)}
         data = {"turn": run.turns, "outcome": "interrupted", **known, **left}
@@ -491,8 +500,26 @@ class Worker:
     def _printer(self, run: Run) -> Callable[[str], None]:
         return lambda line: self._on_output(run.id, line)
 
-    def _stop_of(self, run: Run) -> AbstractAsyncContextManager[asyncio.Event]:
-        return stop_of(self._ports.store, run)
+    @contextlib.asynccontextmanager
+    async def _stop_of(self, run: Run) -> AsyncIterator[asyncio.Event]:
+        async with stop_of(self._ports.store, run) as stop_event, self._halting(stop_event):
+            yield stop_event
+
+    @contextlib.asynccontextmanager
+    async def _halting(self, stop: asyncio.Event) -> AsyncIterator[None]:
+        """Set `stop` as soon as this process ends."""
+
+        async def wait() -> None:
+            await self.halt.wait()
+            stop.set()
+
+        waiter = asyncio.create_task(wait())
+        try:
+            yield
+        finally:
+            waiter.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiter
 
     @contextlib.asynccontextmanager
     async def _disk_of(self, run: Run, stop: asyncio.Event) -> AsyncIterator[asyncio.Task[int]]:

@@ -31,7 +31,7 @@ READS = {
     "Store": {
         *("load", "has", "events", "all", "of_thread", "of_repository", "scheduled", "of_branch"),
         *("active", "going_on", "dirty", "to_draw", "results", "repository", "repositories"),
-        *("drawing", "turn"),
+        *("drawing", "turn", "pack"),
     },
     "Inbox": {"waiting", "get", "known", "received_since"},
     "Workbench": {"config", "read", "paths", "tree", "changes", "compare", "recorded"},

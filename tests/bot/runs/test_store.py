@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from bot.runs.fold import fold
 from bot.runs.model import Repository, Run, Source
 from bot.runs.store import Store
 from bot.runs.transitions import State, Work
+from bot.schema import upgrade
+from tests.support.cluster import Cluster, cluster, needs_postgresql
 
 REPOSITORY = Repository(id=7, owner="acme", name="widgets", installation=3)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,9 +37,19 @@ STARTED = {
 }  # fmt: skip
 
 
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await open_database(f"sqlite:///{tmp_path}/o.db")
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Cluster]:
+    with cluster() as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgresql)])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    url = f"sqlite:///{tmp_path}/o.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql").database()
+        await upgrade(url, engine=False)
+    database = await open_database(url)
     yield database
     await database.close()
 
@@ -122,13 +135,58 @@ async def test_a_renamed_repository_is_known_by_its_number(store: Store) -> None
     assert (await store.load(run.id)).repository.full_name == "acme/gadgets"
 
 
-async def test_a_second_process_is_told_that_the_database_is_in_use(
-    database: Database, tmp_path: Path
+async def test_of_those_who_change_a_run_at_once_each_sees_what_the_one_before_did(
+    database: Database,
 ) -> None:
+    run = await started(Store(database))
+
+    async def said(number: int) -> None:
+        told = event(f"told-{number}", Type.TOLD, text=f"message {number}")
+        await Store(database).append(run.id, lambda _: [told])
+
+    await asyncio.gather(*(said(number) for number in range(12)))
+    kept = await Store(database).load(run.id)
+    assert len(kept.messages) == 12
+    assert [e.seq for e in await Store(database).events(run.id)] == [*range(1, 15)]
+
+
+async def test_the_same_cause_at_once_is_one_run(database: Database) -> None:
+    made = await asyncio.gather(
+        *(Store(database).create(REPOSITORY, requested()) for _ in range(6))
+    )
+    assert sum(new for _, new in made) == 1
+    assert len({run.id for run, _ in made}) == 1
+
+
+async def test_what_no_remote_has_is_kept_until_it_has(store: Store) -> None:
+    run = await started(store)
+    await store.keep_pack(run.id, "a" * 40, b"one")
+    await store.keep_pack(run.id, "b" * 40, b"two\0")
+    assert await store.pack(run.id, "b" * 40) == b"two\0"
+    await store.drop_packs(run.id, ["a" * 40])
+    assert await store.pack(run.id, "a" * 40) is None
+    await store.drop_packs(run.id)
+    assert await store.pack(run.id, "b" * 40) is None
+
+
+async def test_a_second_process_is_told_that_the_file_is_in_use(tmp_path: Path) -> None:
+    first = await open_database(f"sqlite:///{tmp_path}/o.db")
     with pytest.raises(OperatorError, match="Another process works on"):
         await open_database(f"sqlite:///{tmp_path}/o.db")
+    await first.close()
 
 
-async def test_another_database_than_sqlite_is_refused_in_a_sentence() -> None:
-    with pytest.raises(OperatorError, match="keeps its runs in SQLite"):
-        await open_database("postgresql://localhost/orchestrate")
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("mysql://localhost/orchestrate", "runs are kept in PostgreSQL"),
+        ("not an address", "is no address of a database"),
+        ("postgresql://ada:hush@/none?host=/nowhere", "cannot be opened"),
+    ],
+)
+async def test_a_database_that_cannot_be_used_is_refused_in_a_sentence(
+    url: str, sentence: str
+) -> None:
+    with pytest.raises(OperatorError, match=sentence) as refused:
+        await open_database(url)
+    assert "hush" not in str(refused.value)
