@@ -4,8 +4,10 @@ A segment is a workflow under the id `{run}-{n}`; its steps are `Segments.advanc
 a crash DBOS begins a workflow again where it was: finished steps are not repeated, and the one in
 flight is called again, which `advance` is made for.
 
-On SQLite the one process that there is begins again by itself. On PostgreSQL each process is an
-executor under its lease's id, and whoever has the post calls `rescue` with those that live.
+On SQLite the one process that there is begins each segment at once, and again by itself after a
+crash; nothing asks a queue, so that runs that wait cost nothing. On PostgreSQL whoever is free takes
+the next one from a queue; each process is an executor under its lease's id, and whoever has the
+post calls `rescue` with those that live.
 """
 
 from __future__ import annotations
@@ -62,11 +64,18 @@ STEPS_MAX = 10_000
 """Steps of one segment: far above what turn limits allow, so only a bug reaches it."""
 
 _current: list[Segments] = []
+_slots: list[asyncio.Semaphore] = []
+"""How many segments are worked on at a time: of the engine that runs."""
 
 
 @DBOS.workflow(name="segment")
 async def segment(run: str, number: int) -> None:
     """Carry a run to its next wait."""
+    async with _slots[-1]:
+        await _carry(run, number)
+
+
+async def _carry(run: str, number: int) -> None:
     for step in range(STEPS_MAX):
         if not await advance(run, number, step):
             await finish(run)
@@ -130,14 +139,16 @@ class Engine:
         if isinstance(self._where, Path):
             _prepare(self._where)
         _current.append(self._segments)
+        _slots.append(asyncio.Semaphore(self._workers))
         DBOS(config=self._config())
         if not self._working:
             DBOS.listen_queues([])
         # Launched on the loop itself: DBOS adopts it for the segments that it runs from its queue.
         DBOS.launch()
-        await DBOS.register_queue_async(
-            QUEUE, worker_concurrency=self._workers, polling_interval_sec=POLL_SECONDS
-        )
+        if self.is_shared:
+            await DBOS.register_queue_async(
+                QUEUE, worker_concurrency=self._workers, polling_interval_sec=POLL_SECONDS
+            )
         self._end_listening = self._store.listen(
             lambda run: self._wanted.put_nowait((run.id, run.segment)) if run.active else None
         )
@@ -174,6 +185,7 @@ class Engine:
         # DBOS puts its own executor in the loop's place, and has just shut it down.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
         _current.remove(self._segments)
+        _slots.pop()
 
     async def rescue(self, living: Collection[str]) -> int:
         """Let anybody go on with the segments of executors that are not `living`; say how many.
@@ -230,14 +242,18 @@ class Engine:
         for run in await self._store.active():
             name = f"{run.id}-{run.segment}"
             status = await DBOS.get_workflow_status_async(name)
-            if status is not None and status.status not in UNDER_WAY:
+            is_left = not self.is_shared and status is not None and status.status == "ENQUEUED"
+            if status is not None and (is_left or status.status not in UNDER_WAY):
                 log.warning("segment begun again", segment=name, ended=status.status)
                 await DBOS.delete_workflow_async(name)
             await self._enqueue(run.id, run.segment)
 
     async def _enqueue(self, run: str, number: int) -> None:
         with SetWorkflowID(f"{run}-{number}"):
-            await DBOS.enqueue_workflow_async(QUEUE, segment, run, number)
+            if self.is_shared:
+                await DBOS.enqueue_workflow_async(QUEUE, segment, run, number)
+            else:
+                await DBOS.start_workflow_async(segment, run, number)
 
 
 def make_tables(url: str) -> None:
