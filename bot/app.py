@@ -42,6 +42,7 @@ from bot.github.once import Once
 from bot.github.threads import GitHubThreads
 from bot.library import Library
 from bot.payloads import parse
+from bot.poll import Poll
 from bot.recovery import Recovery
 from bot.redact import Redactor
 from bot.router import Desk, Repositories, Router
@@ -242,6 +243,11 @@ class Server:
         self.dispatcher = Dispatcher(self.inbox, self.obey)
         self.recovery = Recovery(desk.threads, self.inbox, every=every)
         self.watch = Watch(self.router, every=every)
+        self.poll = Poll(
+            desk, self.inbox, every=settings.poll_seconds, an_hour=settings.poll_requests_an_hour
+        )
+        # Who asks for everything needs not look for what webhooks lost.
+        self._looking = (self.poll,) if settings.poll_seconds else (self.recovery, self.watch)
         self.clock = ScheduleClock(bot.store, lambda *at: fire(desk, *at))
         self.maintenance = Maintenance(desk)
         self._pruner: asyncio.Task[None] | None = None
@@ -250,7 +256,7 @@ class Server:
     async def start(self) -> None:
         """Begin: first to draw and to work, then to listen, then to look for what was lost."""
         await self.bot.start()
-        for part in (self.dispatcher, self.recovery, self.watch, self.maintenance, self.clock):
+        for part in (self.dispatcher, *self._looking, self.maintenance, self.clock):
             await part.start()
         self._pruner = asyncio.create_task(self._prune())
         self.ready = True
@@ -260,7 +266,7 @@ class Server:
         self.ready = False
         if self._pruner:
             self._pruner.cancel()
-        for part in (self.clock, self.maintenance, self.watch, self.recovery, self.dispatcher):
+        for part in (self.clock, self.maintenance, *reversed(self._looking), self.dispatcher):
             await part.stop()
         await self.bot.stop()
         await self.github.close()
@@ -287,9 +293,10 @@ class Server:
     def app(self) -> Starlette:
         """Return the web application of this server."""
         secret = self.settings.webhook_secret.get_secret_value().encode()
+        webhook = [Route("/webhook", endpoint=Webhook(secret, self.inbox))] if secret else []
         return Starlette(
             routes=[
-                Route("/webhook", endpoint=Webhook(secret, self.inbox)),
+                *webhook,
                 Route("/healthz", lambda _: PlainTextResponse("ok\n")),
                 Route("/readyz", self._readyz),
                 Route("/", _home),

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -40,6 +40,9 @@ GROUP_MAX = 256
 
 PAGE = 50
 """Deliveries read at once from the record: bodies are kept no longer than it takes to sort them."""
+
+FOUND_MAX = 5
+"""Deliveries named where the beginning of a GUID fits several."""
 
 ERROR_MAX = 500
 """Characters kept of an error's text: the width of its column."""
@@ -215,6 +218,20 @@ class Inbox:
             rows = await self._rows(select(table.c.guid).where(table.c.guid.in_(page)))
             found.update(row.guid for row in rows)
         return found
+
+    async def find(self, beginning: str) -> list[Record]:
+        """Say what became of the deliveries whose GUID begins so, a few of them at the most."""
+        # As text, not as a pattern: an underscore means itself.
+        ours = func.substr(table.c.guid, 1, len(beginning)) == beginning
+        query = select(table).where(ours).order_by(table.c.received_at.desc()).limit(FOUND_MAX)
+        return [_record(row) for row in await self._rows(query)]
+
+    async def listed(self, *, failed: bool = False, limit: int = 100) -> list[Record]:
+        """Say what became of the newest deliveries, or of those alone that were set aside."""
+        query = select(table).order_by(table.c.received_at.desc()).limit(limit)
+        if failed:
+            query = query.where(table.c.state == "poison")
+        return [_record(row) for row in await self._rows(query)]
 
     async def received_since(self, when: datetime, *, limit: int = 1_000) -> list[Record]:
         """Say what became of the deliveries since `when`, the newest first."""

@@ -258,6 +258,23 @@ class Settings(BaseSettings):
     reconcile_minutes: float = Field(
         default=5.0, gt=0, description="How often lost webhooks are looked for, in minutes."
     )
+    poll_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description=(
+            "How often GitHub is asked what happened, in seconds, where no webhook can reach this "
+            "server; 0 for webhooks alone. `serve --poll 15s` sets it."
+        ),
+    )
+    poll_requests_an_hour: int = Field(
+        default=2_000,
+        ge=1,
+        description=(
+            "Requests an hour that asking may take, over all repositories: two fifths of the 5,000 "
+            "that GitHub gives an installation, since the work itself needs the rest. With more "
+            "repositories than it is enough for, each is asked less often."
+        ),
+    )
     gather_seconds: float = Field(
         default=0.5,
         ge=0,
@@ -317,8 +334,9 @@ class Settings(BaseSettings):
         wanted = {
             "ORCHESTRATE_APP_ID": self.app_id,
             "ORCHESTRATE_PRIVATE_KEY or ORCHESTRATE_PRIVATE_KEY_FILE": self.pem(),
-            "ORCHESTRATE_WEBHOOK_SECRET": self.webhook_secret.get_secret_value(),
         }
+        if not self.poll_seconds:
+            wanted["ORCHESTRATE_WEBHOOK_SECRET"] = self.webhook_secret.get_secret_value()
         return [name for name, value in wanted.items() if not value]
 
 

@@ -58,8 +58,8 @@ PLACES = {
     "markdown_it": ("bot.hub.pages", "bot.web"),
     "defusedxml": ("bot.checks",),
     "h11": ("bot.sandbox.gateway.server",),
-    "typer": ("bot.cli",),
-    "rich": ("bot.cli", "bot.demo", "bot.doctor", "bot.terminal"),
+    "typer": ("bot.cli", "bot.housekeeping"),
+    "rich": ("bot.cli", "bot.demo", "bot.doctor", "bot.inspection", "bot.terminal"),
 }
 
 
