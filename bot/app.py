@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -45,8 +45,9 @@ from bot.payloads import parse
 from bot.poll import Poll
 from bot.recovery import Recovery
 from bot.redact import Redactor
+from bot.retention import Forget, Retention
 from bot.router import Desk, Repositories, Router
-from bot.runs.engine import Engine
+from bot.runs.engine import Engine, forget_workflows
 from bot.runs.logs import prune
 from bot.runs.model import Repository
 from bot.runs.ports import Forge, Git
@@ -78,12 +79,6 @@ log = structlog.get_logger()
 Output = Callable[[str, str], None]
 """Takes (run, line): what agents and checks print."""
 
-
-DELIVERIES_KEPT = timedelta(days=4)
-"""How long obeyed deliveries are known: a day longer than GitHub can be asked for them again."""
-
-PRUNE_SECONDS = 6 * 3600.0
-"""How often older ones are looked for."""
 
 UPKEEP_SECONDS = 1800.0
 """How often it is looked whether a mirror wants tidying: as many checkpoints as a busy server makes
@@ -208,6 +203,16 @@ def engine_file(database_url: str) -> Path:
     return path.with_name(path.stem + "-engine.db")
 
 
+def forget_by(settings: Settings) -> Forget:
+    """Say how finished workflows are forgotten."""
+
+    async def forget(before: datetime, dry_run: bool) -> int:
+        path = engine_file(settings.database)
+        return await asyncio.to_thread(forget_workflows, path, before, dry_run=dry_run)
+
+    return forget
+
+
 def route(desk: Desk) -> Router:
     """Put the handlers behind one router."""
     return Router(desk, {feature.usage.verb: feature for feature in FEATURES}, EVENTS)
@@ -250,7 +255,14 @@ class Server:
         self._looking = (self.poll,) if settings.poll_seconds else (self.recovery, self.watch)
         self.clock = ScheduleClock(bot.store, lambda *at: fire(desk, *at))
         self.maintenance = Maintenance(desk)
-        self._pruner: asyncio.Task[None] | None = None
+        self.retention = Retention(
+            settings,
+            bot.store,
+            self.inbox,
+            forget_by(settings),
+            address_by(GitHubForge(github, bot.store)),
+        )
+        self._tidying: asyncio.Task[None] | None = None
         self.ready = False
 
     async def start(self) -> None:
@@ -258,24 +270,18 @@ class Server:
         await self.bot.start()
         for part in (self.dispatcher, *self._looking, self.maintenance, self.clock):
             await part.start()
-        self._pruner = asyncio.create_task(self._prune())
+        self._tidying = asyncio.create_task(self.retention.nightly())
         self.ready = True
 
     async def stop(self) -> None:
         """Stop in the opposite order."""
         self.ready = False
-        if self._pruner:
-            self._pruner.cancel()
+        if self._tidying:
+            self._tidying.cancel()
         for part in (self.clock, self.maintenance, *reversed(self._looking), self.dispatcher):
             await part.stop()
         await self.bot.stop()
         await self.github.close()
-
-    async def _prune(self) -> None:
-        """Forget deliveries that GitHub itself no longer remembers."""
-        while True:
-            await self.inbox.prune(now() - DELIVERIES_KEPT)
-            await asyncio.sleep(PRUNE_SECONDS)
 
     async def obey(self, delivery: Delivery) -> None:
         """Bring a stored delivery to its handler."""

@@ -243,17 +243,19 @@ class Inbox:
         )
         return [_record(row) for row in await self._rows(query)]
 
-    async def prune(self, before: datetime) -> int:
+    async def prune(self, before: datetime, *, dry_run: bool = False) -> int:
         """Forget what was obeyed or given up and received before then; say how many.
 
-        Keep at least three days: for so long GitHub may deliver one again.
+        Keep at least three days: for so long GitHub may deliver one again. With `dry_run` it is
+        only counted.
         """
-        old = table.c.received_at < _stamp(before)
+        old = (table.c.received_at < _stamp(before)) & (table.c.state != "waiting")
+        if dry_run:
+            counted = await self._rows(select(func.count()).select_from(table).where(old))
+            return int(counted[0][0])
         with _disk():
             async with self._database.write() as connection:
-                gone = await connection.execute(
-                    delete(table).where(old, table.c.state != "waiting")
-                )
+                gone = await connection.execute(delete(table).where(old))
         return gone.rowcount
 
     async def _rows(self, query: Any) -> Sequence[Any]:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -28,6 +29,8 @@ deliveries_app = typer.Typer(invoke_without_command=True)
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.add_typer(deliveries_app, name="deliveries")
+    for command in (gc, erase, backup):
+        app.command()(command)
 
 
 @deliveries_app.callback()
@@ -83,6 +86,69 @@ def deliveries_replay(guid: Guid, as_json: AsJson = False) -> None:
     replayed = _run(replay_delivery(_settings(), guid, quiet=as_json))
     if as_json:
         _print_json(replayed)
+
+
+def gc(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be removed.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what is older than its limit: the server does it every night by itself.
+
+    Finished workflows, deliveries, logs, what is left of runs that ended, and mirrors that no run
+    has used for long; ORCHESTRATE_WORKFLOW_DAYS and its like say how long. Nothing that a live run
+    needs is taken, and it may be done while the server runs.
+
+    Example: `orchestrate gc --dry-run`
+    """
+    from bot.inspection import collect_garbage
+
+    swept = _run(collect_garbage(_settings(), dry_run=dry_run, quiet=as_json))
+    if as_json:
+        _print_json({"dry_run": dry_run, "removed": swept})
+
+
+def erase(
+    installation: Annotated[
+        int, typer.Argument(metavar="INSTALLATION", help="The installation's number at GitHub.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove all that this server keeps of an installation, and prove it. Stop the server first.
+
+    It looks again afterwards, lists what is left, and ends with 0 only where that is nothing. What
+    is in the customer's repositories, branches and records among it, is theirs and stays.
+
+    Example: `orchestrate erase 4711`
+    """
+    from bot.inspection import erase_installation
+
+    outcome = _run(erase_installation(_settings(), installation, sure=yes, quiet=as_json))
+    if as_json:
+        _print_json(outcome)
+    if not outcome["erased"]:
+        raise typer.Exit(1)
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder for the copies.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy the databases while the server runs, for a day when its disk is lost.
+
+    To go back to a copy, stop the server, put the two files in its data folder and start it.
+
+    Example: `orchestrate backup /var/backups/orchestrate/$(date +%F)`
+    """
+    from bot.backup import backup as copy
+
+    written = _run(copy(_settings(), folder))
+    if as_json:
+        _print_json(written)
+    else:
+        typer.echo(f"Copied to {folder}: {', '.join(written['files'])}.")
 
 
 def _settings() -> Settings:

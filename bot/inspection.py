@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import json
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bot.app import address_by, forget_by, reach
 from bot.database import Database, open_database
 from bot.deliveries import Inbox, Record
+from bot.erasure import erase
 from bot.errors import OperatorError, UserError
+from bot.git.records import Address
+from bot.github.forge import GitHubForge
 from bot.payloads import Payload, decode
+from bot.retention import Retention, Swept
+from bot.runs.store import Store
 from bot.settings import Settings
 
 SQLITE = "sqlite"
@@ -90,6 +100,100 @@ async def replay_delivery(settings: Settings, guid: str, *, quiet: bool) -> dict
     if not quiet:
         _out(f"Delivery {record.guid} waits to be obeyed; a running server takes it up now.")
     return _told(record)
+
+
+async def collect_garbage(
+    settings: Settings, *, dry_run: bool, quiet: bool
+) -> list[dict[str, Any]]:
+    """Remove what is older than its limit, or only say what; print it unless `quiet`."""
+    async with looking_at(settings) as database, _address(settings, database) as address:
+        retention = Retention(
+            settings, Store(database), Inbox(database), forget_by(settings), address
+        )
+        swept = await retention.collect(dry_run=dry_run)
+    if not quiet:
+        _print_swept(swept, dry_run=dry_run)
+        if address is None:
+            _out("Mirrors were left alone: without the App's key their records cannot be compared.")
+    return [asdict(each) for each in swept]
+
+
+@contextlib.asynccontextmanager
+async def _address(settings: Settings, database: Database) -> AsyncIterator[Address | None]:
+    """Say where repositories are; nowhere without the App's key."""
+    try:
+        github = reach(settings)
+    except OperatorError:
+        yield None
+        return
+    try:
+        yield address_by(GitHubForge(github, Store(database)))
+    finally:
+        await github.close()
+
+
+async def erase_installation(
+    settings: Settings, installation: int, *, sure: bool, quiet: bool
+) -> dict[str, Any]:
+    """Remove an installation's data once somebody is sure; `UserError` where nobody is."""
+    if not _is_there(settings.database):
+        raise OperatorError(f"There is no database at {settings.database}: nothing is kept.")
+    if not sure:
+        found = await erase(settings, installation, dry_run=True)
+        _print_kept(found)
+        await asyncio.to_thread(_confirm, installation)
+    outcome = await erase(settings, installation)
+    outcome["theirs"] = THEIRS
+    if not quiet:
+        _print_erased(outcome)
+    return outcome
+
+
+THEIRS = (
+    "Branches, the records under refs/orchestrate/, comments and checks in the repositories belong "
+    "to their owners and were not touched. While the App is installed there, its webhooks come in "
+    "as before: uninstall it first."
+)
+
+
+def _confirm(installation: int) -> None:
+    if not sys.stdin.isatty():
+        raise UserError("Nobody was asked: give `--yes` to erase without a question.")
+    sys.stderr.write(f"Type {installation} to erase this for good: ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip() != str(installation):
+        raise UserError("Nothing was erased.")
+
+
+def _print_kept(found: dict[str, Any]) -> None:
+    kept, console = found["found"], Console(stderr=True, highlight=False, markup=False)
+    names = ", ".join(found["repositories"]) or "none"
+    console.print(f"Installation {found['installation']}, repositories: {names}.")
+    for name, count in kept["rows"].items():
+        console.print(f"  {count} rows of {name}")
+    console.print(f"  {kept['workflows']} workflows, {len(kept['paths'])} folders and files")
+
+
+def _print_erased(outcome: dict[str, Any]) -> None:
+    if outcome["erased"]:
+        rows = sum(outcome["found"]["rows"].values())
+        _out(
+            f"Erased: {rows} rows, {outcome['found']['workflows']} workflows, "
+            f"{len(outcome['found']['paths'])} folders and files. Looked again: nothing is left."
+        )
+    else:
+        _out(f"Not all of it could be erased: {json.dumps(outcome['left'])}")
+    _out(THEIRS)
+
+
+def _print_swept(swept: Sequence[Swept], *, dry_run: bool) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("WHAT", "OLDER THAN", "WOULD GO" if dry_run else "REMOVED", "BYTES"):
+        table.add_column(column)
+    for each in swept:
+        size = f"{each.bytes:,}" if each.bytes else ""
+        table.add_row(each.what, f"{each.days:g} days", str(each.count), size)
+    Console(highlight=False, markup=False).print(table)
 
 
 async def _the_one(inbox: Inbox, guid: str) -> Record:

@@ -173,7 +173,9 @@ class Poll:
         at = seen.get("at")
         since = datetime.fromisoformat(at) if at else datetime.now(UTC) - FIRST_LOOK
         self._allowance.spend(1)
-        changes = await self._desk.threads.changed_since(repository, seen.get("etag") or None, since)
+        changes = await self._desk.threads.changed_since(
+            repository, seen.get("etag") or None, since
+        )
         if changes.poll_seconds:
             self._leave(repository, changes.poll_seconds)
         if changes.changed:

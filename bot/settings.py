@@ -244,6 +244,38 @@ class Settings(BaseSettings):
             "why a change was made; the record stays for ever."
         ),
     )
+    workflow_days: float = Field(
+        default=7.0,
+        ge=0,
+        description=(
+            "Days for which it is kept how each piece of work went, step by step: for as long as "
+            "somebody may look into a failure. The run's own record stays."
+        ),
+    )
+    delivery_days: float = Field(
+        default=4.0,
+        ge=3,
+        description=(
+            "Days for which webhooks are kept that were obeyed or set aside: one more than the "
+            "three for which GitHub may deliver one again."
+        ),
+    )
+    workspace_days: float = Field(
+        default=14.0,
+        ge=0,
+        description=(
+            "Days for which an agent's home is kept once its run is done or cancelled: for as long "
+            "as somebody may look at what it left there."
+        ),
+    )
+    mirror_days: float = Field(
+        default=60.0,
+        ge=1,
+        description=(
+            "Days for which the mirror of a repository is kept that no run uses: it is cloned "
+            "again when one does, which takes time only then."
+        ),
+    )
     output_megabytes: int = Field(
         default=20, ge=1, description="Output of one turn or check that is kept, in MB."
     )

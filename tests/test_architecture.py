@@ -25,7 +25,7 @@ COMPOSITION = frozenset(
     {
         ROOT_MODULE,
         *("bot.cli", "bot.demo", "bot.doctor", "bot.local", "bot.terminal"),
-        *("bot.rebuild", "bot.verify"),
+        *("bot.rebuild", "bot.verify", "bot.retention", "bot.erasure", "bot.inspection"),
     }
 )
 
@@ -51,7 +51,7 @@ PLACES = {
     "dbos": ("bot.runs.engine",),
     "acp": ("bot.agents.acp",),
     "apscheduler": ("bot.schedule",),
-    "sqlalchemy": ("bot.database", "bot.runs.store", "bot.deliveries"),
+    "sqlalchemy": ("bot.database", "bot.runs.store", "bot.deliveries", "bot.erasure"),
     "yaml": ("policies",),
     "pathspec": ("policies",),
     "jinja2": ("bot.hub.pages", "bot.web"),

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import structlog
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 
 from bot.runs.model import Run
 from bot.runs.segments import Segments
@@ -46,6 +47,9 @@ UNDER_WAY = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
 
 STEPS_MAX = 10_000
 """Steps of one segment: far above what turn limits allow, so only a bug reaches it."""
+
+FORGOTTEN_AT_ONCE = 500
+"""Workflows deleted in one transaction: short enough that nobody waits for it."""
 
 _current: list[Segments] = []
 
@@ -162,3 +166,50 @@ def _prepare(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+
+
+# -- what is kept of workflows; any process may ask, beside the one that works
+
+
+@contextlib.contextmanager
+def _client(path: Path) -> Iterator[DBOSClient]:
+    client = DBOSClient(
+        system_database_url=f"sqlite:///{path}", serializer=DBOSPortableJSONSerializer()
+    )
+    try:
+        yield client
+    finally:
+        client.destroy()
+
+
+def forget_workflows(path: Path, before: datetime, *, dry_run: bool = False) -> int:
+    """Delete the workflows that ended before then, or only count them; say how many."""
+    if not path.exists():
+        return 0
+    with _client(path) as client:
+        ended = client.list_workflows(
+            completed_before=before.isoformat(), load_input=False, load_output=False
+        )
+        # One that is under way has not completed; whoever changes that shall not lose it here.
+        gone = [each.workflow_id for each in ended if each.status not in UNDER_WAY]
+        if not dry_run:
+            _delete(client, gone)
+        return len(gone)
+
+
+def workflows_of(path: Path, runs: Sequence[str], *, delete: bool = False) -> int:
+    """Count the workflows of some runs, and delete them where that is asked for."""
+    if not path.exists() or not runs:
+        return 0
+    with _client(path) as client:
+        found = client.list_workflows(
+            workflow_id_prefix=[f"{run}-" for run in runs], load_input=False, load_output=False
+        )
+        if delete:
+            _delete(client, [each.workflow_id for each in found])
+        return len(found)
+
+
+def _delete(client: DBOSClient, ids: Sequence[str]) -> None:
+    for start in range(0, len(ids), FORGOTTEN_AT_ONCE):
+        client.delete_workflows(list(ids[start : start + FORGOTTEN_AT_ONCE]))
