@@ -132,7 +132,8 @@ class Retention:
                     count, size = count + 1, size + _size(home)
                 if not dry_run:
                     remove_or_leave(home)
-                    _remove_empty(folder)
+                    if not any((folder / _LOGS).glob("*")):
+                        remove_or_leave(folder)
         return count, size
 
     async def _mirrors(self, runs: Sequence[Run], dry_run: bool) -> tuple[int, int]:
@@ -173,12 +174,6 @@ def _is_idle(mirror: Mirror, runs: Sequence[Run], before: datetime) -> bool:
     if not touched or max(touched) >= before.timestamp():
         return False
     return all(run.state in TERMINAL and run.updated_at < before for run in runs)
-
-
-def _remove_empty(folder: Path) -> None:
-    for each in (folder / _LOGS, folder):
-        if each.is_dir() and not any(each.iterdir()):
-            each.rmdir()
 
 
 def _size(folder: Path) -> int:
