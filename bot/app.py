@@ -68,7 +68,7 @@ from bot.schedule import ScheduleClock
 from bot.settings import Settings
 from bot.threads import People, Threads
 from bot.watch import Watch
-from bot.webhook import Webhook
+from bot.webhook import ASGIApp, Front, Webhook
 from handlers import EVENTS, FEATURES
 from handlers.installation import learn
 from handlers.maintenance import Maintenance, fire
@@ -296,13 +296,15 @@ class Server:
             if not installation.suspended:
                 await learn(self.desk, installation.id)
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         """Return the web application of this server."""
         secret = self.settings.webhook_secret.get_secret_value().encode()
-        webhook = [Route("/webhook", endpoint=Webhook(secret, self.inbox))] if secret else []
+        pages = self._pages()
+        return Front(Webhook(secret, self.inbox), pages) if secret else pages
+
+    def _pages(self) -> Starlette:
         return Starlette(
             routes=[
-                *webhook,
                 Route("/healthz", lambda _: PlainTextResponse("ok\n")),
                 Route("/readyz", self._readyz),
                 Route("/", _home),

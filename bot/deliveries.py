@@ -13,6 +13,7 @@ leaves nothing to release.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
@@ -268,6 +269,9 @@ class Inbox:
         await self._marks.add({"key": guid, **values})
 
     async def _write_stores(self, group: Sequence[tuple[str, str, bytes]]) -> Sequence[bool]:
+        if self._database.is_sqlite:
+            with _disk():
+                return await self._database.native(lambda connection: self._add(connection, group))
         guids = [guid for guid, _, _ in group]
         with _disk():
             async with self._database.write() as connection:
@@ -284,6 +288,21 @@ class Inbox:
                 kept = {(row.guid, row.received_at) for row in await connection.execute(query)}
         return [each in kept for each in zip(guids, stamps, strict=True)]
 
+    def _add(
+        self, connection: sqlite3.Connection, group: Sequence[tuple[str, str, bytes]]
+    ) -> Sequence[bool]:
+        """Do the same by SQLite's own driver: a row costs a third so, and rows are many here."""
+        rows = [(*each, self._stamp()) for each in group]
+        if connection.executemany(_ADD, rows).rowcount == len(rows):
+            return [True] * len(rows)
+        connection.executemany(_REVIVE, [(stamp, guid) for guid, _, _, stamp in rows])
+        kept = {
+            (guid, stamp)
+            for guid, _, _, stamp in rows
+            if connection.execute(_IS_KEPT, (guid, stamp)).fetchone()
+        }
+        return [(guid, stamp) in kept for guid, _, _, stamp in rows]
+
     async def _write_marks(self, group: Sequence[dict[str, Any]]) -> Sequence[None]:
         with _disk():
             async with self._database.write() as connection:
@@ -299,11 +318,22 @@ class Inbox:
         return _stamp(datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self._last))
 
 
+_ADD = (
+    "INSERT OR IGNORE INTO deliveries (guid, event, body, received_at, state, attempts, due, error)"
+    " VALUES (?, ?, ?, ?, 'waiting', 0, 0.0, '')"
+)
+_REVIVE = (
+    "UPDATE deliveries SET state = 'waiting', attempts = 0, due = 0.0, received_at = ?"
+    " WHERE guid = ? AND state = 'poison'"
+)
+_IS_KEPT = "SELECT 1 FROM deliveries WHERE guid = ? AND received_at = ?"
+
+
 @contextmanager
 def _disk() -> Iterator[None]:
     try:
         yield
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         reason = getattr(error, "orig", None) or error
         raise TransientError(f"The database refuses ({reason}); is its disk full?") from error
 
