@@ -164,7 +164,7 @@ class Database:
             yield connection
 
     async def native(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Let `work` write to SQLite by its own driver, in one transaction, on a thread.
+        """Let `work` write to SQLite by its own driver, on a thread; each statement is durable.
 
         For the one place where a layer between costs more than the work: many rows at once.
         """
@@ -178,15 +178,7 @@ class Database:
             )
             for pragma in PRAGMAS:
                 self._native.execute(f"PRAGMA {pragma}")
-        self._native.execute("BEGIN IMMEDIATE")
-        try:
-            result = work(self._native)
-            self._native.execute("COMMIT")
-        except BaseException:
-            if self._native.in_transaction:
-                self._native.execute("ROLLBACK")
-            raise
-        return result
+        return work(self._native)
 
     def _close_native(self) -> None:
         if self._native is not None:

@@ -291,9 +291,15 @@ class Inbox:
     def _add(
         self, connection: sqlite3.Connection, group: Sequence[tuple[str, str, bytes]]
     ) -> Sequence[bool]:
-        """Do the same by SQLite's own driver: a row costs a third so, and rows are many here."""
+        """Do the same by SQLite's own driver, where a row costs a third.
+
+        One statement for all of them, since the loop has the interpreter between two, and lets go
+        of it after 5 ms.
+        """
         rows = [(*each, self._stamp()) for each in group]
-        if connection.executemany(_ADD, rows).rowcount == len(rows):
+        statement = _ADD + ", ".join([_ADDED] * len(rows))
+        values = [value for row in rows for value in row]
+        if connection.execute(statement, values).rowcount == len(rows):
             return [True] * len(rows)
         connection.executemany(_REVIVE, [(stamp, guid) for guid, _, _, stamp in rows])
         kept = {
@@ -320,8 +326,9 @@ class Inbox:
 
 _ADD = (
     "INSERT OR IGNORE INTO deliveries (guid, event, body, received_at, state, attempts, due, error)"
-    " VALUES (?, ?, ?, ?, 'waiting', 0, 0.0, '')"
+    " VALUES "
 )
+_ADDED = "(?, ?, ?, ?, 'waiting', 0, 0.0, '')"
 _REVIVE = (
     "UPDATE deliveries SET state = 'waiting', attempts = 0, due = 0.0, received_at = ?"
     " WHERE guid = ? AND state = 'poison'"
