@@ -172,6 +172,8 @@ class Poll:
         """Keep a delivery of all that moved; then `seen` says so."""
         at = seen.get("at")
         since = datetime.fromisoformat(at) if at else datetime.now(UTC) - FIRST_LOOK
+        # GitHub tells whole seconds: what happened later in this one must not look like earlier.
+        since = since.replace(microsecond=0)
         self._allowance.spend(1)
         changes = await self._desk.threads.changed_since(
             repository, seen.get("etag") or None, since
