@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,12 @@ from bot.github.once import Once
 from bot.github.threads import GitHubThreads
 from bot.library import Library
 from bot.payloads import parse
+from bot.poll import Poll
 from bot.recovery import Recovery
 from bot.redact import Redactor
+from bot.retention import Forget, Retention
 from bot.router import Desk, Repositories, Router
-from bot.runs.engine import Engine
+from bot.runs.engine import Engine, forget_workflows
 from bot.runs.logs import prune
 from bot.runs.model import Repository
 from bot.runs.ports import Forge, Git
@@ -70,7 +72,7 @@ from bot.settings import Settings
 from bot.shared import DELIVERIES, Role, Shared, SharedForge, SharedInbox, alone
 from bot.threads import People, Threads
 from bot.watch import Watch
-from bot.webhook import Webhook
+from bot.webhook import ASGIApp, Front, Webhook
 from handlers import EVENTS, FEATURES
 from handlers.installation import learn
 from handlers.maintenance import Maintenance, fire
@@ -81,12 +83,6 @@ log = structlog.get_logger()
 Output = Callable[[str, str], None]
 """Takes (run, line): what agents and checks print."""
 
-
-DELIVERIES_KEPT = timedelta(days=4)
-"""How long obeyed deliveries are known: a day longer than GitHub can be asked for them again."""
-
-PRUNE_SECONDS = 6 * 3600.0
-"""How often older ones are looked for."""
 
 UPKEEP_SECONDS = 1800.0
 """How often it is looked whether a mirror wants tidying: as many checkpoints as a busy server makes
@@ -112,6 +108,7 @@ class Bot:
     agents: AgentDesk
     ports: Ports
     segments: Segments
+    folder: Path
     tidy_logs: Callable[[], int] = lambda: 0
     shared: Shared | None = None
     working: bool = True
@@ -190,15 +187,15 @@ async def compose(
     engine = Engine(
         store,
         segments,
-        driver_url(settings.database) if shared else engine_file(settings.database),
+        engine_at(settings.database),
         workers=settings.workers,
         executor=shared.lease.id if shared else "local",
         working=working,
     )
     hold = shared.posts.hold if shared else None
     reconciler = Reconciler(store, git, forge, now, gather=settings.gather_seconds, hold=hold)
-    runs = (folder or engine_file(settings.database).parent) / "runs"
-    tidy = partial(prune, runs, settings.log_days)
+    place = folder or engine_file(settings.database).parent
+    tidy = partial(prune, place / "runs", settings.log_days)
     return Bot(
         store,
         database,
@@ -207,6 +204,7 @@ async def compose(
         agents,
         ports,
         segments,
+        place,
         tidy,
         shared,
         working,
@@ -255,6 +253,28 @@ def engine_file(database_url: str) -> Path:
     return path.with_name(path.stem + "-engine.db")
 
 
+def engine_at(database_url: str) -> Path | str:
+    """Return where the engine keeps its own: its file, or the address of the shared database."""
+    return driver_url(database_url) if is_shared(database_url) else engine_file(database_url)
+
+
+def folders_of(settings: Settings) -> list[Path]:
+    """Return where the processes on this machine have their mirrors and workspaces."""
+    if not is_shared(settings.database):
+        return [settings.data_dir]
+    return sorted((settings.data_dir / "workers").glob("[0-9]*"))
+
+
+def forget_by(settings: Settings) -> Forget:
+    """Say how finished workflows are forgotten."""
+
+    async def forget(before: datetime, dry_run: bool) -> int:
+        where = engine_at(settings.database)
+        return await asyncio.to_thread(forget_workflows, where, before, dry_run=dry_run)
+
+    return forget
+
+
 def route(desk: Desk) -> Router:
     """Put the handlers behind one router."""
     return Router(desk, {feature.usage.verb: feature for feature in FEATURES}, EVENTS)
@@ -296,9 +316,22 @@ class Server:
         self.dispatcher = Dispatcher(self.inbox, self.obey)
         self.recovery = Recovery(desk.threads, self.inbox, every=every)
         self.watch = Watch(self.router, every=every)
+        self.poll = Poll(
+            desk, self.inbox, every=settings.poll_seconds, an_hour=settings.poll_requests_an_hour
+        )
+        # Who asks for everything needs not look for what webhooks lost.
+        self._looking = (self.poll,) if settings.poll_seconds else (self.recovery, self.watch)
         self.clock = ScheduleClock(bot.store, lambda *at: fire(desk, *at))
         self.maintenance = Maintenance(desk)
-        self._pruner: asyncio.Task[None] | None = None
+        self.retention = Retention(
+            settings,
+            bot.store,
+            self.inbox,
+            forget_by(settings),
+            address_by(GitHubForge(github, bot.store)),
+            folders=lambda: [bot.folder],
+        )
+        self._tidying: asyncio.Task[None] | None = None
         self.ready = False
 
     async def start(self) -> None:
@@ -311,35 +344,29 @@ class Server:
                 shared.bury_the_dead(self.bot.engine)
             else:
                 await self._listen()
+            self._tidying = asyncio.create_task(self.retention.nightly())
         if self.role != "worker":
             await self.clock.start()
         self.ready = True
 
     async def _listen(self) -> None:
         """Obey what arrives, and look for what did not."""
-        for part in (self.dispatcher, self.recovery, self.watch, self.maintenance):
+        for part in (self.dispatcher, *self._looking, self.maintenance):
             await part.start()
-        self._pruner = asyncio.create_task(self._prune())
 
     async def stop(self) -> None:
         """Stop in the opposite order."""
         self.ready = False
         if self.bot.shared:
             await self.bot.shared.dismiss()
-        if self._pruner:
-            self._pruner.cancel()
-        for part in (self.clock, self.maintenance, self.watch, self.recovery, self.dispatcher):
+        if self._tidying:
+            self._tidying.cancel()
+        for part in (self.clock, self.maintenance, *reversed(self._looking), self.dispatcher):
             await part.stop()
         if self.bot.shared:
             await self.bot.shared.leave()
         await self.bot.stop()
         await self.github.close()
-
-    async def _prune(self) -> None:
-        """Forget deliveries that GitHub itself no longer remembers."""
-        while True:
-            await self.inbox.prune(now() - DELIVERIES_KEPT)
-            await asyncio.sleep(PRUNE_SECONDS)
 
     async def obey(self, delivery: Delivery) -> None:
         """Bring a stored delivery to its handler."""
@@ -354,7 +381,7 @@ class Server:
             if not installation.suspended:
                 await learn(self.desk, installation.id)
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         """Return the web application of this server."""
         return application(self, self.inbox if self.role == "serve" else None)
 
@@ -396,12 +423,12 @@ class Door:
         except TransientError:
             return False
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         """Return the web application."""
         return application(self, self._inbox)
 
 
-def application(server: Server | Door, inbox: Inbox | None) -> Starlette:
+def application(server: Server | Door, inbox: Inbox | None) -> ASGIApp:
     """Return the web application of a process; deliveries go to `inbox`, if it takes any."""
 
     @contextlib.asynccontextmanager
@@ -417,10 +444,11 @@ def application(server: Server | Door, inbox: Inbox | None) -> Starlette:
         return JSONResponse({"ready": ready}, 200 if ready else 503)
 
     routes = [Route("/healthz", lambda _: PlainTextResponse("ok\n")), Route("/readyz", readyz)]
-    if inbox is not None:
-        secret = server.settings.webhook_secret.get_secret_value().encode()
-        routes += [Route("/webhook", endpoint=Webhook(secret, inbox)), Route("/", _home)]
-    return Starlette(routes=routes, lifespan=lifespan)
+    secret = server.settings.webhook_secret.get_secret_value().encode()
+    if inbox is None or not secret:
+        return Starlette(routes=routes, lifespan=lifespan)
+    routes.append(Route("/", _home))
+    return Front(Webhook(secret, inbox), Starlette(routes=routes, lifespan=lifespan))
 
 
 def _home(_request: Request) -> Response:

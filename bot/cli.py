@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from bot import scale
+from bot import housekeeping, scale
 from bot.errors import OrchestrateError, UserError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ app = typer.Typer(
 config_app = typer.Typer(help="Look at the configuration of repositories.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 scale.register(app)
+housekeeping.add_to(app)
 
 _T = TypeVar("_T")
 
@@ -430,15 +431,24 @@ def rebuild(
 def serve(
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="The port to listen on.")] = None,
+    poll: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Ask GitHub what happened, so often; no webhooks."),
+    ] = None,
 ) -> None:
     """Serve a GitHub App: webhooks, runs and schedules in one process.
+
+    Where GitHub cannot reach this server, `--poll 15s` asks for what webhooks would have told; the
+    webhook's secret is not needed then.
 
     It needs ORCHESTRATE_APP_ID, ORCHESTRATE_PRIVATE_KEY_FILE and ORCHESTRATE_WEBHOOK_SECRET;
     `orchestrate doctor` says what is missing.
     """
+    from bot.poll import read_interval
     from bot.serve import serve as serve_for_ever
 
-    given = {"host": host, "port": port}
+    given: dict[str, Any] = {"host": host, "port": port}
+    given["poll_seconds"] = read_interval(poll) if poll else None
     settings = _settings(**{key: value for key, value in given.items() if value is not None})
     _run(serve_for_ever(settings))
 

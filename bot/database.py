@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     JSON,
@@ -51,6 +53,8 @@ __all__ = ["Database", "insert", "is_shared", "open_database"]
 BUSY_SECONDS = 30
 """How long a writer waits for another: far above the longest transaction, which is milliseconds."""
 
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+
 CONNECTIONS, CONNECTIONS_MAX = 3, 8
 """Connections that a process keeps to PostgreSQL, and opens at the most. With those of the engine,
 the lease and the hints that makes 16, so that a server that admits 100 serves six processes."""
@@ -68,6 +72,8 @@ SCHEMA = "0003"
 
 Number = BigInteger().with_variant(Integer(), "sqlite")
 """A number of GitHub's: they have passed 2^31 for comments, and will for others."""
+
+T = TypeVar("T")
 
 metadata = MetaData()
 
@@ -200,14 +206,16 @@ class Database:
         self._engine = engine
         self._lock = lock
         self._writer = asyncio.Lock()
-        self._is_sqlite = engine.dialect.name == "sqlite"
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        self._native: sqlite3.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, "deliveries")
         self._lease: str | None = None
         self._on_lost: Callable[[], None] = lambda: None
 
     @property
     def is_shared(self) -> bool:
         """Whether other processes may work on it as well."""
-        return not self._is_sqlite
+        return not self.is_sqlite
 
     def fence(self, lease: str, on_lost: Callable[[], None]) -> None:
         """From now on write only while `lease` is held; `on_lost` is called where it is not."""
@@ -216,7 +224,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection that sees what is committed."""
-        if self._is_sqlite:
+        if self.is_sqlite:
             async with self._engine.connect() as connection:
                 yield await connection.execution_options(isolation_level="AUTOCOMMIT")
             return
@@ -230,7 +238,7 @@ class Database:
 
         `TransientError` where PostgreSQL is out of reach, or the lease was lost.
         """
-        if not self._is_sqlite:
+        if not self.is_sqlite:
             with _reachable():
                 async with self._engine.begin() as connection:
                     await self._check(connection)
@@ -256,6 +264,28 @@ class Database:
         self._on_lost()
         raise TransientError("This process has lost its lease; another goes on with its work.")
 
+    async def native(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Let `work` write to SQLite by its own driver, on a thread; each statement is durable.
+
+        For the one place where a layer between costs more than the work: many rows at once.
+        """
+        async with self._writer:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)
+
+    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._native is None:
+            self._native = sqlite3.connect(
+                self._engine.url.database or "", timeout=BUSY_SECONDS, isolation_level=None
+            )
+            for pragma in PRAGMAS:
+                self._native.execute(f"PRAGMA {pragma}")
+        return work(self._native)
+
+    def _close_native(self) -> None:
+        if self._native is not None:
+            self._native.close()
+            self._native = None
+
     async def has_tables(self) -> bool:
         """Say whether the tables are made: a moment after its file, a database has none."""
         async with self._engine.connect() as connection:
@@ -263,6 +293,8 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection and give the lock back."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close_native)
+        self._thread.shutdown(wait=False)
         await self._engine.dispose()
         if self._lock is not None:
             os.close(self._lock)
@@ -427,7 +459,7 @@ def _tune_sqlite(engine: AsyncEngine) -> None:
         # The driver's own transactions begin too late; `on_begin` begins them.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

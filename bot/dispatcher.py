@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,10 @@ log = structlog.get_logger()
 
 OBEY_SECONDS = 300.0
 """How long one delivery may take: handlers only record and enqueue, which takes well under 10 s."""
+
+LOOK_SECONDS = 2.0
+"""How often the record is looked at where nothing told of a delivery: `orchestrate deliveries
+replay` is another process."""
 
 Obey = Callable[[Delivery], Awaitable[None]]
 """Does what a delivery asks for; it may be called again for one that it finished or half did."""
@@ -95,7 +100,9 @@ class Dispatcher:
                 continue
             self._caught_up = True
             self._moved.set()
-            await self._inbox.arrived.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._inbox.arrived.wait()
             self._caught_up = False
 
     def _queue(self, thread: str, turn: _Turn) -> None:
@@ -156,6 +163,8 @@ class Dispatcher:
             except Exception as error:  # The boundary: one bad delivery stops no other.
                 log.error("delivery failed", attempts=delivery.attempts + 1, exc_info=error)
                 again = await self._inbox.failed(delivery, f"{type(error).__name__}: {error}")
+                if again is None:
+                    log.error("delivery set aside", error=str(error))
                 return (again, False) if again else None
         await self._inbox.done(delivery.guid)
         return None

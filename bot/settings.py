@@ -263,6 +263,38 @@ class Settings(BaseSettings):
             "why a change was made; the record stays for ever."
         ),
     )
+    workflow_days: float = Field(
+        default=7.0,
+        ge=0,
+        description=(
+            "Days for which it is kept how each piece of work went, step by step: for as long as "
+            "somebody may look into a failure. The run's own record stays."
+        ),
+    )
+    delivery_days: float = Field(
+        default=4.0,
+        ge=3,
+        description=(
+            "Days for which webhooks are kept that were obeyed or set aside: one more than the "
+            "three for which GitHub may deliver one again."
+        ),
+    )
+    workspace_days: float = Field(
+        default=14.0,
+        ge=0,
+        description=(
+            "Days for which an agent's home is kept once its run is done or cancelled: for as long "
+            "as somebody may look at what it left there."
+        ),
+    )
+    mirror_days: float = Field(
+        default=60.0,
+        ge=1,
+        description=(
+            "Days for which the mirror of a repository is kept that no run uses: it is cloned "
+            "again when one does, which takes time only then."
+        ),
+    )
     output_megabytes: int = Field(
         default=20, ge=1, description="Output of one turn or check that is kept, in MB."
     )
@@ -276,6 +308,23 @@ class Settings(BaseSettings):
     )
     reconcile_minutes: float = Field(
         default=5.0, gt=0, description="How often lost webhooks are looked for, in minutes."
+    )
+    poll_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description=(
+            "How often GitHub is asked what happened, in seconds, where no webhook can reach this "
+            "server; 0 for webhooks alone. `serve --poll 15s` sets it."
+        ),
+    )
+    poll_requests_an_hour: int = Field(
+        default=2_000,
+        ge=1,
+        description=(
+            "Requests an hour that asking may take, over all repositories: two fifths of the 5,000 "
+            "that GitHub gives an installation, since the work itself needs the rest. With more "
+            "repositories than it is enough for, each is asked less often."
+        ),
     )
     gather_seconds: float = Field(
         default=0.5,
@@ -336,8 +385,9 @@ class Settings(BaseSettings):
         wanted = {
             "ORCHESTRATE_APP_ID": self.app_id,
             "ORCHESTRATE_PRIVATE_KEY or ORCHESTRATE_PRIVATE_KEY_FILE": self.pem(),
-            "ORCHESTRATE_WEBHOOK_SECRET": self.webhook_secret.get_secret_value(),
         }
+        if not self.poll_seconds:
+            wanted["ORCHESTRATE_WEBHOOK_SECRET"] = self.webhook_secret.get_secret_value()
         return [name for name, value in wanted.items() if not value]
 
 

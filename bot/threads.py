@@ -79,6 +79,8 @@ class ReviewComment:
     created_at: datetime | None = None
     updated_at: datetime | None = None
     author_is_bot: bool = False
+    commit_sha: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ class Changes:
     """What moved in a repository since it was last looked at.
 
     `etag` and `seen` are what the next look is given. `threads` are the numbers of the issues and
-    pull requests that were touched; `comments` those written or edited since, the oldest first.
+    pull requests that were touched, `issues` what they are; `comments` those written or edited
+    since, the oldest first. `poll_seconds` is how long GitHub asks to be left alone, if it does.
     """
 
     changed: bool
@@ -129,6 +132,16 @@ class Changes:
     seen: datetime
     threads: tuple[int, ...] = ()
     comments: tuple[Comment, ...] = ()
+    issues: tuple[Issue, ...] = ()
+    poll_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LastChange:
+    """The commit that last changed a file; `sha` is empty where none did since `etag`."""
+
+    sha: str
+    etag: str | None
 
 
 class People(Protocol):
@@ -195,8 +208,16 @@ class Threads(People, Protocol):
     async def comments(self, repository: Repository, number: int) -> list[Comment]:
         """Read the comments of a conversation, the oldest first."""
 
+    async def comments_since(
+        self, repository: Repository, number: int, since: datetime
+    ) -> list[Comment]:
+        """Read the comments of a conversation that were written since then, the oldest first."""
+
     async def line_comments(self, repository: Repository, pull: int) -> list[ReviewComment]:
         """Read the comments on lines of a pull request, the oldest first."""
+
+    async def tip(self, repository: Repository, branch: str) -> str | None:
+        """Say which commit a branch is at now; None when there is no such branch."""
 
     async def repository(self, id: int, installation: int) -> Repository:
         """Read a repository by its number: its present name, default branch and address."""
@@ -231,3 +252,6 @@ class Threads(People, Protocol):
         self, repository: Repository, etag: str | None, since: datetime
     ) -> Changes:
         """Say what moved in a repository: one conditional request when nothing did."""
+
+    async def last_change(self, repository: Repository, path: str, etag: str | None) -> LastChange:
+        """Say which commit of the default branch last changed a file: a conditional request."""

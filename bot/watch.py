@@ -12,17 +12,14 @@ from datetime import UTC, datetime
 import structlog
 
 from bot.errors import OrchestrateError
-from bot.payloads import GHOST, CommentCreated, PullChanged, Pushed, ReviewSubmitted, Where
+from bot.found import REVIEWS, comment_on, is_unedited, review_of, where
+from bot.payloads import GHOST, CommentCreated, PullChanged, Pushed
 from bot.router import Router
 from bot.runs.model import Repository, Run
 from bot.runs.transitions import TERMINAL
-from bot.threads import Changes, Comment, Pull, Review
+from bot.threads import Changes, Comment, Pull
 
 log = structlog.get_logger()
-
-
-REVIEWS = frozenset({"approved", "changes_requested", "commented"})
-"""The reviews that say something now; a dismissed one does not."""
 
 
 class Watch:
@@ -79,7 +76,7 @@ class Watch:
     ) -> None:
         for comment in changes.comments:
             # An edited comment may say what nobody commanded when it was written.
-            if comment.created_at == comment.updated_at:
+            if is_unedited(comment):
                 await self._router.take(await self._comment(repository, comment))
         for run in runs:
             if run.pull_request in changes.threads and run.pull_request is not None:
@@ -89,32 +86,19 @@ class Watch:
 
     async def _comment(self, repository: Repository, comment: Comment) -> CommentCreated:
         issue = await self._router.desk.threads.issue(repository, comment.number)
-        return CommentCreated(
-            where=_where(repository),
-            sender=comment.author,
-            number=comment.number,
-            is_pull=issue.is_pull,
-            issue_title=issue.title,
-            issue_body=issue.body,
-            issue_author=issue.author,
-            comment=comment.id,
-            body=comment.body,
-            author=comment.author,
-            author_is_bot=comment.author_is_bot,
-            created_at=comment.created_at,
-            url=comment.url,
-        )
+        return comment_on(repository, issue, comment)
 
     async def _reviews(self, repository: Repository, pull: Pull, since: datetime) -> None:
+        head = pull.head_sha, pull.head_ref
         for review in await self._router.desk.threads.reviews(repository, pull.number):
             if review.submitted_at >= since and review.state in REVIEWS:
-                await self._router.take(_review(repository, pull, review))
+                await self._router.take(review_of(repository, pull.number, head, review))
 
     async def _pull(self, repository: Repository, run: Run, pull: Pull) -> None:
-        where = _where(repository)
+        here = where(repository)
         if pull.state == "closed":
             closed = PullChanged(
-                where=where,
+                where=here,
                 sender=GHOST,
                 number=pull.number,
                 head_sha=pull.head_sha,
@@ -127,44 +111,13 @@ class Watch:
             await self._router.take(closed)
         elif pull.head_sha != run.head:
             pushed = Pushed(
-                where=where,
+                where=here,
                 sender=GHOST,
                 ref=f"refs/heads/{pull.head_ref}",
                 before=run.head,
                 after=pull.head_sha,
             )
             await self._router.take(pushed)
-
-
-def _review(repository: Repository, pull: Pull, review: Review) -> ReviewSubmitted:
-    return ReviewSubmitted.model_validate(
-        {
-            "where": _where(repository),
-            "sender": review.author,
-            "number": pull.number,
-            "head_sha": pull.head_sha,
-            "head_ref": pull.head_ref,
-            "review": review.id,
-            "state": review.state,
-            "body": review.body,
-            "commit_sha": review.commit_sha,
-            "author": review.author,
-            "author_is_bot": review.author_is_bot,
-            "submitted_at": review.submitted_at,
-            "url": review.url,
-        }
-    )
-
-
-def _where(repository: Repository) -> Where:
-    return Where(
-        repository=repository.id,
-        owner=repository.owner,
-        name=repository.name,
-        installation=repository.installation,
-        default_branch=repository.default_branch,
-        clone_url=repository.url,
-    )
 
 
 def _oldest(runs: list[Run]) -> datetime:

@@ -18,7 +18,6 @@ durable, and only then answered with 202. Nothing is obeyed here, so GitHub neve
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import json
 import re
@@ -28,7 +27,7 @@ from typing import Any, Protocol
 import structlog
 
 from bot.errors import OperatorError, TransientError
-from bot.payloads import decode, is_wanted
+from bot.payloads import glance
 
 log = structlog.get_logger()
 
@@ -53,6 +52,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Keeper(Protocol):
@@ -74,6 +74,20 @@ class _Answer(Exception):
 
 class _Left(Exception):
     """The sender went away before its body was complete."""
+
+
+class Front:
+    """Hands webhooks on before anything else: what other addresses need, they need not pay for."""
+
+    def __init__(self, webhook: ASGIApp, rest: ASGIApp, *, path: str = "/webhook") -> None:
+        self._webhook = webhook
+        self._rest = rest
+        self._path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or be told of the server's life."""
+        is_webhook = scope["type"] == "http" and scope["path"] == self._path
+        await (self._webhook if is_webhook else self._rest)(scope, receive, send)
 
 
 class Webhook:
@@ -157,18 +171,18 @@ class Webhook:
                 self._held += len(chunk)
 
     def _verify(self, body: bytes, signature: bytes) -> None:
-        ours = hmac.digest(self._secret, body, hashlib.sha256).hex().encode()
+        ours = hmac.digest(self._secret, body, "sha256").hex().encode()
         if not hmac.compare_digest(ours, signature.lower()):
             raise _Answer(401, "X-Hub-Signature-256 does not match the body and the secret.")
 
     async def _keep(self, guid: str, event: str, body: bytes) -> tuple[int, dict[str, Any]]:
         try:
-            payload = decode(body)
+            wanted = glance(event, body)
         except ValueError:
             raise _Answer(400, "The body is not a JSON object.") from None
         if event == "ping":
             return 200, {"delivery": guid}
-        if not is_wanted(event, payload):
+        if not wanted:
             return 202, {"delivery": guid, "ignored": True}
         try:
             await self._inbox.store(guid, event, body)

@@ -50,5 +50,6 @@ async def on_review_comment(router: Router, arrival: ReviewCommentCreated) -> No
         seen=arrival.commit_sha,
         place=f"`{arrival.path}`{line}",
         review_comment=arrival.comment,
+        found=not arrival.delivery,
     )
     await router.hear(spoken, arrival.body)

@@ -8,7 +8,7 @@ import structlog
 
 from bot.errors import Refused
 from bot.payloads import InstallationChanged, RepositoryChanged
-from bot.router import Desk, Router, repository_of
+from bot.router import Desk, Router
 
 log = structlog.get_logger()
 
@@ -23,8 +23,15 @@ async def on_installation(router: Router, arrival: InstallationChanged) -> None:
 
 
 async def on_repository(router: Router, arrival: RepositoryChanged) -> None:
-    """Keep what a repository is called now."""
-    await router.desk.store.save_repository(repository_of(arrival.where))
+    """Keep what a repository is called now, which a late delivery does not know."""
+    told = arrival.where
+    try:
+        present = await router.desk.threads.repository(told.repository, told.installation)
+    except Refused as refusal:
+        # It was renamed or transferred once more, to where this installation does not see it.
+        log.warning("repository not read", repository=told.repository, error=str(refusal))
+        return
+    await router.desk.store.save_repository(present)
 
 
 async def learn(desk: Desk, installation: int, only: Sequence[int] | None = None) -> None:

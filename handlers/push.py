@@ -31,7 +31,10 @@ async def on_push(router: Router, arrival: Pushed) -> None:
         return
     run = await desk.store.of_branch(repository.id, arrival.branch)
     if run is not None:
-        await pushed(desk, run, arrival.after, arrival.sender)
+        # Deliveries come late and in any order: what counts is where the branch is now.
+        tip = await desk.threads.tip(repository, arrival.branch)
+        if tip is not None:
+            await pushed(desk, run, tip, arrival.sender if tip == arrival.after else GHOST)
 
 
 async def on_pull(router: Router, arrival: PullChanged) -> None:

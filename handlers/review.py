@@ -32,6 +32,9 @@ async def on_review(router: Router, arrival: ReviewSubmitted) -> None:
         found=not arrival.delivery,
     )
     run = await router.run_of(spoken)
+    if run is not None and run.pull_request == arrival.number:
+        spoken = await router.catch_up(spoken)
+        run = await router.run_of(spoken)
     ours = run is not None and run.pull_request == arrival.number and run.state not in TERMINAL
     if ours and arrival.state == "approved":
         await router.order(spoken, Command("approve", line=0))

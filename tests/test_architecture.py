@@ -25,7 +25,7 @@ COMPOSITION = frozenset(
     {
         ROOT_MODULE,
         *("bot.cli", "bot.demo", "bot.doctor", "bot.local", "bot.terminal"),
-        *("bot.rebuild", "bot.verify"),
+        *("bot.rebuild", "bot.verify", "bot.retention", "bot.erasure", "bot.inspection"),
     }
 )
 
@@ -53,7 +53,7 @@ PLACES = {
     "apscheduler": ("bot.schedule",),
     "sqlalchemy": (
         *("bot.database", "bot.runs.store", "bot.runs.engine", "bot.deliveries"),
-        *("bot.schema", "bot.migrations", "bot.leases", "bot.bus", "bot.shared"),
+        *("bot.schema", "bot.migrations", "bot.leases", "bot.bus", "bot.shared", "bot.erasure"),
     ),
     "alembic": ("bot.schema", "bot.migrations"),
     "psycopg": ("bot.leases", "bot.bus"),
@@ -63,8 +63,8 @@ PLACES = {
     "markdown_it": ("bot.hub.pages", "bot.web"),
     "defusedxml": ("bot.checks",),
     "h11": ("bot.sandbox.gateway.server",),
-    "typer": ("bot.cli", "bot.scale"),
-    "rich": ("bot.cli", "bot.demo", "bot.doctor", "bot.terminal"),
+    "typer": ("bot.cli", "bot.scale", "bot.housekeeping"),
+    "rich": ("bot.cli", "bot.demo", "bot.doctor", "bot.inspection", "bot.terminal"),
 }
 
 

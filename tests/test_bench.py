@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from bench import floor
+from bench import floor, ingest
 from bench.edits import apply, planned
+from bench.peers import Peer
 from bench.repositories import HISTORY, Repository, git, repository, shape_of
 from bench.workspace import NOBODY
 from bot.git.overlay import probe
@@ -177,3 +178,33 @@ def test_workspace(folder: Path, tiny: Repository) -> None:
         assert told["results"][-1]["as"] == NOBODY
     assert all(0 < row["kb"] <= 64 for row in told["results"])
     assert [row["workspaces"] for row in told["at_once"]] == [100] * len(rootless)
+
+
+def test_ingest_compares_what_was_measured_and_says_what_is_missing() -> None:
+    def figure(name: str, rps: float, p99_ms: float = 5.0) -> ingest.Figure:
+        return ingest.Figure(name, 16, rps, 1.0, p99_ms)
+
+    ours = [
+        figure("starlette", 10_000),
+        figure("orchestrate", 6_000),
+        figure("orchestrate, 100 clients", 7_000, 30.0),
+        figure("orchestrate, ignored", 9_000),
+    ]
+    told = ingest.summary([*ours, figure("probot", 4_000)], [Peer("gidgethub", missing="No.")])
+    assert told["durable_over_probot"] == 1.5
+    assert told["durable_over_starlette"] == 0.6
+    assert told["ignored_over_probot"] == 2.25
+    assert told["p99_ms_100_clients"] == 30.0
+    assert told["holds"]
+    assert told["missing"] == {"gidgethub": "No."}
+    alone = ingest.summary(ours, [Peer("probot", missing="There is no node here.")])
+    assert alone["durable_over_probot"] is None
+    assert not alone["holds"], "what was not compared was not reached"
+
+
+def test_ingest_measures_the_server_as_it_is(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(ingest, "SECONDS", 0.2)
+    monkeypatch.setattr(ingest, "WARM_SECONDS", 0.05)
+    found = {each.name: each for each in ingest.measure(str(tmp_path), [], 1)}
+    assert found.keys() == {load.name for load in ingest.LOADS[:4]}
+    assert all(each.rps > 0 and each.p99_ms >= each.p50_ms > 0 for each in found.values())

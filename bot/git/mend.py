@@ -250,7 +250,8 @@ def _swap(path: Path, fresh: Path) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.name}.broken-{number}")).exists():
         number += 1
-    path.rename(aside)
+    if path.exists():  # what was lost altogether leaves nothing to look at
+        path.rename(aside)
     fresh.rename(path)
     lfs.carry_over(aside, path)
     return aside

@@ -149,6 +149,8 @@ def review_comment_of(data: Mapping[str, Any]) -> ReviewComment:
         created_at=_moment(data.get("created_at")),
         updated_at=_moment(data.get("updated_at")),
         author_is_bot=is_bot(data.get("user") or {}),
+        commit_sha=text_of(data, "commit_id"),
+        url=text_of(data, "html_url"),
     )
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 from bot.errors import Refused, TransientError
@@ -35,6 +36,7 @@ from bot.threads import (
     DeliverySummary,
     Installation,
     Issue,
+    LastChange,
     Pull,
     Review,
     ReviewComment,
@@ -46,6 +48,10 @@ MARK = "<!-- orchestrate:"
 
 WATCHED = 30
 """Threads compared at a look: what changes in a repository within a few minutes."""
+
+SETTLED = timedelta(seconds=2)
+"""How old the newest change of a list must be by GitHub's own clock before its ETag tells that
+nothing moved: times are whole seconds, and a second change within one leaves the list as it was."""
 
 DELIVERIES_MAX = 2_000
 """Deliveries read at a look; the next look, minutes later, goes on."""
@@ -175,6 +181,16 @@ class GitHubThreads:
         path = f"{repo_path(repository)}/issues/{number}/comments"
         return [comment_of(each) async for each in self._app.session(repository).pages(path)]
 
+    async def comments_since(
+        self, repository: Repository, number: int, since: datetime
+    ) -> list[Comment]:
+        """Read the comments of a conversation that were written since then, the oldest first."""
+        path = f"{repo_path(repository)}/issues/{number}/comments"
+        # GitHub's `since` is about changes, and what was written later was changed later.
+        pages = self._app.session(repository).pages(path, {"since": _utc(since)})
+        found = [comment_of(each) async for each in pages]
+        return [each for each in found if each.created_at >= since]
+
     async def line_comments(self, repository: Repository, pull: int) -> list[ReviewComment]:
         """Read the comments on lines of a pull request, the oldest first."""
         path = f"{repo_path(repository)}/pulls/{pull}/comments"
@@ -231,6 +247,12 @@ class GitHubThreads:
         await session.patch(path, json | ({"title": title} if title else {}))
 
     # -- repositories and installations
+
+    async def tip(self, repository: Repository, branch: str) -> str | None:
+        """Say which commit a branch is at now; None when there is no such branch."""
+        path = f"{repo_path(repository)}/git/ref/heads/{quote(branch)}"
+        found = await self._app.session(repository).find(path)
+        return text_of(found, "object", "sha") or None if found else None
 
     async def repository(self, id: int, installation: int) -> Repository:
         """Read a repository by its number: its present name, default branch and address."""
@@ -300,18 +322,38 @@ class GitHubThreads:
         headers = {"If-None-Match": etag} if etag else {}
         path = f"{repo_path(repository)}/issues"
         answer = await session.get(path, params, headers)
+        pause = _poll_seconds(answer.headers)
         if answer.status == 304:
-            return Changes(False, etag, since)
-        touched = {id_of(each, "number"): moment(each.get("updated_at")) for each in answer.maps()}
+            return Changes(False, etag, since, poll_seconds=pause)
+        listed = answer.maps()
+        touched = {id_of(each, "number"): moment(each.get("updated_at")) for each in listed}
         # The same second is read again: what happened in it after the look must not be missed.
         threads = tuple(number for number, at in touched.items() if at >= since)
         comments = await self._comments_since(repository, since) if threads else ()
         seen = max([since, *touched.values()])
-        return Changes(True, answer.headers.get("etag"), seen, threads, comments)
+        issues = tuple(issue_of(each) for each in listed if id_of(each, "number") in threads)
+        etag = None if _is_fresh(answer.headers, seen) else answer.headers.get("etag")
+        return Changes(True, etag, seen, threads, comments, issues, poll_seconds=pause)
+
+    async def last_change(self, repository: Repository, path: str, etag: str | None) -> LastChange:
+        """Say which commit of the default branch last changed a file: a conditional request."""
+        params: Params = {"sha": repository.default_branch, "path": path, "per_page": 1}
+        headers = {"If-None-Match": etag} if etag else {}
+        where = f"{repo_path(repository)}/commits"
+        try:
+            answer = await self._app.session(repository).get(where, params, headers)
+        except Refused as error:
+            if error.status in (404, 409):  # no commit yet
+                return LastChange("", etag)
+            raise
+        if answer.status == 304:
+            return LastChange("", etag)
+        found = [text_of(each, "sha") for each in answer.maps()]
+        return LastChange(found[0] if found else "", answer.headers.get("etag"))
 
     async def _comments_since(self, repository: Repository, since: datetime) -> tuple[Comment, ...]:
         params: Params = {
-            "since": (since - SKEW).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "since": _utc(since - SKEW),
             "sort": "updated",
             "direction": "asc",
         }
@@ -328,8 +370,28 @@ def _marked(marker: str) -> str:
     return f"{MARK}{marker.replace('--', '-').replace('>', '')} -->"
 
 
+def _utc(when: datetime) -> str:
+    """Write a time as GitHub takes it."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _has_next(headers: Mapping[str, str]) -> bool:
     return 'rel="next"' in headers.get("link", "")
+
+
+def _is_fresh(headers: Mapping[str, str], newest: datetime) -> bool:
+    """Say whether more may happen within the newest second: the list would look the same then."""
+    try:
+        answered = parsedate_to_datetime(headers.get("date", ""))
+    except ValueError:
+        return False
+    return answered - newest < SETTLED
+
+
+def _poll_seconds(headers: Mapping[str, str]) -> float:
+    """Read how long GitHub asks to be left alone, which some addresses say."""
+    told = headers.get("x-poll-interval", "")
+    return float(told) if told.isdecimal() else 0.0
 
 
 def _cursor(headers: Mapping[str, str]) -> str:

@@ -5,9 +5,9 @@ a crash DBOS begins a workflow again where it was: finished steps are not repeat
 flight is called again, which `advance` is made for.
 
 On SQLite the one process that there is begins each segment at once, and again by itself after a
-crash; nothing asks a queue, so that runs that wait cost nothing. On PostgreSQL whoever is free takes
-the next one from a queue; each process is an executor under its lease's id, and whoever has the
-post calls `rescue` with those that live.
+crash; nothing asks a queue, so that runs that wait cost nothing. On PostgreSQL whoever is free
+takes the next one from a queue; each process is an executor under its lease's id, and whoever has
+the post calls `rescue` with those that live.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy
 import structlog
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from dbos._migration import should_migrate
 
 from bot.runs.model import Run
@@ -62,6 +63,9 @@ UNDER_WAY = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
 
 STEPS_MAX = 10_000
 """Steps of one segment: far above what turn limits allow, so only a bug reaches it."""
+
+FORGOTTEN_AT_ONCE = 500
+"""Workflows deleted in one transaction: short enough that nobody waits for it."""
 
 _current: list[Segments] = []
 _slots: list[asyncio.Semaphore] = []
@@ -160,9 +164,7 @@ class Engine:
     def _config(self) -> DBOSConfig:
         config: DBOSConfig = {
             "name": "orchestrate",
-            "system_database_url": (
-                f"sqlite:///{self._where}" if isinstance(self._where, Path) else self._where
-            ),
+            "system_database_url": _url(self._where),
             "application_version": VERSION,
             "executor_id": self._executor,
             # The default is pickle, with which whoever writes the database runs code.
@@ -275,3 +277,56 @@ def _prepare(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+
+
+# -- what is kept of workflows; any process may ask, beside the one that works
+
+
+@contextlib.contextmanager
+def _client(where: Path | str) -> Iterator[DBOSClient]:
+    client = DBOSClient(system_database_url=_url(where), serializer=DBOSPortableJSONSerializer())
+    try:
+        yield client
+    finally:
+        client.destroy()
+
+
+def forget_workflows(where: Path | str, before: datetime, *, dry_run: bool = False) -> int:
+    """Delete the workflows that ended before then, or only count them; say how many."""
+    if not _is_there(where):
+        return 0
+    with _client(where) as client:
+        ended = client.list_workflows(
+            completed_before=before.isoformat(), load_input=False, load_output=False
+        )
+        # One that is under way has not completed; whoever changes that shall not lose it here.
+        gone = [each.workflow_id for each in ended if each.status not in UNDER_WAY]
+        if not dry_run:
+            _delete(client, gone)
+        return len(gone)
+
+
+def workflows_of(where: Path | str, runs: Sequence[str], *, delete: bool = False) -> int:
+    """Count the workflows of some runs, and delete them where that is asked for."""
+    if not runs or not _is_there(where):
+        return 0
+    with _client(where) as client:
+        found = client.list_workflows(
+            workflow_id_prefix=[f"{run}-" for run in runs], load_input=False, load_output=False
+        )
+        if delete:
+            _delete(client, [each.workflow_id for each in found])
+        return len(found)
+
+
+def _url(where: Path | str) -> str:
+    return f"sqlite:///{where}" if isinstance(where, Path) else where
+
+
+def _is_there(where: Path | str) -> bool:
+    return where.exists() if isinstance(where, Path) else not lacks_tables(where)
+
+
+def _delete(client: DBOSClient, ids: Sequence[str]) -> None:
+    for start in range(0, len(ids), FORGOTTEN_AT_ONCE):
+        client.delete_workflows(list(ids[start : start + FORGOTTEN_AT_ONCE]))

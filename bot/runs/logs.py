@@ -40,8 +40,13 @@ def files(folder: Path, turn: int | None = None) -> list[Path]:
 
 def prune(runs: Path, days: float) -> int:
     """Remove the logs below the folder of all runs that are older than `days`; say how many."""
-    oldest = time.time() - days * 24 * 3600
-    old = [path for path in runs.glob("*/logs/*") if path.lstat().st_mtime < oldest]
-    for path in old:
+    found = old(runs, days)
+    for path in found:
         path.unlink(missing_ok=True)
-    return len(old)
+    return len(found)
+
+
+def old(runs: Path, days: float) -> list[Path]:
+    """Return the logs below the folder of all runs that are older than `days`."""
+    oldest = time.time() - days * 24 * 3600
+    return [path for path in runs.glob("*/logs/*") if path.lstat().st_mtime < oldest]

@@ -293,6 +293,13 @@ class Store:
         for listener in tuple(self._on_schedules):
             listener(repository)
 
+    async def seen(self, repository: int) -> dict[str, Any]:
+        """Return what was last seen of a repository."""
+        query = select(repositories.c.seen).where(repositories.c.id == repository)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return dict(row.seen) if row else {}
+
     async def keep_seen(self, repository: int, seen: dict[str, Any]) -> None:
         """Keep what was last seen of a repository: ETags and times."""
         await self._update_repository(repository, seen=seen)

@@ -55,7 +55,7 @@ async def obeying(
 
 
 async def until(true: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not await true():  # noqa: ASYNC110 - it asks the database
             await asyncio.sleep(0.005)
 
