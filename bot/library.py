@@ -70,7 +70,9 @@ class Library:
 
     async def passing(self, run: Run) -> Kept:
         """Take out of the refused candidate what breaks a rule; `UserError` says why not."""
-        found = await what_passes(self._git, run, await self._config(run))
+        found = await what_passes(
+            self._git, run, await self._config(run), self._store.redactor.known
+        )
         if isinstance(found, Stuck):
             raise UserError(found.sentence)
         return found

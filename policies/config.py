@@ -27,6 +27,7 @@ from policies.sections import (
     Name,
     Paths,
     Schedule,
+    Secrets,
     Section,
     Setup,
 )
@@ -68,6 +69,9 @@ class Config(Section):
         default_factory=Setup, description="How what the repository needs is installed."
     )
     paths: Paths = Field(default_factory=Paths, description="What agents may change.")
+    secrets: Secrets = Field(
+        default_factory=Secrets, description="What may look like a secret in what agents write."
+    )
     commands: Commands = Field(
         default_factory=Commands, description="How commands are written and who may give them."
     )

@@ -18,7 +18,6 @@ LATER = frozenset(
         "extends",
         "environment",
         "network",
-        "secrets",
         "budget",
         "review",
         "hold",

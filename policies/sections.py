@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from policies.cron import parse_cron
 from policies.facts import Role
+from policies.gitleaks import kinds
 from policies.globs import problem_of
 from policies.verdict import code
 from policies.who import COMMANDS_DEFAULT, floor
@@ -139,6 +140,15 @@ def _who(value: Mapping[str, Role]) -> Mapping[str, Role]:
     return value
 
 
+def _kind(value: str) -> str:
+    known = kinds()
+    if value not in known:
+        near = get_close_matches(value, known, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else "a refusal says the kind."
+        raise ValueError(f"{code(value)} is no kind of secret in gitleaks' rules; {hint}")
+    return value
+
+
 def _host(value: str) -> str:
     if not _HOST.fullmatch(value):
         raise ValueError("A host is written `example.org`, `example.org:8443` or `*.example.org`.")
@@ -166,6 +176,7 @@ Command = Annotated[str, AfterValidator(_command)]
 Name = Annotated[str, AfterValidator(_name)]
 Line = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_line)]
 Glob = Annotated[str, AfterValidator(_glob)]
+Kind = Annotated[str, Field(max_length=MAX_HOST), AfterValidator(_kind)]
 Host = Annotated[str, Field(max_length=MAX_HOST), AfterValidator(_host)]
 Variable = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_variable)]
 Inside = Annotated[str, Field(max_length=MAX_PATH), AfterValidator(_path)]
@@ -228,6 +239,29 @@ class Paths(Section):
         default=None,
         description="Where given, agents may change these paths and no others. Left out,"
         " everything that is not protected may be changed.",
+    )
+
+
+class Secrets(Section):
+    """What looks like a secret, by the rules of gitleaks, is refused before it is pushed.
+
+    A secret of the server itself is refused in any case.
+    """
+
+    allowed: Annotated[tuple[Glob, ...], Field(max_length=MAX_GLOBS)] = Field(
+        default=(),
+        description="Paths in which what looks like a secret may stand, such as made-up ones in"
+        " `tests/fixtures/**`.",
+    )
+    ignored: Annotated[tuple[Kind, ...], Field(max_length=MAX_GLOBS)] = Field(
+        default=(),
+        description="Kinds that are not looked for, by their names in gitleaks' rules, as a refusal"
+        " says them: `generic-api-key` is the one that is wrong most often.",
+    )
+    comments: bool = Field(
+        default=False,
+        description="Whether a line that says `gitleaks:allow` may hold what looks like a secret."
+        " An agent can write that as well, so it takes a repository that wants it.",
     )
 
 

@@ -54,6 +54,7 @@ PLACES = {
     "sqlalchemy": ("bot.database", "bot.runs.store", "bot.deliveries"),
     "yaml": ("policies",),
     "pathspec": ("policies",),
+    "re2": ("policies.gitleaks",),
     "jinja2": ("bot.hub.pages", "bot.web"),
     "markdown_it": ("bot.hub.pages", "bot.web"),
     "defusedxml": ("bot.checks",),

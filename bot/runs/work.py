@@ -256,7 +256,9 @@ class Worker:
         git, left = self._ports.git, run.candidate
         changes = await git.changes(run, run.head, left["tree"])
         violations = [(path, reason) for path, reason in left["violations"]]
-        verdict = judge(changes, violations, await self._config(run))
+        known = self._ports.redactor.known
+        secrets = await git.leaks(run, run.head, left["tree"], known)
+        verdict = judge(changes, violations, secrets, await self._config(run))
         if not verdict.allowed:
             step = "`/resume` gives the agent another turn from the last checkpoint."
             if left["tree"] != run.tree:
@@ -281,7 +283,9 @@ class Worker:
         asked, text = run.restore, RESTORED
         changes = await self._ports.git.changes(run, run.head, asked["tree"])
         if asked["kind"] == "kept":
-            verdict = judge(changes, (), await self._config(run))
+            known = self._ports.redactor.known
+            secrets = await self._ports.git.leaks(run, run.head, asked["tree"], known)
+            verdict = judge(changes, (), secrets, await self._config(run))
             if not verdict.allowed:
                 return [_blocked(verdict.reason, "`/resume` gives the agent another turn.")]
             text = verdict.text()
