@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, ValidationError
 
 from policies.explain import explain
+from policies.presets import PRESETS, Table, layered
 from policies.sections import (
     MAX_ENTRIES,
     Agent,
@@ -49,9 +50,17 @@ Checks = Annotated[
 ]
 
 
+Preset = Literal["strict", "solo", "open-source", "monorepo"]
+
+
 class Config(Section):
     """What a repository says about the runs in it. An empty file is the same as none."""
 
+    extends: Annotated[tuple[Preset, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        default=(),
+        description="Presets to begin with: `strict`, `solo`, `open-source` or `monorepo`. A later"
+        " one counts over an earlier, and the rest of the file over all of them.",
+    )
     agent: Name | None = Field(
         default=None,
         description="The name of the agent that works when a request names none; left out, the"
@@ -94,10 +103,14 @@ class Config(Section):
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What came of reading a file: a configuration, or the problems that prevent one."""
+    """What came of reading a file: a configuration, or the problems that prevent one.
+
+    `layers` are what it was made from, by name, each counting over those before it.
+    """
 
     config: Config | None
     problems: tuple[Problem, ...]
+    layers: tuple[tuple[str, Table], ...] = ()
 
 
 def parse(text: str | bytes) -> Parsed:
@@ -115,8 +128,13 @@ def parse(text: str | bytes) -> Parsed:
         config = Config.model_validate_json(json.dumps(plain(root)), strict=True)
     except ValidationError as error:
         return Parsed(None, explain(error, root, Config))
-    problems = _repeated(config, root)
-    return Parsed(None, problems) if problems else Parsed(config, ())
+    if problems := _repeated(config, root):
+        return Parsed(None, problems)
+    layers = (*((name, PRESETS[name]) for name in config.extends), (PATH, plain(root)))
+    if config.extends:
+        table = layered(layer for _, layer in layers)
+        config = Config.model_validate_json(json.dumps(table), strict=True)
+    return Parsed(config, (), layers)
 
 
 def _repeated(config: Config, root: Node) -> tuple[Problem, ...]:

@@ -15,7 +15,6 @@ from policies.verdict import code
 # Sections that a later version reads.
 LATER = frozenset(
     {
-        "extends",
         "environment",
         "network",
         "budget",

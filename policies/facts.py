@@ -32,6 +32,17 @@ class Change:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Which agent made a candidate, and the areas that the plan gave its task: none means all."""
+
+    agent: str = ""
+    areas: tuple[str, ...] = ()
+
+
+ANYBODY = Author()
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Secret:
     """What looks like a secret in what a candidate adds: where, and of which kind; never itself.

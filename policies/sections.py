@@ -76,6 +76,12 @@ def _glob(value: str) -> str:
     return value
 
 
+def _closed(value: str) -> str:
+    if value.startswith("!"):
+        raise ValueError("Here a glob opens nothing; take the `!` away, or the whole line.")
+    return _glob(value)
+
+
 def _allowed(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
     if value == ():
         raise ValueError("An empty list would allow nothing; add a glob, or leave `allowed` out.")
@@ -176,6 +182,7 @@ Command = Annotated[str, AfterValidator(_command)]
 Name = Annotated[str, AfterValidator(_name)]
 Line = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_line)]
 Glob = Annotated[str, AfterValidator(_glob)]
+Closed = Annotated[str, AfterValidator(_closed)]
 Kind = Annotated[str, Field(max_length=MAX_HOST), AfterValidator(_kind)]
 Host = Annotated[str, Field(max_length=MAX_HOST), AfterValidator(_host)]
 Variable = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_variable)]
@@ -225,6 +232,21 @@ class Check(Section):
     )
 
 
+class AgentPaths(Section):
+    """What one agent may change: less than others, never more."""
+
+    protected: Annotated[tuple[Closed, ...], Field(max_length=MAX_GLOBS)] = Field(
+        default=(), description="Paths that this agent may not change, beside what no agent may."
+    )
+    allowed: Annotated[
+        tuple[Glob, ...] | None, Field(max_length=MAX_GLOBS), AfterValidator(_allowed)
+    ] = Field(
+        default=None,
+        description="Where given, this agent may change these paths and no others, as far as all"
+        " agents may.",
+    )
+
+
 class Paths(Section):
     """What agents may change, by globs as in `.gitignore`, of which the last match decides."""
 
@@ -239,6 +261,11 @@ class Paths(Section):
         default=None,
         description="Where given, agents may change these paths and no others. Left out,"
         " everything that is not protected may be changed.",
+    )
+    agents: Annotated[Mapping[Name, AgentPaths], Field(max_length=MAX_ENTRIES)] = Field(
+        default_factory=dict,
+        description="What single agents, by name, may change of that: `protected` and `allowed`"
+        " as above, by which an agent may change less and never more.",
     )
 
 
@@ -348,6 +375,20 @@ class Limits(Section):
         description="How much new content one checkpoint may hold, in megabytes (a changed file"
         " counts whole). Ten, since it stays in the history for ever; GitHub refuses files"
         " over 100.",
+    )
+    lines: int = Field(
+        default=20_000,
+        ge=1,
+        le=1_000_000,
+        description="How many lines one checkpoint may add and take away, together. Twenty"
+        " thousand: a review of more is a signature under what nobody read.",
+    )
+    binaries: int = Field(
+        default=20,
+        ge=0,
+        le=10_000,
+        description="How many binary files one checkpoint may add or change. Twenty, as a few"
+        " pictures are: nobody sees in a review what is in them.",
     )
     runs_per_issue: int = Field(
         default=1,

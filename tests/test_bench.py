@@ -157,3 +157,19 @@ def test_workspace(folder: Path, tiny: Repository) -> None:
         assert told["results"][-1]["as"] == NOBODY
     assert all(0 < row["kb"] <= 64 for row in told["results"])
     assert [row["workspaces"] for row in told["at_once"]] == [100] * len(rootless)
+
+
+@pytest.mark.slow
+def test_policy(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.policy", "--json", "--files=200", "--rounds=1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = json.loads(done.stdout)
+    assert told["files"] == 200
+    assert 0 < told["ms"] < 60_000
+    assert told["secrets_mb_s"] > 0
+    assert [each["name"] for each in told["targets"]] == ["rules over 200 changed files", "secrets"]

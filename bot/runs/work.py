@@ -39,7 +39,7 @@ from bot.runs.ports import (
     Unprepared,
 )
 from bot.runs.recorder import Recorder
-from bot.runs.revisions import VIOLATIONS, Stuck, with_base
+from bot.runs.revisions import VIOLATIONS, Stuck, author_of, with_base
 from bot.runs.store import Store
 from bot.runs.transitions import Work
 from bot.runs.watch import TurnWatch, stop_of
@@ -258,7 +258,7 @@ class Worker:
         violations = [(path, reason) for path, reason in left["violations"]]
         known = self._ports.redactor.known
         secrets = await git.leaks(run, run.head, left["tree"], known)
-        verdict = judge(changes, violations, secrets, await self._config(run))
+        verdict = judge(changes, violations, secrets, await self._config(run), author_of(run))
         if not verdict.allowed:
             step = "`/resume` gives the agent another turn from the last checkpoint."
             if left["tree"] != run.tree:
@@ -285,7 +285,7 @@ class Worker:
         if asked["kind"] == "kept":
             known = self._ports.redactor.known
             secrets = await self._ports.git.leaks(run, run.head, asked["tree"], known)
-            verdict = judge(changes, (), secrets, await self._config(run))
+            verdict = judge(changes, (), secrets, await self._config(run), author_of(run))
             if not verdict.allowed:
                 return [_blocked(verdict.reason, "`/resume` gives the agent another turn.")]
             text = verdict.text()

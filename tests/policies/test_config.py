@@ -104,9 +104,9 @@ def test_no_checks_can_be_asked_for() -> None:
     [
         ("limits:\n  minuts: 4\n", 2, 3, "did you mean `minutes`?"),
         ("lables: x", 1, 1, "did you mean `label`?"),
-        ("xyzzy: 1", 1, 1, "use one of `agent`, `agents`"),
+        ("xyzzy: 1", 1, 1, "use one of `extends`, `agent`"),
         ("agent: x\nnetwork: {}", 2, 1, "`network` is not supported by this version"),
-        ("extends: [strict]", 1, 1, "`extends` is not supported by this version"),
+        ("freeze: []", 1, 1, "`freeze` is not supported by this version"),
         ("sandbox: none", 1, 1, "set by whoever runs the server"),
         ("agents: {a: {command: x, sandbox: none}}", 1, 26, "set by whoever runs the server"),
         ("checks:\n- name: a\n  run: b\n  minute: 1", 4, 3, "did you mean `minutes`?"),
