@@ -77,6 +77,11 @@ class Library:
             raise UserError(found.sentence)
         return found
 
+    async def pushed(self, run: Run) -> str:
+        """Return the commit that people pushed on top of the head, as it is now, or nothing."""
+        human = await self._git.human_work(run)
+        return human.sha if human else ""
+
     async def newer_base(self, run: Run) -> Base | None:
         """Return the base as it is now, where it merges into the head; None where it is there.
 

@@ -124,6 +124,9 @@ class Repositories(Protocol):
     async def passing(self, run: Run) -> Kept:
         """Take out of the refused candidate what breaks a rule; `UserError` says why not."""
 
+    async def pushed(self, run: Run) -> str:
+        """Return the commit that people pushed on top of the head, as it is now, or nothing."""
+
     async def newer_base(self, run: Run) -> Base | None:
         """Return the base as it is now, where it merges into the head; None where it is there.
 

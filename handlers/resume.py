@@ -32,6 +32,8 @@ async def handle(desk: Desk, order: Order) -> str | None:
     }
 
     def decide(now: Run) -> list[Event]:
+        if now.taken:
+            raise UserError(f"@{now.taken} has the branch; `/give` gives it back to the agent.")
         given = limits_of(now, order.command.options)
         after = now.model_copy(
             update={

@@ -134,6 +134,16 @@ class Approval(_Value):
     reason: str = ""
 
 
+class Override(_Value):
+    """A red check that somebody set aside, on one head, and why."""
+
+    check: str
+    sha: str
+    by: str
+    why: str
+    at: datetime
+
+
 class Usage(_Value):
     """What requests to models took. The four kinds of tokens are disjoint.
 
@@ -206,7 +216,9 @@ class Run(_Value):
     `own_checks` are commands given with the request itself, on the command line. `quarantine` is
     the refused candidate that can still be kept in part. `usage` and `seconds` are of the turns
     that are over; `usd_limit` and `token_limit` bound the whole run, None where nothing does.
-    `sessions` are those of each agent's last turn, by which the next one can go on.
+    `sessions` are those of each agent's last turn, by which the next one can go on. `taken` is who
+    has the branch instead of the agent, and `handed` the head that was published for them; `given`
+    that it came back with commits, from which the agent has yet to go on.
     """
 
     id: str
@@ -273,6 +285,10 @@ class Run(_Value):
     sessions: dict[str, str] = Field(default_factory=dict)
     blocked_hosts: tuple[Blocked, ...] = ()
     messages: tuple[Message, ...] = ()
+    taken: str = ""
+    handed: str = ""
+    given: bool = False
+    overrides: tuple[Override, ...] = ()
 
     @property
     def last(self) -> Checkpoint | None:
@@ -292,6 +308,15 @@ class Run(_Value):
     def next_task(self) -> Task | None:
         """Return the task that the next turn works on, or None when the plan is finished."""
         return next(iter(self.plan.ready()), None)
+
+    def override_of(self, check: str) -> Override | None:
+        """Return why a check does not count on the present head, or None."""
+        return next((o for o in self.overrides if o.check == check and o.sha == self.head), None)
+
+    def still_red(self, besides: str = "") -> tuple[str, ...]:
+        """Name the checks that failed on what was checked last and count, but for one."""
+        red = [each.name for each in self.outcomes if each.conclusion != "success"]
+        return tuple(name for name in red if name != besides and not self.override_of(name))
 
     def unheard(self) -> tuple[Message, ...]:
         """Return what people said that no turn has been told yet."""

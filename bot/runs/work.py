@@ -110,6 +110,7 @@ class Worker:
             Work.UPDATE: self._update,
             Work.ADOPT: self._adopt,
             Work.MERGE: self._merge,
+            Work.HAND: self._hand,
         }
 
     async def do(self, work: Work, run: Run, cause: str) -> Made:
@@ -441,6 +442,15 @@ class Worker:
         if not stop_event.is_set():
             await self._ports.store.keep_result(run, run.head, run.attempt, result)
         return {**result, "attempt": run.attempt}
+
+    # -- a person takes the branch
+
+    async def _hand(self, run: Run, _cause: str) -> Made:
+        """Publish the head under its lease, for the person who took the branch."""
+        human = await self._ports.git.push(run)
+        if human is not None:
+            return [_pushed(run, human)]
+        return [(Type.HANDED_OVER, {"sha": run.head}, ORCHESTRATE)]
 
     # -- the end
 
