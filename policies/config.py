@@ -6,6 +6,7 @@ is the operator's to say and has no place here.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,9 +35,11 @@ from policies.sections import (
 )
 from policies.tree import Node, Problem, plain, read
 
-__all__ = ["PATH", "Agent", "Check", "Config", "Parsed", "Problem", "Schedule", "parse"]
+__all__ = ["PATH", "Agent", "Check", "Config", "Parsed", "Problem", "Schedule", "digest", "parse"]
 
 PATH = ".github/orchestrate.yml"
+# Hexadecimal digits that tell two configurations apart.
+DIGEST_LENGTH = 16
 
 
 def _checks_kind(value: Any) -> str:
@@ -135,6 +138,12 @@ def parse(text: str | bytes) -> Parsed:
         table = layered(layer for _, layer in layers)
         config = Config.model_validate_json(json.dumps(table), strict=True)
     return Parsed(config, (), layers)
+
+
+def digest(config: Config) -> str:
+    """Name a configuration by what holds in it, however it was written."""
+    text = config.model_dump_json()
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 def _repeated(config: Config, root: Node) -> tuple[Problem, ...]:

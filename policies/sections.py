@@ -130,12 +130,6 @@ def _command(value: str) -> str:
     return value
 
 
-def _one(value: int) -> int:
-    if value != 1:
-        raise ValueError("Another number of approvals is not supported by this version; write 1.")
-    return value
-
-
 def _who(value: Mapping[str, Role]) -> Mapping[str, Role]:
     for command, role in value.items():
         if not role.at_least(floor(command)):
@@ -315,10 +309,12 @@ class Commands(Section):
 class Approval(Section):
     """What it takes to merge. Who may approve is the role of `approve` in `commands: who:`."""
 
-    required: Annotated[int, AfterValidator(_one)] = Field(
+    required: int = Field(
         default=1,
-        json_schema_extra={"minimum": 1, "maximum": 1},
-        description="How many approvals a merge needs. This version takes one.",
+        ge=1,
+        le=6,
+        description="How many people must approve the head before it is merged. Six at most, as"
+        " GitHub's own branch rules take.",
     )
     requester: Literal["never", "if-alone", "always"] = Field(
         default="if-alone",

@@ -122,7 +122,7 @@ def headline(run: Run) -> str:
         case State.VALIDATING:
             return f"**Checking** {_checkpoint_name(run)}."
         case State.AWAITING_REVIEW:
-            return f"**Ready for review{pull}.** `/approve` merges exactly {head}."
+            return f"**Ready for review{pull}.** `/approve` merges exactly {head}.{_so_far(run)}"
         case State.MERGING:
             return f"**Merging** {head} into {code(run.base)}{_approved(run)}."
         case State.DONE:
@@ -214,6 +214,17 @@ def _checkpoint_name(run: Run) -> str:
     if run.last is None or run.head != run.last.sha:
         return commit(run, run.head)
     return f"checkpoint {run.last.number} ({commit(run, run.head)})"
+
+
+def _so_far(run: Run) -> str:
+    """Say who has approved the head, or what changed since somebody approved another one."""
+    if given := run.approved():
+        return f" Approved so far by {', '.join(code(each.by) for each in given)}."
+    if (old := run.voided()) is None or old.sha == run.head:
+        return ""
+    seen = f"[what changed since]({page(run)}/compare/{old.sha}...{run.head})"
+    approved = f"{code(old.by)} approved {code(old.sha[:7])}"
+    return f" {approved}, which does not count for another commit: see {seen}."
 
 
 def _approved(run: Run) -> str:

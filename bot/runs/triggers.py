@@ -23,6 +23,8 @@ def trigger_of(run: Run, event: Event) -> Trigger | None:
             return _CHECKPOINTS[data["kind"]]
         case Type.CHECKED:
             return _verdict_of_checks(run, bool(data["green"]))
+        case Type.APPROVED:
+            return None if data.get("missing") else Trigger.APPROVED
         case Type.RESUMED:
             return Trigger.GIVEN_BACK if run.foreign else Trigger.RESUME_ASKED
         case Type.GIVEN:
@@ -93,7 +95,6 @@ _CHECKPOINTS = {
 _TRIGGERS: dict[str, Trigger] = {
     Type.CANDIDATE_REFUSED: Trigger.CANDIDATE_REFUSED,
     Type.CHANGES_ASKED: Trigger.CHANGES_ASKED,
-    Type.APPROVED: Trigger.APPROVED,
     Type.REJECTED: Trigger.REJECTED,
     Type.PAUSED: Trigger.PAUSE_ASKED,
     Type.TAKEN: Trigger.TAKEN,

@@ -43,7 +43,7 @@ from bot.runs.revisions import VIOLATIONS, Stuck, author_of, with_base
 from bot.runs.store import Store
 from bot.runs.transitions import Work
 from bot.runs.watch import TurnWatch, stop_of
-from policies.config import PATH, Agent, Config, parse
+from policies.config import PATH, Agent, Config, digest, parse
 from policies.config import Check as ConfiguredCheck
 from policies.facts import Change
 from policies.paths import instructions
@@ -124,6 +124,12 @@ class Worker:
 
     async def _config(self, run: Run) -> Config:
         return own(run, read_config(await self._ports.git.config(run, run.config)))
+
+    async def _present(self, run: Run) -> Config:
+        """Read the configuration as it is now, and not as it was when the run began."""
+        git = self._ports.git
+        base = await git.base(run, run.base)
+        return own(run, read_config(await git.config(run, base.config)))
 
     # -- the beginning
 
@@ -459,7 +465,11 @@ class Worker:
         if approval is None:
             reason = "What was approved is not the head any more."
             return [_blocked(reason, "Look at the new head, then `/approve`.")]
-        config = await self._config(run)
+        config = await self._present(run)
+        if why := _not_as_approved(run, config):
+            return [
+                _blocked(why, "`/retry` checks the head, then `/approve` it as things are now.")
+            ]
         await Recorder(self._ports.store, self._ports.git).publish(run)
         if run.pull_request is None:
             # Approved on the issue before the drawing was told of, or over.
@@ -579,6 +589,20 @@ def _setup_result(failure: Unprepared | None = None) -> dict[str, Any]:
 def _fenced(log: str) -> str:
     plain = log.replace("`", "'")  # nothing in it closes the fence
     return f"```\n{plain}\n```"
+
+
+def _not_as_approved(run: Run, config: Config) -> str:
+    """Say what keeps the approvals of the head from counting under `config`; nothing where they do.
+
+    Those of an earlier version do not say what held then.
+    """
+    given, now = run.approved(), digest(config)
+    changed = [each.by for each in given if each.policy not in ("", now)]
+    if len(given) - len(changed) >= config.approval.required:
+        return ""
+    if changed:
+        return f"The configuration is another one than when {texts.listed(changed)} approved."
+    return f"It takes {config.approval.required} approvals, and has {len(given)}."
 
 
 def _pushed(run: Run, human: HumanWork) -> tuple[str, dict[str, Any], str]:

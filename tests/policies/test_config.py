@@ -122,7 +122,7 @@ def test_no_checks_can_be_asked_for() -> None:
         ("checks: maybe", 1, 9, "`checks` must be `auto` or a list"),
         ("checks: {a: b}", 1, 9, "`checks` must be a list"),
         ("merge:\n  method: octopus", 2, 11, "one of `merge`, `squash`, `rebase`"),
-        ("approval: {required: 2}", 1, 22, "not supported by this version"),
+        ("approval: {required: 7}", 1, 22, "may be at most 6"),
         ("commands: {who: {aprove: write}}", 1, 18, "did you mean `approve`?"),
         ("commands: {who: {approve: king}}", 1, 27, "one of `none`, `read`"),
         ("commands: {who: {orchestrate: read}}", 1, 17, "strangers may have"),
