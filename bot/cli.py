@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from bot import policy_cli
 from bot.errors import OrchestrateError, UserError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Look at the configuration of repositories.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+policy_cli.register(app, config_app)
 
 _T = TypeVar("_T")
 

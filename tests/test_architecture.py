@@ -25,7 +25,7 @@ COMPOSITION = frozenset(
     {
         ROOT_MODULE,
         *("bot.cli", "bot.demo", "bot.doctor", "bot.local", "bot.terminal"),
-        *("bot.rebuild", "bot.verify"),
+        *("bot.rebuild", "bot.verify", "bot.audit", "bot.policy_cli"),
     }
 )
 
@@ -59,7 +59,7 @@ PLACES = {
     "markdown_it": ("bot.hub.pages", "bot.web"),
     "defusedxml": ("bot.checks",),
     "h11": ("bot.sandbox.gateway.server",),
-    "typer": ("bot.cli",),
+    "typer": ("bot.cli", "bot.policy_cli"),
     "rich": ("bot.cli", "bot.demo", "bot.doctor", "bot.terminal"),
 }
 
