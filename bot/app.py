@@ -70,7 +70,8 @@ from bot.webhook import Webhook
 from handlers import EVENTS, FEATURES
 from handlers.installation import learn
 from handlers.maintenance import Maintenance, fire
-from policies.config import Agent
+from policies.config import Agent, Config
+from policies.config import parse as parse_config
 
 log = structlog.get_logger()
 
@@ -157,13 +158,31 @@ async def compose(
     environments = EnvironmentDesk(
         git, installer, hosts=settings.setup_hosts, secrets=settings.setup_secrets
     )
-    ports = Ports(store, git, agents, checks, forge, now, environments, store.redactor)
+    ports = Ports(
+        *(store, git, agents, checks, forge, now, environments, store.redactor),
+        bounds=bounds_of(settings),
+    )
     segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max)
     engine = Engine(store, segments, engine_file(settings.database), workers=settings.workers)
     reconciler = Reconciler(store, git, forge, now, gather=settings.gather_seconds)
     runs = engine_file(settings.database).with_name("runs")
     tidy = partial(prune, runs, settings.log_days)
     return Bot(store, database, engine, reconciler, agents, ports, tidy)
+
+
+def bounds_of(settings: Settings) -> Config:
+    """Read what the server lays down for every repository; `OperatorError` says what is wrong."""
+    file = settings.policy_file
+    if file is None:
+        return Config()
+    try:
+        parsed = parse_config(file.read_bytes())
+    except OSError as error:
+        raise OperatorError(f"ORCHESTRATE_POLICY_FILE cannot be read: {error}.") from error
+    if parsed.config is None:
+        first = parsed.problems[0]
+        raise OperatorError(f"{file}, line {first.line}: {first.message}")
+    return parsed.config
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -225,6 +244,7 @@ def desk_of(
         clock=now,
         bot=login,
         usages=tuple(feature.usage for feature in FEATURES),
+        bounds=bot.ports.bounds,
     )
 
 
@@ -402,7 +422,7 @@ async def build(
         await github.close()
         await database.close()
         raise
-    library = Library(store, threads.file, workbench)
+    library = Library(store, threads.file, workbench, bot.ports.bounds)
     return Server(settings, bot, github, desk_of(bot, threads, threads, library, login))
 
 

@@ -24,6 +24,7 @@ from bot.runs.revisions import Kept
 from bot.runs.store import Store
 from bot.runs.transitions import TERMINAL
 from bot.threads import People, Threads
+from policies.bounds import bounded
 from policies.commands import may_command
 from policies.config import Config
 from policies.facts import CommandFacts, Person, Role
@@ -136,7 +137,10 @@ class Repositories(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What every handler is given. `bot` is the App's own login."""
+    """What every handler is given. `bot` is the App's own login.
+
+    `bounds` is what no repository's configuration can loosen.
+    """
 
     people: People
     threads: Threads
@@ -146,6 +150,7 @@ class Desk:
     clock: Clock
     bot: str
     usages: Sequence[Usage] = ()
+    bounds: Config = field(default_factory=Config)
 
 
 Handle = Callable[[Desk, Order], Awaitable[str | None]]
@@ -213,7 +218,7 @@ class Router:
             return await self.desk.repositories.policy(repository)
         except ConfigError as error:
             log.info("configuration is wrong", repository=repository.id, error=str(error))
-            return Config()
+            return bounded(Config(), self.desk.bounds)
 
     def _is_meant(self, found: Command | Misuse, run: Run | None, config: Config) -> bool:
         """A bare verb is ours only in a conversation that belongs to a run."""

@@ -43,6 +43,7 @@ from bot.runs.revisions import VIOLATIONS, Stuck, author_of, with_base
 from bot.runs.store import Store
 from bot.runs.transitions import Work
 from bot.runs.watch import TurnWatch, stop_of
+from policies.bounds import bounded
 from policies.config import PATH, Agent, Config, digest, parse
 from policies.config import Check as ConfiguredCheck
 from policies.facts import Change
@@ -79,7 +80,10 @@ Made = list[tuple[str, dict[str, Any], str]]
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What the work is done with; what `redactor` knows is kept from agents and logs."""
+    """What the work is done with; what `redactor` knows is kept from agents and logs.
+
+    `bounds` is what no repository's configuration can loosen.
+    """
 
     store: Store
     git: Git
@@ -89,6 +93,7 @@ class Ports:
     clock: Clock
     environments: Environments
     redactor: Redactor = field(default_factory=Redactor)
+    bounds: Config = field(default_factory=Config)
 
 
 class Worker:
@@ -123,20 +128,23 @@ class Worker:
         return await self._ports.forge.refresh(current)
 
     async def _config(self, run: Run) -> Config:
-        return own(run, read_config(await self._ports.git.config(run, run.config)))
+        return self._read(run, await self._ports.git.config(run, run.config))
+
+    def _read(self, run: Run, text: str) -> Config:
+        return own(run, bounded(read_config(text), self._ports.bounds))
 
     async def _present(self, run: Run) -> Config:
         """Read the configuration as it is now, and not as it was when the run began."""
         git = self._ports.git
         base = await git.base(run, run.base)
-        return own(run, read_config(await git.config(run, base.config)))
+        return self._read(run, await git.config(run, base.config))
 
     # -- the beginning
 
     async def _start(self, run: Run, _cause: str) -> Made:
         git = self._ports.git
         base = await git.base(run, run.base)
-        config = own(run, read_config(await git.config(run, base.config)))
+        config = self._read(run, await git.config(run, base.config))
         if config.base and not run.base:
             base = await git.base(run, config.base)
         data = {
