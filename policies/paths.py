@@ -8,6 +8,7 @@ stands where a protected path would pass through is refused, since it would lead
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 from policies.config import Config
@@ -130,6 +131,11 @@ DEFAULT_PROTECTED = DOT_FOLDERS + AGENT_INSTRUCTIONS + PIPELINES + TOOL_SETTINGS
 # Longer paths work on few machines, and matching takes time that grows faster than they do.
 MAX_LENGTH = 1024
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# What other file systems than ours read as another name: NTFS drops a dot or blank at the end,
+# takes a backslash for a slash, what follows a colon for a part of the file, and knows `.git` by a
+# short name too; HFS+ drops what has no shape (git's core.protectNTFS and core.protectHFS).
+_DISGUISED = re.compile(r"[. ](?:/|\Z)|\\|(?:^|/)(?:git~[0-9]|\.git *:)", re.IGNORECASE)
+_SHAPELESS = frozenset({"Cf", "Zl", "Zp", "Cs"})
 _WILD = re.compile(r"[*?\[\\]")
 _BELOW = "below"
 
@@ -146,6 +152,7 @@ def check_paths(changes: Iterable[Change], config: Config, by: Author = ANYBODY)
     touched = sorted({pair for change in changed for pair in _touched(change)})
     refusals = (
         _unreadable(touched),
+        _disguises(touched),
         _submodules(sorted({change.path for change in changed if _submodule(change)})),
         _always(touched),
         _protected(touched, config.paths.protected),
@@ -185,6 +192,22 @@ def _unreadable(touched: Iterable[_Touched]) -> str:
         f"These paths are longer than {MAX_LENGTH:,} characters or have control characters:"
         f" {listed(paths)}. Give them names that people can read."
     )
+
+
+def _disguises(touched: Iterable[_Touched]) -> str:
+    paths = [path for path, _ in touched if _readable(path) and _disguised(path)]
+    if not paths:
+        return ""
+    return (
+        f"Other systems read these paths as others, or people do: {listed(paths)}. Give them names"
+        " without backslashes, invisible characters, and dots or blanks at the end."
+    )
+
+
+def _disguised(path: str) -> bool:
+    if _DISGUISED.search(path):
+        return True
+    return not path.isascii() and any(unicodedata.category(c) in _SHAPELESS for c in path)
 
 
 def _submodule(change: Change) -> bool:
