@@ -76,7 +76,8 @@ from bot.webhook import ASGIApp, Front, Webhook
 from handlers import EVENTS, FEATURES
 from handlers.installation import learn
 from handlers.maintenance import Maintenance, fire
-from policies.config import Agent
+from policies.config import Agent, Config
+from policies.config import parse as parse_config
 
 log = structlog.get_logger()
 
@@ -182,7 +183,10 @@ async def compose(
     )
     if shared:
         forge = SharedForge(forge, shared.posts, shared.lease)
-    ports = Ports(store, git, agents, checks, forge, now, environments, store.redactor)
+    ports = Ports(
+        *(store, git, agents, checks, forge, now, environments, store.redactor),
+        bounds=bounds_of(settings),
+    )
     segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max)
     engine = Engine(
         store,
@@ -210,6 +214,21 @@ async def compose(
         working,
         settings.drain_seconds,
     )
+
+
+def bounds_of(settings: Settings) -> Config:
+    """Read what the server lays down for every repository; `OperatorError` says what is wrong."""
+    file = settings.policy_file
+    if file is None:
+        return Config()
+    try:
+        parsed = parse_config(file.read_bytes())
+    except OSError as error:
+        raise OperatorError(f"ORCHESTRATE_POLICY_FILE cannot be read: {error}.") from error
+    if parsed.config is None:
+        first = parsed.problems[0]
+        raise OperatorError(f"{file}, line {first.line}: {first.message}")
+    return parsed.config
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -293,6 +312,7 @@ def desk_of(
         clock=now,
         bot=login,
         usages=tuple(feature.usage for feature in FEATURES),
+        bounds=bot.ports.bounds,
     )
 
 
@@ -561,7 +581,7 @@ async def build(
         await github.close()
         await database.close()
         raise
-    library = Library(store, threads.file, workbench)
+    library = Library(store, threads.file, workbench, bot.ports.bounds)
     return Server(settings, bot, github, desk_of(bot, threads, threads, library, login), role)
 
 

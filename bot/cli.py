@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from bot import housekeeping, scale
+from bot import housekeeping, policy_cli, scale
 from bot.errors import OrchestrateError, UserError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ config_app = typer.Typer(help="Look at the configuration of repositories.", no_a
 app.add_typer(config_app, name="config")
 scale.register(app)
 housekeeping.add_to(app)
+policy_cli.register(app, config_app)
 
 _T = TypeVar("_T")
 

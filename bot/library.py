@@ -13,6 +13,7 @@ from bot.runs.ports import Base, Difference, Git
 from bot.runs.revisions import Kept, Stuck, what_passes, with_base
 from bot.runs.store import Store
 from bot.runs.work import own, read_config
+from policies.bounds import bounded
 from policies.config import PATH, Config
 from policies.facts import Change
 from policies.verdict import code
@@ -36,9 +37,15 @@ class History(Git, Protocol):
 
 
 class Library:
-    """Reads repositories for handlers; `read` reads a file of a default branch as it is now."""
+    """Reads repositories for handlers; `read` reads a file of a default branch as it is now.
 
-    def __init__(self, store: Store, read: ReadFile, git: History) -> None:
+    `bounds` is what no repository's configuration can loosen.
+    """
+
+    def __init__(
+        self, store: Store, read: ReadFile, git: History, bounds: Config | None = None
+    ) -> None:
+        self._bounds = bounds or Config()
         self._store = store
         self._read = read
         self._git = git
@@ -46,7 +53,7 @@ class Library:
     async def policy(self, repository: Repository) -> Config:
         """Read the configuration on the default branch now; `ConfigError` when it is wrong."""
         data = await self._read(repository, PATH)
-        return read_config((data or b"").decode("utf-8", "replace"))
+        return bounded(read_config((data or b"").decode("utf-8", "replace")), self._bounds)
 
     async def learn_schedules(self, repository: Repository) -> None:
         """Keep the schedules that the configuration names now; a wrong one changes nothing."""
@@ -70,10 +77,17 @@ class Library:
 
     async def passing(self, run: Run) -> Kept:
         """Take out of the refused candidate what breaks a rule; `UserError` says why not."""
-        found = await what_passes(self._git, run, await self._config(run))
+        found = await what_passes(
+            self._git, run, await self._config(run), self._store.redactor.known
+        )
         if isinstance(found, Stuck):
             raise UserError(found.sentence)
         return found
+
+    async def pushed(self, run: Run) -> str:
+        """Return the commit that people pushed on top of the head, as it is now, or nothing."""
+        human = await self._git.human_work(run)
+        return human.sha if human else ""
 
     async def newer_base(self, run: Run) -> Base | None:
         """Return the base as it is now, where it merges into the head; None where it is there.
@@ -89,7 +103,8 @@ class Library:
         return base
 
     async def _config(self, run: Run) -> Config:
-        return own(run, read_config(await self._git.config(run, run.config)))
+        text = await self._git.config(run, run.config)
+        return own(run, bounded(read_config(text), self._bounds))
 
 
 def describe(old: str, new: str, files: Sequence[Change], patch: str, *, cut: bool) -> str:

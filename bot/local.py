@@ -226,7 +226,7 @@ async def _compose(
     workbench = Workbench(home, address, identity, made, environments=stored)
     forge = LocalForge(home, identity)
     bot = await compose(settings, store, database, workbench, forge, on_output=on_output)
-    library = Library(store, workbench.read_default, workbench)
+    library = Library(store, workbench.read_default, workbench, bot.ports.bounds)
     people = _Alone()
     # No handler that the command line reaches asks GitHub for anything but people.
     desk = desk_of(bot, people, cast(Threads, people), library, login="orchestrate")

@@ -129,6 +129,11 @@ class Redactor:
     def __bool__(self) -> bool:
         return bool(self._known)
 
+    @property
+    def known(self) -> frozenset[str]:
+        """What is looked for, line by line: another process makes the same redactor of it."""
+        return frozenset(self._known)
+
     def learn(self, secrets: Iterable[str]) -> None:
         """Look for these as well; of one of several lines, such as a key in PEM, for each line."""
         given = tuple(secrets)

@@ -25,6 +25,7 @@ from bot.runs.revisions import Kept
 from bot.runs.store import Store
 from bot.runs.transitions import TERMINAL
 from bot.threads import Comment, Issue, People, Threads
+from policies.bounds import bounded
 from policies.commands import may_command
 from policies.config import Config
 from policies.facts import CommandFacts, Person, Role
@@ -131,6 +132,9 @@ class Repositories(Protocol):
     async def passing(self, run: Run) -> Kept:
         """Take out of the refused candidate what breaks a rule; `UserError` says why not."""
 
+    async def pushed(self, run: Run) -> str:
+        """Return the commit that people pushed on top of the head, as it is now, or nothing."""
+
     async def newer_base(self, run: Run) -> Base | None:
         """Return the base as it is now, where it merges into the head; None where it is there.
 
@@ -140,7 +144,10 @@ class Repositories(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What every handler is given. `bot` is the App's own login."""
+    """What every handler is given. `bot` is the App's own login.
+
+    `bounds` is what no repository's configuration can loosen.
+    """
 
     people: People
     threads: Threads
@@ -150,6 +157,7 @@ class Desk:
     clock: Clock
     bot: str
     usages: Sequence[Usage] = ()
+    bounds: Config = field(default_factory=Config)
 
 
 Handle = Callable[[Desk, Order], Awaitable[str | None]]
@@ -267,7 +275,7 @@ class Router:
             return await self.desk.repositories.policy(repository)
         except ConfigError as error:
             log.info("configuration is wrong", repository=repository.id, error=str(error))
-            return Config()
+            return bounded(Config(), self.desk.bounds)
 
     def _is_meant(self, found: Command | Misuse, run: Run | None, config: Config) -> bool:
         """A bare verb is ours only in a conversation that belongs to a run."""

@@ -70,6 +70,11 @@ class Settings(BaseSettings):
         default="https://api.github.com",
         description="GitHub's REST address; a GitHub Enterprise Server's ends in /api/v3.",
     )
+    policy_file: Path | None = Field(
+        default=None,
+        description="A file of the form of `.github/orchestrate.yml` that bounds those of all"
+        " repositories: what it limits, protects or asks of people, none of them can loosen.",
+    )
     app_id: str = Field(default="", description="The number of the GitHub App.")
     private_key: SecretStr = Field(
         default=SecretStr(""), description="The App's private key, in PEM form."

@@ -28,6 +28,7 @@ _MADE = {
     "models": "none",
     "setup_hosts": "none",
     "setup_secrets": "none",
+    "policy_file": "none",
 }
 
 

@@ -4,7 +4,9 @@
     /approve 1a2b3c4
 
 An approving review counts the same. An approval is for one head: with a SHA for that one, without
-for the head at the time of the comment. Whoever asked for the run, and whoever wrote commits of it,
+for the head at the time of the comment. Another head, plan or configuration voids it; a head with
+the very same files, as after a rebase, does not. `approval: required:` says how many it takes.
+Whoever asked for the run, and whoever wrote commits of it,
 does not count, unless the configuration says so or nobody else could approve.
 """
 
@@ -15,9 +17,11 @@ from bot.errors import UserError
 from bot.events import Event, Type
 from bot.requests import same_head
 from bot.router import Desk, Feature, Order
+from bot.runs.fold import cannot
 from bot.runs.model import Run
 from bot.runs.transitions import State
 from policies.approval import may_approve
+from policies.config import digest
 from policies.facts import ApprovalFacts
 
 
@@ -26,13 +30,39 @@ async def handle(desk: Desk, order: Order) -> str | None:
     run = order.required_run()
     reason = _allowed(order, run)
 
+    missing = 0
+
     def decide(now: Run) -> list[Event]:
+        nonlocal missing
         same_head(run, now)
-        data = {"sha": now.head, "tree": now.tree, "how": order.spoken.how, "reason": reason}
+        plan = now.state is State.AWAITING_APPROVAL
+        missing = 0 if plan else _missing(order, now)
+        if missing and now.state is not State.AWAITING_REVIEW:
+            raise UserError(cannot(now))
+        data = {
+            "of": "plan" if plan else "head",
+            "sha": now.head,
+            "tree": now.tree,
+            "plan": now.plan.digest,
+            "policy": digest(order.config),
+            "how": order.spoken.how,
+            "reason": reason,
+            "missing": missing,
+        }
         return [order.event(desk, Type.APPROVED, data)]
 
     await desk.store.append(run.id, decide)
+    if missing:
+        needs = "needs 1 more approval" if missing == 1 else f"needs {missing} more approvals"
+        return f"Noted: `{run.head[:7]}` {needs} before it is merged."
     return None
+
+
+def _missing(order: Order, now: Run) -> int:
+    """Count who must still approve the head after this person did."""
+    policy, me = digest(order.config), order.person.login.casefold()
+    others = [a for a in now.approved() if a.by.casefold() != me and a.policy in ("", policy)]
+    return max(0, order.config.approval.required - len(others) - 1)
 
 
 def _allowed(order: Order, run: Run) -> str:

@@ -35,6 +35,8 @@ async def handle(desk: Desk, order: Order) -> str | None:
     }
 
     def decide(now: Run) -> list[Event]:
+        if now.taken:
+            raise UserError(f"@{now.taken} has the branch; `/give` gives it back to the agent.")
         given = limits_of(now, order.command.options)
         if now.state in AT_WORK and (given["usd"] or given["tokens"]):
             raise UserError(_later(now))

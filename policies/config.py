@@ -6,6 +6,7 @@ is the operator's to say and has no place here.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, ValidationError
 
 from policies.explain import explain
+from policies.presets import PRESETS, Table, layered
 from policies.sections import (
     MAX_ENTRIES,
     Agent,
@@ -27,14 +29,17 @@ from policies.sections import (
     Name,
     Paths,
     Schedule,
+    Secrets,
     Section,
     Setup,
 )
 from policies.tree import Node, Problem, plain, read
 
-__all__ = ["PATH", "Agent", "Check", "Config", "Parsed", "Problem", "Schedule", "parse"]
+__all__ = ["PATH", "Agent", "Check", "Config", "Parsed", "Problem", "Schedule", "digest", "parse"]
 
 PATH = ".github/orchestrate.yml"
+# Hexadecimal digits that tell two configurations apart.
+DIGEST_LENGTH = 16
 
 
 def _checks_kind(value: Any) -> str:
@@ -48,9 +53,17 @@ Checks = Annotated[
 ]
 
 
+Preset = Literal["strict", "solo", "open-source", "monorepo"]
+
+
 class Config(Section):
     """What a repository says about the runs in it. An empty file is the same as none."""
 
+    extends: Annotated[tuple[Preset, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        default=(),
+        description="Presets to begin with: `strict`, `solo`, `open-source` or `monorepo`. A later"
+        " one counts over an earlier, and the rest of the file over all of them.",
+    )
     agent: Name | None = Field(
         default=None,
         description="The name of the agent that works when a request names none; left out, the"
@@ -68,6 +81,9 @@ class Config(Section):
         default_factory=Setup, description="How what the repository needs is installed."
     )
     paths: Paths = Field(default_factory=Paths, description="What agents may change.")
+    secrets: Secrets = Field(
+        default_factory=Secrets, description="What may look like a secret in what agents write."
+    )
     commands: Commands = Field(
         default_factory=Commands, description="How commands are written and who may give them."
     )
@@ -90,10 +106,14 @@ class Config(Section):
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What came of reading a file: a configuration, or the problems that prevent one."""
+    """What came of reading a file: a configuration, or the problems that prevent one.
+
+    `layers` are what it was made from, by name, each counting over those before it.
+    """
 
     config: Config | None
     problems: tuple[Problem, ...]
+    layers: tuple[tuple[str, Table], ...] = ()
 
 
 def parse(text: str | bytes) -> Parsed:
@@ -111,8 +131,19 @@ def parse(text: str | bytes) -> Parsed:
         config = Config.model_validate_json(json.dumps(plain(root)), strict=True)
     except ValidationError as error:
         return Parsed(None, explain(error, root, Config))
-    problems = _repeated(config, root)
-    return Parsed(None, problems) if problems else Parsed(config, ())
+    if problems := _repeated(config, root):
+        return Parsed(None, problems)
+    layers = (*((name, PRESETS[name]) for name in config.extends), (PATH, plain(root)))
+    if config.extends:
+        table = layered(layer for _, layer in layers)
+        config = Config.model_validate_json(json.dumps(table), strict=True)
+    return Parsed(config, (), layers)
+
+
+def digest(config: Config) -> str:
+    """Name a configuration by what holds in it, however it was written."""
+    text = config.model_dump_json()
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 def _repeated(config: Config, root: Node) -> tuple[Problem, ...]:

@@ -15,10 +15,8 @@ from policies.verdict import code
 # Sections that a later version reads.
 LATER = frozenset(
     {
-        "extends",
         "environment",
         "network",
-        "secrets",
         "budget",
         "review",
         "hold",

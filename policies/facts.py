@@ -32,6 +32,35 @@ class Change:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Which agent made a candidate, and the areas that the plan gave its task: none means all."""
+
+    agent: str = ""
+    areas: tuple[str, ...] = ()
+
+
+ANYBODY = Author()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Secret:
+    """What looks like a secret in what a candidate adds: where, and of which kind; never itself.
+
+    `kind` is a rule's name, or `KNOWN` for one that the server itself keeps. `marked` says that
+    its line has the word that allows it, where the configuration heeds that.
+    """
+
+    path: str
+    line: int
+    kind: str
+    marked: bool = False
+
+
+KNOWN = "secret-of-this-server"
+"""The kind of a secret that the server knows because it is its own."""
+
+
 class Role(StrEnum):
     """What a person may do on a repository, in GitHub's own words."""
 

@@ -8,11 +8,13 @@ stands where a protected path would pass through is refused, since it would lead
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 from policies.config import Config
-from policies.facts import MODE_SUBMODULE, MODE_SYMLINK, Change
+from policies.facts import ANYBODY, MODE_SUBMODULE, MODE_SYMLINK, Author, Change
 from policies.globs import Globs, compile_globs, normal
+from policies.sections import AgentPaths
 from policies.verdict import Verdict, listed
 
 RULE = "paths"
@@ -129,24 +131,35 @@ DEFAULT_PROTECTED = DOT_FOLDERS + AGENT_INSTRUCTIONS + PIPELINES + TOOL_SETTINGS
 # Longer paths work on few machines, and matching takes time that grows faster than they do.
 MAX_LENGTH = 1024
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# What other file systems than ours read as another name: NTFS drops a dot or blank at the end,
+# takes a backslash for a slash, what follows a colon for a part of the file, and knows `.git` by a
+# short name too; HFS+ drops what has no shape (git's core.protectNTFS and core.protectHFS).
+_DISGUISED = re.compile(r"[. ](?:/|\Z)|\\|(?:^|/)(?:git~[0-9]|\.git *:)", re.IGNORECASE)
+_SHAPELESS = frozenset({"Cf", "Zl", "Zp", "Cs"})
 _WILD = re.compile(r"[*?\[\\]")
 _BELOW = "below"
 
 
-def check_paths(changes: Iterable[Change], config: Config) -> Verdict:
+def check_paths(changes: Iterable[Change], config: Config, by: Author = ANYBODY) -> Verdict:
     """Judge which paths were touched, by the defaults and the section `paths`.
 
+    `by` is the agent that did it, and for which task: both may be held to less than the rest.
     Protected globs match whatever the case of letters, since some file systems do not tell
     them apart; allowed ones match exactly.
     """
     changed = tuple(changes)
+    own = config.paths.agents.get(by.agent, AgentPaths())
     touched = sorted({pair for change in changed for pair in _touched(change)})
     refusals = (
         _unreadable(touched),
+        _disguises(touched),
         _submodules(sorted({change.path for change in changed if _submodule(change)})),
         _always(touched),
         _protected(touched, config.paths.protected),
-        _outside(touched, config.paths.allowed),
+        _closed_to(touched, own.protected, by.agent),
+        _outside(touched, config.paths.allowed, "what is allowed here", _OPEN_ALL),
+        _outside(touched, own.allowed, f"what the agent `{by.agent}` may change", _OPEN_AGENT),
+        _outside(touched, by.areas or None, "the areas of this task", _OPEN_TASK),
     )
     reason = " ".join(refusal for refusal in refusals if refusal)
     if reason:
@@ -179,6 +192,22 @@ def _unreadable(touched: Iterable[_Touched]) -> str:
         f"These paths are longer than {MAX_LENGTH:,} characters or have control characters:"
         f" {listed(paths)}. Give them names that people can read."
     )
+
+
+def _disguises(touched: Iterable[_Touched]) -> str:
+    paths = [path for path, _ in touched if _readable(path) and _disguised(path)]
+    if not paths:
+        return ""
+    return (
+        f"Other systems read these paths as others, or people do: {listed(paths)}. Give them names"
+        " without backslashes, invisible characters, and dots or blanks at the end."
+    )
+
+
+def _disguised(path: str) -> bool:
+    if _DISGUISED.search(path):
+        return True
+    return not path.isascii() and any(unicodedata.category(c) in _SHAPELESS for c in path)
 
 
 def _submodule(change: Change) -> bool:
@@ -225,7 +254,29 @@ def _protected(touched: Iterable[_Touched], configured: tuple[str, ...]) -> str:
     )
 
 
-def _outside(touched: Iterable[_Touched], allowed: tuple[str, ...] | None) -> str:
+def _closed_to(touched: Iterable[_Touched], protected: tuple[str, ...], agent: str) -> str:
+    globs = compile_globs(protected, ignore_case=True)
+    above = _folders_above(protected)
+    paths = [path for path, leads in touched if _meant(globs, above, path, leads)]
+    if not paths:
+        return ""
+    return (
+        f"The agent `{agent}` may not change {listed(paths)}. Ask another agent for that, or have"
+        " a maintainer take the glob out of `paths: agents:` in `.github/orchestrate.yml`."
+    )
+
+
+_OPEN_ALL = "have a maintainer add them under `paths: allowed:` in `.github/orchestrate.yml`"
+_OPEN_AGENT = (
+    "ask another agent, or have a maintainer add them under `paths: agents:` in"
+    " `.github/orchestrate.yml`"
+)
+_OPEN_TASK = "ask for another plan, with a task for them"
+
+
+def _outside(
+    touched: Iterable[_Touched], allowed: tuple[str, ...] | None, of: str, otherwise: str
+) -> str:
     if allowed is None:
         return ""
     globs = compile_globs(allowed)
@@ -233,9 +284,8 @@ def _outside(touched: Iterable[_Touched], allowed: tuple[str, ...] | None) -> st
     if not paths:
         return ""
     return (
-        f"These paths are outside of what is allowed here: {listed(paths)}. Ask for the work"
-        " without them, or have a maintainer add them under `paths: allowed:` in"
-        " `.github/orchestrate.yml`."
+        f"These paths are outside of {of}: {listed(paths)}. Ask for the work without them, or"
+        f" {otherwise}."
     )
 
 

@@ -63,6 +63,9 @@ def _keys(section: dict[str, Any], root: dict[str, Any]) -> Iterator[str]:
     for name, field in section["properties"].items():
         must = " Required." if name in required else ""
         yield f"- `{name}`: {field['description']}{must} {_kind(field, root)}"
+        inner = _section(field, root)
+        if inner is not None:
+            yield from (f"  {line}" for line in _keys(inner, root))
 
 
 def _section(field: dict[str, Any], root: dict[str, Any]) -> dict[str, Any] | None:

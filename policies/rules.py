@@ -5,28 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policies.config import Config
-from policies.facts import Change
+from policies.facts import ANYBODY, Author, Change, Secret
 from policies.limits import check_limits
 from policies.paths import check_paths
+from policies.secrets import check_secrets
 from policies.verdict import NAMED, Verdict, all_of, code
 
 RULE = "rules"
 
 
 def judge(
-    changes: Sequence[Change], violations: Sequence[tuple[str, str]], config: Config
+    changes: Sequence[Change],
+    violations: Sequence[tuple[str, str]],
+    secrets: Sequence[Secret],
+    config: Config,
+    by: Author = ANYBODY,
 ) -> Verdict:
     """Judge a candidate before anything of it is committed or pushed.
 
     `violations` are what the host found in the workspace that no tree can hold: a path and
-    the reason each. The answer's children are the rules, always in the same order.
+    the reason each. `secrets` are those that the candidate adds, and `by` is who made it. The
+    answer's children are the rules, always in the same order.
     """
     return all_of(
         RULE,
         (
             _workspace(violations),
-            check_paths(changes, config),
+            check_paths(changes, config, by),
             check_limits(changes, config),
+            check_secrets(secrets, config),
         ),
     )
 
@@ -40,18 +47,23 @@ def judge_whole(changes: Sequence[Change], config: Config) -> Verdict:
 
 
 def offenders(
-    changes: Sequence[Change], violations: Sequence[tuple[str, str]], config: Config
+    changes: Sequence[Change],
+    violations: Sequence[tuple[str, str]],
+    secrets: Sequence[Secret],
+    config: Config,
+    by: Author = ANYBODY,
 ) -> frozenset[str] | None:
     """Name the paths that break a rule, both sides of a rename; what is left is to be judged anew.
 
     None where what refuses the candidate is about no path: leaving some out would not help.
     """
     found = {path for path, _ in violations}
+    found |= {each.path for each in secrets if not check_secrets((each,), config).allowed}
     for change in changes:
         # Each path is judged for itself, whatever others the candidate touches.
-        if not check_paths((change,), config).allowed:
+        if change.path in found or not check_paths((change,), config, by).allowed:
             found |= {change.path, change.old_path or change.path}
-    if "" in found or not (found or judge(changes, (), config).allowed):
+    if "" in found or not (found or judge(changes, (), (), config, by).allowed):
         return None
     return frozenset(found)
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from policies.cron import parse_cron
 from policies.facts import Role
+from policies.gitleaks import kinds
 from policies.globs import problem_of
 from policies.verdict import code
 from policies.who import COMMANDS_DEFAULT, floor
@@ -75,6 +76,12 @@ def _glob(value: str) -> str:
     return value
 
 
+def _closed(value: str) -> str:
+    if value.startswith("!"):
+        raise ValueError("Here a glob opens nothing; take the `!` away, or the whole line.")
+    return _glob(value)
+
+
 def _allowed(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
     if value == ():
         raise ValueError("An empty list would allow nothing; add a glob, or leave `allowed` out.")
@@ -123,12 +130,6 @@ def _command(value: str) -> str:
     return value
 
 
-def _one(value: int) -> int:
-    if value != 1:
-        raise ValueError("Another number of approvals is not supported by this version; write 1.")
-    return value
-
-
 def _who(value: Mapping[str, Role]) -> Mapping[str, Role]:
     for command, role in value.items():
         if not role.at_least(floor(command)):
@@ -136,6 +137,15 @@ def _who(value: Mapping[str, Role]) -> Mapping[str, Role]:
                 f"`{command}` cannot be opened to the role {role}, which strangers may have;"
                 f" ask for {floor(command)} or more."
             )
+    return value
+
+
+def _kind(value: str) -> str:
+    known = kinds()
+    if value not in known:
+        near = get_close_matches(value, known, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else "a refusal says the kind."
+        raise ValueError(f"{code(value)} is no kind of secret in gitleaks' rules; {hint}")
     return value
 
 
@@ -166,6 +176,8 @@ Command = Annotated[str, AfterValidator(_command)]
 Name = Annotated[str, AfterValidator(_name)]
 Line = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_line)]
 Glob = Annotated[str, AfterValidator(_glob)]
+Closed = Annotated[str, AfterValidator(_closed)]
+Kind = Annotated[str, Field(max_length=MAX_HOST), AfterValidator(_kind)]
 Host = Annotated[str, Field(max_length=MAX_HOST), AfterValidator(_host)]
 Variable = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_variable)]
 Inside = Annotated[str, Field(max_length=MAX_PATH), AfterValidator(_path)]
@@ -214,6 +226,21 @@ class Check(Section):
     )
 
 
+class AgentPaths(Section):
+    """What one agent may change: less than others, never more."""
+
+    protected: Annotated[tuple[Closed, ...], Field(max_length=MAX_GLOBS)] = Field(
+        default=(), description="Paths that this agent may not change, beside what no agent may."
+    )
+    allowed: Annotated[
+        tuple[Glob, ...] | None, Field(max_length=MAX_GLOBS), AfterValidator(_allowed)
+    ] = Field(
+        default=None,
+        description="Where given, this agent may change these paths and no others, as far as all"
+        " agents may.",
+    )
+
+
 class Paths(Section):
     """What agents may change, by globs as in `.gitignore`, of which the last match decides."""
 
@@ -228,6 +255,34 @@ class Paths(Section):
         default=None,
         description="Where given, agents may change these paths and no others. Left out,"
         " everything that is not protected may be changed.",
+    )
+    agents: Annotated[Mapping[Name, AgentPaths], Field(max_length=MAX_ENTRIES)] = Field(
+        default_factory=dict,
+        description="What single agents, by name, may change of that: `protected` and `allowed`"
+        " as above, by which an agent may change less and never more.",
+    )
+
+
+class Secrets(Section):
+    """What looks like a secret, by the rules of gitleaks, is refused before it is pushed.
+
+    A secret of the server itself is refused in any case.
+    """
+
+    allowed: Annotated[tuple[Glob, ...], Field(max_length=MAX_GLOBS)] = Field(
+        default=(),
+        description="Paths in which what looks like a secret may stand, such as made-up ones in"
+        " `tests/fixtures/**`.",
+    )
+    ignored: Annotated[tuple[Kind, ...], Field(max_length=MAX_GLOBS)] = Field(
+        default=(),
+        description="Kinds that are not looked for, by their names in gitleaks' rules, as a refusal"
+        " says them: `generic-api-key` is the one that is wrong most often.",
+    )
+    comments: bool = Field(
+        default=False,
+        description="Whether a line that says `gitleaks:allow` may hold what looks like a secret."
+        " An agent can write that as well, so it takes a repository that wants it.",
     )
 
 
@@ -254,10 +309,12 @@ class Commands(Section):
 class Approval(Section):
     """What it takes to merge. Who may approve is the role of `approve` in `commands: who:`."""
 
-    required: Annotated[int, AfterValidator(_one)] = Field(
+    required: int = Field(
         default=1,
-        json_schema_extra={"minimum": 1, "maximum": 1},
-        description="How many approvals a merge needs. This version takes one.",
+        ge=1,
+        le=6,
+        description="How many people must approve the head before it is merged. Six at most, as"
+        " GitHub's own branch rules take.",
     )
     requester: Literal["never", "if-alone", "always"] = Field(
         default="if-alone",
@@ -314,6 +371,20 @@ class Limits(Section):
         description="How much new content one checkpoint may hold, in megabytes (a changed file"
         " counts whole). Ten, since it stays in the history for ever; GitHub refuses files"
         " over 100.",
+    )
+    lines: int = Field(
+        default=20_000,
+        ge=1,
+        le=1_000_000,
+        description="How many lines one checkpoint may add and take away, together. Twenty"
+        " thousand: a review of more is a signature under what nobody read.",
+    )
+    binaries: int = Field(
+        default=20,
+        ge=0,
+        le=10_000,
+        description="How many binary files one checkpoint may add or change. Twenty, as a few"
+        " pictures are: nobody sees in a review what is in them.",
     )
     runs_per_issue: int = Field(
         default=1,

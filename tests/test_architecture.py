@@ -26,6 +26,7 @@ COMPOSITION = frozenset(
         ROOT_MODULE,
         *("bot.cli", "bot.demo", "bot.doctor", "bot.local", "bot.terminal"),
         *("bot.rebuild", "bot.verify", "bot.retention", "bot.erasure", "bot.inspection"),
+        *("bot.audit", "bot.policy_cli"),
     }
 )
 
@@ -59,11 +60,12 @@ PLACES = {
     "psycopg": ("bot.leases", "bot.bus"),
     "yaml": ("policies",),
     "pathspec": ("policies",),
+    "re2": ("policies.gitleaks",),
     "jinja2": ("bot.hub.pages", "bot.web"),
     "markdown_it": ("bot.hub.pages", "bot.web"),
     "defusedxml": ("bot.checks",),
     "h11": ("bot.sandbox.gateway.server",),
-    "typer": ("bot.cli", "bot.scale", "bot.housekeeping"),
+    "typer": ("bot.cli", "bot.scale", "bot.housekeeping", "bot.policy_cli"),
     "rich": ("bot.cli", "bot.demo", "bot.doctor", "bot.inspection", "bot.terminal"),
 }
 

@@ -208,3 +208,19 @@ def test_ingest_measures_the_server_as_it_is(tmp_path: Path, monkeypatch: Any) -
     found = {each.name: each for each in ingest.measure(str(tmp_path), [], 1)}
     assert found.keys() == {load.name for load in ingest.LOADS[:4]}
     assert all(each.rps > 0 and each.p99_ms >= each.p50_ms > 0 for each in found.values())
+
+
+@pytest.mark.slow
+def test_policy(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.policy", "--json", "--files=200", "--rounds=1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = json.loads(done.stdout)
+    assert told["files"] == 200
+    assert 0 < told["ms"] < 60_000
+    assert told["secrets_mb_s"] > 0
+    assert [each["name"] for each in told["targets"]] == ["rules over 200 changed files", "secrets"]

@@ -16,6 +16,7 @@
     rollback    going back, as a new commit
     merge       two commits into one tree
     diff        what changed between two trees
+    leaks       what looks like a secret in it
     ledger      a run's record under refs/orchestrate/<run>
 
 Functions on objects are plain functions and may take milliseconds: an event loop calls them through

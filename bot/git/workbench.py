@@ -23,6 +23,7 @@ from bot.git import (
     checkpoint,
     diff,
     environments,
+    leaks,
     leases,
     lfs,
     merge,
@@ -59,7 +60,7 @@ from bot.runs.ports import (
 )
 from bot.runs.transitions import TERMINAL
 from policies.config import PATH
-from policies.facts import Change
+from policies.facts import Change, Secret
 
 log = structlog.get_logger()
 
@@ -185,6 +186,13 @@ class Workbench:
         """Compare two trees or commits."""
         await self._hydrate(run.repository, old, new)
         return await self._on(run.repository, diff.changes, old, new)
+
+    async def leaks(
+        self, run: Run, old: str, new: str, known: frozenset[str]
+    ) -> tuple[Secret, ...]:
+        """Find what looks like a secret in what `new` adds to `old`, or is one of `known`."""
+        await self._hydrate(run.repository, old, new)
+        return await self._on(run.repository, leaks.leaks, old, new, known)
 
     async def compare(self, run: Run, old: str, new: str, limit: int) -> Comparison:
         """Compare two trees or commits, with the patch, cut at `limit` bytes."""

@@ -90,6 +90,10 @@ def _check_run(run: Run, result: Result, actions: tuple[Action, ...]) -> CheckRu
     told = str(result.get("conclusion") or "failure")
     conclusion = told if told in CONCLUSIONS else "failure"
     summary = str(result.get("summary") or conclusion)
+    if override := run.override_of(name):
+        conclusion = "neutral"
+        by = f"Set aside by {override.by}"
+        summary = f"{by}: {prose(override.why, 500)}\n\nThe check itself said: {summary}"
     notes = result.get("annotations") or []
     text = str(result.get("text") or "")
     return CheckRun(

@@ -44,8 +44,11 @@ _UPDATE = ("/update", "brings the base in")
 _DIFF = ("/diff", "shows what changed")
 _RETRY = ("/retry [CHECK]", "runs the checks again")
 _PAUSE = ("/pause", "stops it, and keeps what is done")
+_TAKE = ("/take", "hands the branch over to you, and pauses the agent")
+_GIVE = ("/give", "gives the branch back: your commits become a checkpoint")
+_OVERRIDE = ("/override CHECK WHY", "sets a red check aside, on the record")
 _TELL = ("/tell MESSAGE", "says something to the agent at work")
-_LATER = (_ROLLBACK, _UNDO, _UPDATE, _DIFF, _RETRY)  # They need a checkpoint.
+_LATER = (_ROLLBACK, _UNDO, _UPDATE, _DIFF, _RETRY, _OVERRIDE)  # They need a checkpoint.
 
 _COMMANDS: Mapping[State, tuple[tuple[str, str], ...]] = MappingProxyType(
     {
@@ -56,7 +59,7 @@ _COMMANDS: Mapping[State, tuple[tuple[str, str], ...]] = MappingProxyType(
             ("/reject WHY", "asks for another plan"),
             _CANCEL,
         ),
-        State.RUNNING: (_TELL, _PAUSE, _CANCEL),
+        State.RUNNING: (_TELL, _PAUSE, _TAKE, _CANCEL),
         State.VALIDATING: (_PAUSE, _CANCEL),
         State.AWAITING_REVIEW: (
             ("/approve", "merges exactly the commit shown"),
@@ -66,10 +69,14 @@ _COMMANDS: Mapping[State, tuple[tuple[str, str], ...]] = MappingProxyType(
             _UPDATE,
             _DIFF,
             _RETRY,
+            _TAKE,
             _CANCEL,
         ),
         State.PAUSED: (_RESUME, _CANCEL),
-        State.BLOCKED: (_RESUME, _ORCHESTRATE, _RETRY, _ROLLBACK, _UNDO, _UPDATE, _CANCEL),
+        State.BLOCKED: (
+            *(_RESUME, _ORCHESTRATE, _RETRY, _OVERRIDE, _ROLLBACK, _UNDO, _UPDATE, _TAKE),
+            _CANCEL,
+        ),
         State.FAILED: (_RESUME, _CANCEL),
     }
 )
@@ -120,7 +127,7 @@ def headline(run: Run) -> str:
         case State.VALIDATING:
             return f"**Checking** {_checkpoint_name(run)}."
         case State.AWAITING_REVIEW:
-            return f"**Ready for review{pull}.** `/approve` merges exactly {head}."
+            return f"**Ready for review{pull}.** `/approve` merges exactly {head}.{_so_far(run)}"
         case State.MERGING:
             return f"**Merging** {head} into {code(run.base)}{_approved(run)}."
         case State.DONE:
@@ -226,6 +233,17 @@ def _checkpoint_name(run: Run) -> str:
     return f"checkpoint {run.last.number} ({commit(run, run.head)})"
 
 
+def _so_far(run: Run) -> str:
+    """Say who has approved the head, or what changed since somebody approved another one."""
+    if given := run.approved():
+        return f" Approved so far by {', '.join(code(each.by) for each in given)}."
+    if (old := run.voided()) is None or old.sha == run.head:
+        return ""
+    seen = f"[what changed since]({page(run)}/compare/{old.sha}...{run.head})"
+    approved = f"{code(old.by)} approved {code(old.sha[:7])}"
+    return f" {approved}, which does not count for another commit: see {seen}."
+
+
 def _approved(run: Run) -> str:
     approval = run.approved_head()
     return f", approved by {code(approval.by)}" if approval else ""
@@ -291,6 +309,9 @@ def _message(run: Run, said: Message) -> str:
 
 def _check(run: Run, result: Mapping[str, Any], links: Mapping[str, str]) -> str:
     name = str(result["name"])
+    if override := run.override_of(name):
+        why = f"set aside by {code(override.by)}: {prose(override.why, 200)}"
+        return f"- {mark('neutral')} {code(name)}: {why}"
     running = is_pending(run, result)
     shown = code(name)
     link = links.get(check_name(name), "")
@@ -312,6 +333,7 @@ def _origin(run: Run) -> str:
 def _commands(run: Run) -> str:
     if run.state in TERMINAL or run.state not in _COMMANDS:
         return ""
-    offered = [each for each in _COMMANDS[run.state] if run.checkpoints or each not in _LATER]
+    here = (_GIVE, _CANCEL) if run.taken else _COMMANDS[run.state]
+    offered = [each for each in here if run.checkpoints or each not in _LATER]
     lines = "\n".join(f"- `{name}` {does}" for name, does in offered)
     return f"<details><summary>Commands</summary>\n\n{lines}\n\n</details>"

@@ -18,6 +18,7 @@ from bot.runs.model import (
     Checkpoint,
     Message,
     Outcome,
+    Override,
     Plan,
     Repository,
     Run,
@@ -25,7 +26,7 @@ from bot.runs.model import (
     Task,
     run_id,
 )
-from bot.runs.transitions import State, Trigger, transition
+from bot.runs.transitions import State, Trigger, Work, transition
 from bot.runs.triggers import trigger_of
 from bot.usage import Usage
 
@@ -46,6 +47,10 @@ SETUP_OVER = frozenset({Type.SETUP_ENDED, Type.TURN_STARTED, Type.CHECKED, Type.
 
 STOPPED = frozenset({State.BLOCKED, State.PAUSED, State.FAILED, State.CANCELLED})
 """States that say why the run stands still, as far as there is something to say."""
+
+
+TOLD_WHEN_STOPPED = frozenset({Trigger.HUMAN_PUSHED, Trigger.TAKEN})
+"""What gives a stopped run another reason to stand still."""
 
 
 def new_run(event: Event, repository: Repository) -> Run:
@@ -110,11 +115,27 @@ def evolve(run: Run, event: Event) -> Run:
         }
         if follows.state not in STOPPED:
             update |= {"reason": "", "next_step": ""}
-        elif follows.state is run.state and trigger is not Trigger.HUMAN_PUSHED:
+        elif follows.state is run.state and trigger not in TOLD_WHEN_STOPPED and not _hands(run):
             # Work in flight ended after the run was stopped: what stopped it is still why.
             update |= {"reason": run.reason, "next_step": run.next_step}
     changed = run.model_copy(update=update)
-    return _wake(changed)
+    return _wake(_handing(changed))
+
+
+def _hands(run: Run) -> bool:
+    return run.work is Work.HAND
+
+
+def _handing(run: Run) -> Run:
+    """A person who took the branch is to find all of the agent's work on it, as soon as it rests.
+
+    What a stopped turn left is judged and committed first, and commits of people stay on top.
+    """
+    due = run.taken and run.branch and run.state is State.PAUSED and run.handed != run.head
+    due = due and not run.turn_open and not run.foreign
+    if due and run.work is None:
+        return run.model_copy(update={"work": Work.HAND})
+    return run.model_copy(update={"work": None}) if _hands(run) and not due else run
 
 
 def _wake(run: Run) -> Run:
@@ -171,6 +192,7 @@ def _turn_ended(run: Run, event: Event) -> dict[str, Any]:
     session = data.get("session")
     return {
         "turn_open": False,
+        "given": False,
         "candidate": candidate,
         "quarantine": {},
         "usage": run.usage + Usage.model_validate(data.get("usage") or {}),
@@ -285,7 +307,8 @@ def _checked(run: Run, event: Event) -> dict[str, Any]:
     outcomes = tuple(Outcome.model_validate(each) for each in data["checks"])
     update: dict[str, Any] = {"outcomes": outcomes, "checked": data["sha"]}
     if data["green"]:
-        task = run.next_task()
+        # A person's commits in the middle of a task do not say that it is finished.
+        task = None if run.given else run.next_task()
         return update | ({"plan": run.plan.finish(task.id)} if task else {})
     return update | _stop(event)
 
@@ -299,6 +322,7 @@ def _changes_asked(run: Run, event: Event) -> dict[str, Any]:
         ),
         "agent": event.data.get("agent") or run.agent,
         "review": event.data.get("context") or "",
+        "given": False,
         "turn_limit": run.turns + event.data["turns"],
         **_limits(run, event),
         "plan": run.plan if run.next_task() else _one_more(run),
@@ -348,13 +372,48 @@ def _update_asked(run: Run, event: Event) -> dict[str, Any]:
     return {"restore": {"kind": "update", **event.data}}
 
 
+def _taken(run: Run, event: Event) -> dict[str, Any]:
+    return {"taken": event.actor, "handed": "", **_stop(event)}
+
+
+def _handed_over(run: Run, event: Event) -> dict[str, Any]:
+    return {"handed": event.data["sha"]}
+
+
+def _given(run: Run, event: Event) -> dict[str, Any]:
+    update = {**_resumed(run, event), "taken": "", "handed": ""}
+    if after := event.data["after"]:
+        # Who took the branch took it to write on it, also where GitHub did not tell of the push.
+        wrote = (*run.pushers, *((run.taken,) if run.taken else ()))
+        update |= {"foreign": after, "given": True, "pushers": tuple(dict.fromkeys(wrote))}
+    return update
+
+
+def _overridden(run: Run, event: Event) -> dict[str, Any]:
+    data = event.data
+    made = Override(
+        check=data["check"], sha=data["sha"], by=event.actor, why=data["why"], at=event.at
+    )
+    update: dict[str, Any] = {"overrides": (*run.overrides, made)}
+    task = run.next_task()
+    if task and not run.still_red(besides=made.check):
+        update["plan"] = run.plan.finish(task.id)
+    return update
+
+
+def _blocked(run: Run, event: Event) -> dict[str, Any]:
+    # What cannot be handed over is not tried for ever: the sentence says what to do.
+    return {**_stop(event), **({"handed": run.head} if _hands(run) else {})}
+
+
 def _human_pushed(run: Run, event: Event) -> dict[str, Any]:
     who, after = event.data["who"], event.data["after"]
+    goes_on = "`/give` takes" if run.taken else "`/resume` takes"
     return {
         "foreign": after,
         "pushers": tuple(dict.fromkeys((*run.pushers, event.actor))),
         "reason": f"{who} pushed {after[:7]} to the branch.",
-        "next_step": "`/resume` takes these commits in as a checkpoint and goes on from them.",
+        "next_step": f"{goes_on} these commits in as a checkpoint and goes on from them.",
     }
 
 
@@ -400,7 +459,11 @@ _APPLY: dict[str, Callable[[Run, Event], dict[str, Any]]] = {
     Type.HUMAN_PUSHED: _human_pushed,
     Type.PULL_REQUEST_OPENED: _pull_request_opened,
     Type.MERGED: _merged,
-    Type.BLOCKED: _stopped,
+    Type.TAKEN: _taken,
+    Type.HANDED_OVER: _handed_over,
+    Type.GIVEN: _given,
+    Type.OVERRIDDEN: _overridden,
+    Type.BLOCKED: _blocked,
     Type.CANCELLED: _stopped,
     Type.FAILED: _stopped,
 }

@@ -19,6 +19,9 @@ ID_LENGTH = 10
 """Characters of a run's id: 50 bits, so that a million runs collide with a chance of 1 in 2,000."""
 
 
+DIGEST_LENGTH = 16
+"""Hexadecimal digits of a digest that tells two plans apart."""
+
 CheckpointKind = Literal[
     "agent", "interrupted", "partial", "kept", "rollback", "undo", "update", "human"
 ]
@@ -88,6 +91,12 @@ class Plan(_Value):
         done = {task.id for task in self.tasks if task.done}
         return tuple(t for t in self.tasks if not t.done and done.issuperset(t.needs))
 
+    @property
+    def digest(self) -> str:
+        """Name what is planned, whatever is done of it: another digest is another plan."""
+        asked = [task.model_dump_json(exclude={"done"}) for task in self.tasks]
+        return hashlib.sha256("\n".join(asked).encode()).hexdigest()[:DIGEST_LENGTH]
+
     def finish(self, task: str) -> Plan:
         """Return the plan with `task` done."""
         return Plan(
@@ -125,14 +134,27 @@ class Outcome(_Value):
 
 
 class Approval(_Value):
-    """Who approved which head and tree, and how."""
+    """Who approved which head or plan, and how; `plan` and `policy` name what held then."""
 
     by: str
     sha: str
     tree: str
+    of: Literal["head", "plan"] = "head"
+    plan: str = ""
+    policy: str = ""
     how: Literal["command", "review", "button", "cli"]
     at: datetime
     reason: str = ""
+
+
+class Override(_Value):
+    """A red check that somebody set aside, on one head, and why."""
+
+    check: str
+    sha: str
+    by: str
+    why: str
+    at: datetime
 
 
 class Blocked(_Value):
@@ -172,7 +194,9 @@ class Run(_Value):
     the refused candidate that can still be kept in part. `usage` and `seconds` are of the turns
     that are over; `usd_limit` and `token_limit` bound the whole run, None where nothing does.
     `sessions` are those of each agent's last turn, by which the next one can go on. `lost_turns`
-    went with the machine that they were on.
+    went with the machine that they were on. `taken` is who has the branch instead of the agent, and
+    `handed` the head that was published for them; `given` that it came back with commits, from
+    which the agent has yet to go on.
     """
 
     id: str
@@ -240,6 +264,10 @@ class Run(_Value):
     sessions: dict[str, str] = Field(default_factory=dict)
     blocked_hosts: tuple[Blocked, ...] = ()
     messages: tuple[Message, ...] = ()
+    taken: str = ""
+    handed: str = ""
+    given: bool = False
+    overrides: tuple[Override, ...] = ()
 
     @property
     def last(self) -> Checkpoint | None:
@@ -260,13 +288,42 @@ class Run(_Value):
         """Return the task that the next turn works on, or None when the plan is finished."""
         return next(iter(self.plan.ready()), None)
 
+    def override_of(self, check: str) -> Override | None:
+        """Return why a check does not count on the present head, or None."""
+        return next((o for o in self.overrides if o.check == check and o.sha == self.head), None)
+
+    def still_red(self, besides: str = "") -> tuple[str, ...]:
+        """Name the checks that failed on what was checked last and count, but for one."""
+        red = [each.name for each in self.outcomes if each.conclusion != "success"]
+        return tuple(name for name in red if name != besides and not self.override_of(name))
+
     def unheard(self) -> tuple[Message, ...]:
         """Return what people said that no turn has been told yet."""
         return tuple(each for each in self.messages if each.turn is None)
 
+    def approved(self) -> tuple[Approval, ...]:
+        """Return the approvals that hold for the present head, each person's last one.
+
+        One of another commit holds where the tree is the same, as after a rebase, and where the
+        plan is; unless who gave it has become an author since. It then names the present head.
+        """
+        authors = {login.casefold() for each in self.checkpoints for login in each.by}
+        held: dict[str, Approval] = {}
+        for each in self.approvals:
+            same_tree = each.tree == self.tree and each.by.casefold() not in authors
+            same_plan = each.plan in ("", self.plan.digest)
+            if each.of == "head" and same_plan and (each.sha == self.head or same_tree):
+                held[each.by.casefold()] = each.model_copy(update={"sha": self.head})
+        return tuple(held.values())
+
     def approved_head(self) -> Approval | None:
-        """Return the approval that holds for exactly the present head, or None."""
-        return next((a for a in self.approvals if a.sha == self.head), None)
+        """Return the last approval that holds for the present head, or None."""
+        return next(reversed(self.approved()), None)
+
+    def voided(self) -> Approval | None:
+        """Return the last approval of a head, where none holds for the present one."""
+        given = [each for each in self.approvals if each.of == "head"]
+        return given[-1] if given and not self.approved() else None
 
 
 def run_id(repository: int, source: Source) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 from bot.runs.model import Approval, Run
 from policies.config import Config
-from policies.facts import Change
+from policies.facts import Change, Secret
 
 Clock = Callable[[], datetime]
 """The time in UTC; the only way in which a run learns it."""
@@ -222,6 +222,11 @@ class Git(Protocol):
 
     async def changes(self, run: Run, old: str, new: str) -> tuple[Change, ...]:
         """Compare two trees or commits."""
+
+    async def leaks(
+        self, run: Run, old: str, new: str, known: frozenset[str]
+    ) -> tuple[Secret, ...]:
+        """Find what looks like a secret in what `new` adds to `old`, or is one of `known`."""
 
     async def checkpoint(
         self, run: Run, tree: str, message: CommitMessage, joined: str | None = None

@@ -13,7 +13,7 @@ from bot.runs.model import Checkpoint, Run
 from bot.runs.ports import Conflict, Git
 from bot.runs.texts import conflict_lines
 from policies.config import Config
-from policies.facts import Change
+from policies.facts import Author, Change
 from policies.rules import judge, judge_whole, offenders
 from policies.verdict import code, counted
 
@@ -51,8 +51,17 @@ class Joined:
     verdict: str
 
 
-async def what_passes(git: Git, run: Run, config: Config) -> Kept | Stuck:
-    """Take out of the refused candidate what breaks a rule: it goes back to what the head has."""
+def author_of(run: Run) -> Author:
+    """Say who makes what is judged now: the run's agent, for its present task."""
+    task = run.next_task()
+    return Author(run.agent, task.areas if task else ())
+
+
+async def what_passes(git: Git, run: Run, config: Config, known: frozenset[str]) -> Kept | Stuck:
+    """Take out of the refused candidate what breaks a rule: it goes back to what the head has.
+
+    `known` are the server's own secrets.
+    """
     again = "`/resume` gives the agent another turn."
     if not run.quarantine:
         return Stuck("No candidate was refused since the last checkpoint.", again)
@@ -62,14 +71,17 @@ async def what_passes(git: Git, run: Run, config: Config) -> Kept | Stuck:
         why = f"The turn left {VIOLATIONS} entries or more that cannot be committed"
         return Stuck(f"{why}, and not all of them are recorded.", again)
     changes = await git.changes(run, run.head, tree)
-    gone = offenders(changes, violations, config)
+    secrets = await git.leaks(run, run.head, tree, known)
+    gone = offenders(changes, violations, secrets, config, author_of(run))
     if gone is None:
-        why = judge(changes, violations, config).reason
+        why = judge(changes, violations, secrets, config, author_of(run)).reason
         return Stuck(f"No path can be left out so that the rest passes: {why}", again)
     tree = await git.without(run, tree, gone)
     if tree == run.tree:
         return Stuck("All that the turn changed breaks a rule, so nothing is left to keep.", again)
-    verdict = judge(await git.changes(run, run.head, tree), (), config)
+    secrets = await git.leaks(run, run.head, tree, known)
+    changes = await git.changes(run, run.head, tree)
+    verdict = judge(changes, (), secrets, config, author_of(run))
     if not verdict.allowed:
         return Stuck(f"What would be left breaks a rule too: {verdict.reason}", again)
     return Kept(tree, tuple(sorted(gone)))

@@ -51,6 +51,7 @@ _DOING = {
     Work.UPDATE: "bringing the base in",
     Work.ADOPT: "taking in the pushed commits",
     Work.MERGE: "merging",
+    Work.HAND: "handing the branch over",
 }
 
 

@@ -127,6 +127,8 @@ def prompt(
         parts.append(_done_before(run))
     if turn > 1:
         parts.append(_said_before(run, before))
+    if run.refused:
+        parts.append(_refused_before(run))
     shown = list(changed_instructions.items())[:INSTRUCTIONS]
     parts.extend(_of_base(run, path, text) for path, text in shown)
     failed = [each for each in results if each["conclusion"] != "success"]
@@ -144,6 +146,12 @@ def _done_before(run: Run) -> str:
     cut = last.kind in ("interrupted", "partial")
     note = "\nThe last turn was cut short; go on from what is there." if cut else ""
     return "Done so far, and in the files already:\n\n" + "\n".join(lines) + note
+
+
+def _refused_before(run: Run) -> str:
+    """Tell an agent what the rules had against the last turn, which is not in the files now."""
+    told = shapely("\n".join(run.refused)).strip()[:OUTPUT_IN_PROMPT]
+    return f"What the last turn left was taken back, because the rules refused it:\n\n{told}"
 
 
 def _of_base(run: Run, path: str, text: str) -> str:

@@ -51,6 +51,7 @@ class Work(StrEnum):
     UPDATE = "update"  # the base merged into the branch
     ADOPT = "adopt"  # a person's commits become a checkpoint
     MERGE = "merge"  # the approved head, and no other
+    HAND = "hand"  # the head published, for a person who took the branch
 
 
 class Trigger(StrEnum):
@@ -68,6 +69,7 @@ class Trigger(StrEnum):
     TURN_FAILED = "agent failed, or a limit was reached"
     CANDIDATE_REFUSED = "candidate refused"
     NOTHING_CHANGED = "nothing changed"
+    NOTHING_LEFT = "nothing changed after a human's commits"
     NOTHING_TO_DO = "a scheduled run found nothing to do"
     CHECKPOINTED = "checkpoint made"
     CHECKPOINTED_HALFWAY = "checkpoint made of an interrupted turn"
@@ -83,6 +85,9 @@ class Trigger(StrEnum):
     RETRY_ASKED = "retry asked"
     HUMAN_PUSHED = "a human pushed"
     PAUSE_ASKED = "pause asked"
+    TAKEN = "a human took the branch"
+    OVERRIDDEN = "the last red check set aside, plan finished"
+    OVERRIDDEN_TASKS_LEFT = "the last red check set aside, tasks left"
     RESUME_ASKED = "resume asked"
     GIVEN_BACK = "resume asked, a human's commits are on the branch"
     MERGED = "merged"
@@ -141,6 +146,7 @@ _TABLE: dict[tuple[State, Trigger], Row] = {
     (_S.RUNNING, _T.TURN_FAILED): _BLOCKED,
     (_S.RUNNING, _T.CANDIDATE_REFUSED): _BLOCKED,
     (_S.RUNNING, _T.NOTHING_CHANGED): _BLOCKED,
+    (_S.RUNNING, _T.NOTHING_LEFT): Row(_S.VALIDATING, _W.CHECK),
     (_S.RUNNING, _T.NOTHING_TO_DO): Row(_S.DONE),
     (_S.RUNNING, _T.REFUSED): _BLOCKED,
     (_S.RUNNING, _T.CHECKPOINTED): Row(_S.VALIDATING, _W.CHECK),
@@ -168,7 +174,10 @@ _TABLE: dict[tuple[State, Trigger], Row] = {
     (_S.BLOCKED, _T.RETRY_ASKED): Row(_S.VALIDATING, _W.CHECK),
     (_S.BLOCKED, _T.RESTORE_ASKED): Row(_S.VALIDATING, _W.RESTORE),
     (_S.BLOCKED, _T.UPDATE_ASKED): Row(_S.VALIDATING, _W.UPDATE),
+    (_S.BLOCKED, _T.OVERRIDDEN): Row(_S.AWAITING_REVIEW),
+    (_S.BLOCKED, _T.OVERRIDDEN_TASKS_LEFT): Row(_S.RUNNING, _W.TURN),
     (_S.FAILED, _T.RESUME_ASKED): Row(BACK),
+    (_S.FAILED, _T.GIVEN_BACK): Row(_S.VALIDATING, _W.ADOPT),
     (_S.FAILED, _T.CANCELLED): Row(_S.CANCELLED),
 }
 
@@ -180,6 +189,9 @@ for _state in LIVE:
         _TABLE[(_state, _T.HUMAN_PUSHED)] = Row(_S.PAUSED)
     if _state not in (_S.PAUSED, _S.BLOCKED):
         _TABLE[(_state, _T.PAUSE_ASKED)] = Row(_S.PAUSED)
+    # Before its start a run has no branch, and a merge is over in a moment.
+    if _state not in (_S.QUEUED, _S.MERGING):
+        _TABLE[(_state, _T.TAKEN)] = Row(_S.PAUSED)
 
 TABLE = MappingProxyType(_TABLE)
 """Every way from one state to another; what is not here cannot happen."""
@@ -188,7 +200,7 @@ OUTCOMES = frozenset(
     {
         *(_T.STARTED, _T.STARTED_WITH_PLAN, _T.PLAN_READY, _T.PLAN_NEEDS_APPROVAL),
         *(_T.TURN_ENDED, _T.TURN_INTERRUPTED, _T.TURN_CAME_TO_NOTHING, _T.TURN_FAILED),
-        *(_T.NOTHING_CHANGED, _T.NOTHING_TO_DO, _T.CANDIDATE_REFUSED, _T.RESTORED),
+        *(_T.NOTHING_CHANGED, _T.NOTHING_LEFT, _T.NOTHING_TO_DO, _T.CANDIDATE_REFUSED, _T.RESTORED),
         *(_T.CHECKPOINTED, _T.CHECKPOINTED_HALFWAY, _T.CHECKPOINTED_PARTLY),
         *(_T.GREEN, _T.GREEN_TASKS_LEFT, _T.RED, _T.RED_NO_TURNS),
         *(_T.REFUSED, _T.FAILED, _T.HUMAN_PUSHED, _T.MERGED),

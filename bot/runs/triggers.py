@@ -23,19 +23,34 @@ def trigger_of(run: Run, event: Event) -> Trigger | None:
             return _CHECKPOINTS[data["kind"]]
         case Type.CHECKED:
             return _verdict_of_checks(run, bool(data["green"]))
+        case Type.APPROVED:
+            return None if data.get("missing") else Trigger.APPROVED
         case Type.RESUMED:
             return Trigger.GIVEN_BACK if run.foreign else Trigger.RESUME_ASKED
+        case Type.GIVEN:
+            theirs = run.foreign or data["after"]
+            return Trigger.GIVEN_BACK if theirs else Trigger.RESUME_ASKED
+        case Type.OVERRIDDEN:
+            return _set_aside(run, data["check"])
         case _:
             return _TRIGGERS.get(event.type)
 
 
 def _verdict_of_checks(run: Run, green: bool) -> Trigger:
     if green:
-        more = _tasks_left(run) or is_told_more(run)
+        goes_on = run.given and run.next_task() is not None and run.turns < run.turn_limit
+        more = goes_on or _tasks_left(run) or is_told_more(run)
         return Trigger.GREEN_TASKS_LEFT if more else Trigger.GREEN
     # A person who asked for a rollback decides what is next; the agent does not undo it again.
     by_agent = run.last is None or run.last.kind in ("agent", "interrupted")
     return Trigger.RED if by_agent and run.turns < run.turn_limit else Trigger.RED_NO_TURNS
+
+
+def _set_aside(run: Run, check: str) -> Trigger | None:
+    """Say what follows when a red check does not count; nothing while another one is red."""
+    if run.still_red(besides=check):
+        return None
+    return Trigger.OVERRIDDEN_TASKS_LEFT if _tasks_left(run) else Trigger.OVERRIDDEN
 
 
 def is_told_more(run: Run) -> bool:
@@ -57,6 +72,8 @@ def _turn(run: Run, data: dict[str, Any]) -> Trigger:
             return Trigger.NOTHING_TO_DO
         case "ended" if not changed and is_told_more(run):
             return Trigger.TURN_CAME_TO_NOTHING
+        case "ended" if not changed and run.given:
+            return Trigger.NOTHING_LEFT
         case "ended":
             return Trigger.TURN_ENDED if changed else Trigger.NOTHING_CHANGED
         case "failed" | "budget":
@@ -78,9 +95,9 @@ _CHECKPOINTS = {
 _TRIGGERS: dict[str, Trigger] = {
     Type.CANDIDATE_REFUSED: Trigger.CANDIDATE_REFUSED,
     Type.CHANGES_ASKED: Trigger.CHANGES_ASKED,
-    Type.APPROVED: Trigger.APPROVED,
     Type.REJECTED: Trigger.REJECTED,
     Type.PAUSED: Trigger.PAUSE_ASKED,
+    Type.TAKEN: Trigger.TAKEN,
     Type.RETRIED: Trigger.RETRY_ASKED,
     Type.ROLLBACK_ASKED: Trigger.RESTORE_ASKED,
     Type.UPDATE_ASKED: Trigger.UPDATE_ASKED,

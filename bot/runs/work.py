@@ -38,12 +38,13 @@ from bot.runs.ports import (
     Unprepared,
 )
 from bot.runs.recorder import Recorder
-from bot.runs.revisions import VIOLATIONS, Stuck, with_base
+from bot.runs.revisions import VIOLATIONS, Stuck, author_of, with_base
 from bot.runs.store import Store
 from bot.runs.transitions import Work
 from bot.runs.watch import TurnWatch, stop_of
 from bot.usage import Usage
-from policies.config import PATH, Agent, Config, parse
+from policies.bounds import bounded
+from policies.config import PATH, Agent, Config, digest, parse
 from policies.config import Check as ConfiguredCheck
 from policies.facts import Change
 from policies.paths import instructions
@@ -79,7 +80,10 @@ Made = list[tuple[str, dict[str, Any], str]]
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What the work is done with; what `redactor` knows is kept from agents and logs."""
+    """What the work is done with; what `redactor` knows is kept from agents and logs.
+
+    `bounds` is what no repository's configuration can loosen.
+    """
 
     store: Store
     git: Git
@@ -89,6 +93,7 @@ class Ports:
     clock: Clock
     environments: Environments
     redactor: Redactor = field(default_factory=Redactor)
+    bounds: Config = field(default_factory=Config)
 
 
 class Worker:
@@ -112,6 +117,7 @@ class Worker:
             Work.UPDATE: self._update,
             Work.ADOPT: self._adopt,
             Work.MERGE: self._merge,
+            Work.HAND: self._hand,
         }
 
     async def do(self, work: Work, run: Run, cause: str) -> Made:
@@ -124,14 +130,23 @@ class Worker:
         return await self._ports.forge.refresh(current)
 
     async def _config(self, run: Run) -> Config:
-        return own(run, read_config(await self._ports.git.config(run, run.config)))
+        return self._read(run, await self._ports.git.config(run, run.config))
+
+    def _read(self, run: Run, text: str) -> Config:
+        return own(run, bounded(read_config(text), self._ports.bounds))
+
+    async def _present(self, run: Run) -> Config:
+        """Read the configuration as it is now, and not as it was when the run began."""
+        git = self._ports.git
+        base = await git.base(run, run.base)
+        return self._read(run, await git.config(run, base.config))
 
     # -- the beginning
 
     async def _start(self, run: Run, _cause: str) -> Made:
         git = self._ports.git
         base = await git.base(run, run.base)
-        config = own(run, read_config(await git.config(run, base.config)))
+        config = self._read(run, await git.config(run, base.config))
         if config.base and not run.base:
             base = await git.base(run, config.base)
         data = {
@@ -266,7 +281,9 @@ class Worker:
         git, left = self._ports.git, run.candidate
         changes = await git.changes(run, run.head, left["tree"])
         violations = [(path, reason) for path, reason in left["violations"]]
-        verdict = judge(changes, violations, await self._config(run))
+        known = self._ports.redactor.known
+        secrets = await git.leaks(run, run.head, left["tree"], known)
+        verdict = judge(changes, violations, secrets, await self._config(run), author_of(run))
         if not verdict.allowed:
             step = "`/resume` gives the agent another turn from the last checkpoint."
             if left["tree"] != run.tree:
@@ -291,7 +308,9 @@ class Worker:
         asked, text = run.restore, RESTORED
         changes = await self._ports.git.changes(run, run.head, asked["tree"])
         if asked["kind"] == "kept":
-            verdict = judge(changes, (), await self._config(run))
+            known = self._ports.redactor.known
+            secrets = await self._ports.git.leaks(run, run.head, asked["tree"], known)
+            verdict = judge(changes, (), secrets, await self._config(run), author_of(run))
             if not verdict.allowed:
                 return [_blocked(verdict.reason, "`/resume` gives the agent another turn.")]
             text = verdict.text()
@@ -448,6 +467,15 @@ class Worker:
             await self._ports.store.keep_result(run, run.head, run.attempt, result)
         return {**result, "attempt": run.attempt}
 
+    # -- a person takes the branch
+
+    async def _hand(self, run: Run, _cause: str) -> Made:
+        """Publish the head under its lease, for the person who took the branch."""
+        human = await self._ports.git.push(run)
+        if human is not None:
+            return [_pushed(run, human)]
+        return [(Type.HANDED_OVER, {"sha": run.head}, ORCHESTRATE)]
+
     # -- the end
 
     async def _merge(self, run: Run, _cause: str) -> Made:
@@ -455,7 +483,11 @@ class Worker:
         if approval is None:
             reason = "What was approved is not the head any more."
             return [_blocked(reason, "Look at the new head, then `/approve`.")]
-        config = await self._config(run)
+        config = await self._present(run)
+        if why := _not_as_approved(run, config):
+            return [
+                _blocked(why, "`/retry` checks the head, then `/approve` it as things are now.")
+            ]
         await Recorder(self._ports.store, self._ports.git).publish(run)
         if run.pull_request is None:
             # Approved on the issue before the drawing was told of, or over.
@@ -593,6 +625,20 @@ def _setup_result(failure: Unprepared | None = None) -> dict[str, Any]:
 def _fenced(log: str) -> str:
     plain = log.replace("`", "'")  # nothing in it closes the fence
     return f"```\n{plain}\n```"
+
+
+def _not_as_approved(run: Run, config: Config) -> str:
+    """Say what keeps the approvals of the head from counting under `config`; nothing where they do.
+
+    Those of an earlier version do not say what held then.
+    """
+    given, now = run.approved(), digest(config)
+    changed = [each.by for each in given if each.policy not in ("", now)]
+    if len(given) - len(changed) >= config.approval.required:
+        return ""
+    if changed:
+        return f"The configuration is another one than when {texts.listed(changed)} approved."
+    return f"It takes {config.approval.required} approvals, and has {len(given)}."
 
 
 def _pushed(run: Run, human: HumanWork) -> tuple[str, dict[str, Any], str]:

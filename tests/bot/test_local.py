@@ -499,3 +499,18 @@ if __name__ == "__main__":
     asyncio.run(
         test_local.SCENARIOS[scenario](Place(Path(folder), Settings(data_dir=Path(data_dir))))
     )
+
+
+def test_bounds_of_the_server_hold_whatever_the_repository_says(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "bounds.yml"
+    file.write_text("paths: {protected: [a.txt]}\n")
+    monkeypatch.setenv("ORCHESTRATE_POLICY_FILE", str(file))
+    code, run = place.json("run", "Add x", "--agent-command", ADD_X)
+    assert (code, run["state"]) == (1, "blocked")
+    assert "Protected paths were touched: `a.txt`" in run["reason"]
+    file.write_text("limits:\n  file: 3\n")
+    code, _, err = place.orchestrate("run", "Add x", "--agent-command", ADD_X)
+    assert code == 1
+    assert "bounds.yml, line 2: `file` is not known here; did you mean `files`?" in err

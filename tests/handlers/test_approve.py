@@ -7,7 +7,7 @@ import pytest
 
 from bot.runs.model import Run
 from bot.runs.transitions import State
-from tests.support.world import Repo, World
+from tests.support.world import CONFIG, Repo, World, yaml_of
 
 
 async def a_second_later(run: Run) -> None:
@@ -135,3 +135,87 @@ async def test_a_conflict_blocks_the_run_and_says_what_to_do(repo: Repo) -> None
     run = await repo.until(issue, State.BLOCKED)
     assert "conflicts with `main`" in run.reason
     assert (await repo.pull(run.pull_request or 0))["merged"] is False
+
+
+TWO = {"approval": {"required": 2}}
+
+
+async def approved_once(world: World) -> tuple[Repo, int, Run]:
+    """A run that needs two approvals, and has one."""
+    repo = await world.repository(TWO)
+    issue, run = await repo.started()
+    (answer,) = await repo.person("maintainer").says(issue, f"/approve {run.head}")
+    assert f"`{run.head[:7]}` needs 1 more approval" in answer
+    return repo, issue, await repo.run(issue)
+
+
+async def test_two_people_approve_where_it_takes_two(world: World) -> None:
+    repo, issue, run = await approved_once(world)
+    (status,) = await repo.status_comments(issue)
+    assert "Approved so far by `maintainer`." in status
+    # The same person again is not another one.
+    (answer,) = await repo.person("maintainer").says(issue, f"/approve {run.head}")
+    assert "needs 1 more approval" in answer
+    assert (await repo.run(issue)).state is State.AWAITING_REVIEW
+    await repo.person("admin").comment(issue, f"/approve {run.head}")
+    run = await repo.until(issue, State.DONE)
+    assert {each.by for each in run.approvals} == {"maintainer", "admin"}
+
+
+async def test_a_push_voids_an_approval_and_says_what_changed(world: World) -> None:
+    repo, issue, before = await approved_once(world)
+    theirs = await repo.person("writer").write("mine.txt", "mine\n", branch=before.branch)
+    await repo.until(issue, lambda run: run.head == theirs and not run.active)
+    (status,) = await repo.status_comments(issue)
+    assert f"`maintainer` approved `{before.head[:7]}`, which does not count" in status
+    assert f"/compare/{before.head}...{theirs}" in status
+    (answer,) = await repo.person("admin").says(issue, f"/approve {theirs}")
+    assert "needs 1 more approval" in answer
+
+
+async def test_the_same_files_under_another_commit_keep_the_approval(world: World) -> None:
+    repo, issue, before = await approved_once(world)
+    writer = repo.person("writer")
+    body = {"message": "Reworded", "tree": before.tree, "parents": [before.base_sha]}
+    theirs = (await writer.post("/git/commits", body))["sha"]
+    await writer.patch(f"/git/refs/heads/{before.branch}", {"sha": theirs, "force": True})
+    await repo.until(issue, lambda run: run.head == theirs and not run.active)
+    (status,) = await repo.status_comments(issue)
+    assert "Approved so far by `maintainer`." in status
+    await repo.person("admin").comment(issue, f"/approve {theirs}")
+    await repo.until(issue, State.DONE)
+    assert repo.git("merge-base", theirs, "main") == theirs
+
+
+async def test_whoever_pushed_since_has_not_approved(world: World) -> None:
+    repo, issue, before = await approved_once(world)
+    maintainer = repo.person("maintainer")
+    body = {"message": "Reworded", "tree": before.tree, "parents": [before.base_sha]}
+    theirs = (await maintainer.post("/git/commits", body))["sha"]
+    await maintainer.patch(f"/git/refs/heads/{before.branch}", {"sha": theirs, "force": True})
+    await repo.until(issue, lambda run: run.head == theirs and not run.active)
+    (answer,) = await repo.person("admin").says(issue, f"/approve {theirs}")
+    assert "needs 1 more approval" in answer
+
+
+async def test_another_configuration_voids_an_approval(world: World) -> None:
+    repo, issue, run = await approved_once(world)
+    config = yaml_of({**CONFIG, **TWO, "merge": {"method": "squash"}})
+    await repo.person("admin").write(".github/orchestrate.yml", config, branch="main")
+    (answer,) = await repo.person("admin").says(issue, f"/approve {run.head}")
+    assert "needs 1 more approval" in answer
+    await repo.person("maintainer").comment(issue, f"/approve {run.head}")
+    await repo.until(issue, State.DONE)
+    assert repo.git("rev-list", "--count", "--merges", "main") == "0"
+
+
+async def test_two_pull_requests_of_one_head_do_not_share_an_approval(repo: Repo) -> None:
+    issue, run = await repo.started()
+    writer, main = repo.person("writer"), repo.git("rev-parse", "main")
+    await writer.post("/git/refs", {"ref": "refs/heads/other", "sha": main})
+    body = {"title": "The same", "head": run.branch, "base": "other"}
+    second = (await writer.post("/pulls", body))["number"]
+    await repo.person("maintainer").review(second, "APPROVE")
+    await repo.world.settled()
+    after = await repo.run(issue)
+    assert (after.state, after.approvals) == (State.AWAITING_REVIEW, ())

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.config import Config
-from policies.facts import Change
+from policies.facts import Author, Change
 from policies.paths import check_paths, instructions
-from policies.sections import Paths
+from policies.sections import AgentPaths, Paths
 from tests.policies.builders import change, config
 
 SYMLINK = 0o120000
@@ -156,6 +156,41 @@ def test_what_is_not_allowed_is_refused_at_either_end(outside: Change) -> None:
     assert "`paths: allowed:`" in verdict.reason
 
 
+AGENTS = """
+paths:
+  allowed: [src/, docs/]
+  agents:
+    writer: {allowed: [docs/], protected: [docs/law/]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("agent", "path", "said"),
+    [
+        ("writer", "docs/a.md", ""),
+        ("writer", "src/a.py", "outside of what the agent `writer` may change: `src/a.py`"),
+        ("writer", "docs/law/a.md", "The agent `writer` may not change `docs/law/a.md`"),
+        ("writer", "DOCS/LAW/a.md", "The agent `writer` may not change `DOCS/LAW/a.md`"),
+        ("writer", "lib/a.py", "outside of what is allowed here: `lib/a.py`"),
+        ("other", "src/a.py", ""),
+        ("other", "docs/law/a.md", ""),
+        ("other", "lib/a.py", "outside of what is allowed here: `lib/a.py`"),
+    ],
+)
+def test_one_agent_may_be_held_to_less(agent: str, path: str, said: str) -> None:
+    verdict = check_paths([change(path)], config(AGENTS), Author(agent))
+    assert verdict.allowed is (not said)
+    assert said in verdict.reason
+
+
+@pytest.mark.parametrize(("path", "allowed"), [("src/api/a.py", True), ("src/web/a.py", False)])
+def test_a_task_keeps_to_its_areas(path: str, allowed: bool) -> None:
+    verdict = check_paths([change(path)], Config(), Author("x", ("src/api/**",)))
+    assert verdict.allowed is allowed
+    if not allowed:
+        assert "outside of the areas of this task: `src/web/a.py`" in verdict.reason
+
+
 @pytest.mark.parametrize("path", ["a\nb", "a\x1b[31m", "a" * 1025])
 def test_paths_that_people_cannot_read_are_refused(path: str) -> None:
     verdict = check_paths([change(path)], Config())
@@ -222,6 +257,18 @@ def test_one_more_protected_glob_never_allows_more(
         paths=Paths(protected=(*old[:place], glob, *old[place:]), allowed=rules.paths.allowed)
     )
     assert check_paths(changes, rules).allowed or not check_paths(changes, more).allowed
+
+
+@given(CHANGES, CONFIGS, st.lists(GLOBS, max_size=2), st.lists(GLOBS, max_size=2))
+def test_a_rule_for_one_agent_or_task_never_allows_more(
+    changes: list[Change], rules: Config, globs: list[str], areas: list[str]
+) -> None:
+    own = AgentPaths(protected=tuple(globs), allowed=tuple(areas) or None)
+    held = rules.paths.model_copy(update={"agents": {"a": own}})
+    anybody = check_paths(changes, rules).allowed
+    by_agent = check_paths(changes, Config(paths=held), Author("a")).allowed
+    in_task = check_paths(changes, Config(paths=held), Author("a", tuple(globs))).allowed
+    assert anybody >= by_agent >= in_task
 
 
 @given(CHANGES, CONFIGS)

@@ -44,7 +44,7 @@ def test_every_setting_is_described(name: str, field: dict[str, Any]) -> None:
         "limits: {turns: 99}",
         "xyzzy: 1",
         "checks: [{run: x}]",
-        "approval: {required: 2}",
+        "approval: {required: 7}",
         "merge: {method: octopus}",
         "commands: {who: {approve: king}}",
     ],

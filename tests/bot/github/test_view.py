@@ -125,6 +125,7 @@ def test_the_comment_of_a_run_that_is_ready() -> None:
         "- `/update` brings the base in\n"
         "- `/diff` shows what changed\n"
         "- `/retry [CHECK]` runs the checks again\n"
+        "- `/take` hands the branch over to you, and pauses the agent\n"
         "- `/cancel` ends the run; the branch stays\n"
         "\n"
         "</details>\n"

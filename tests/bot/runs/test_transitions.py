@@ -52,6 +52,11 @@ S, T, W = State, Trigger, Work
         (S.BLOCKED, T.RESTORE_ASKED, S.VALIDATING, W.RESTORE),
         (S.BLOCKED, T.UPDATE_ASKED, S.VALIDATING, W.UPDATE),
         (S.FAILED, T.CANCELLED, S.CANCELLED, None),
+        (S.RUNNING, T.TAKEN, S.PAUSED, None),
+        (S.BLOCKED, T.TAKEN, S.PAUSED, None),
+        (S.BLOCKED, T.OVERRIDDEN, S.AWAITING_REVIEW, None),
+        (S.BLOCKED, T.OVERRIDDEN_TASKS_LEFT, S.RUNNING, W.TURN),
+        (S.RUNNING, T.NOTHING_LEFT, S.VALIDATING, W.CHECK),
     ],
 )
 def test_the_table_of_the_life_of_a_run(

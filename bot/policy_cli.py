@@ -1,0 +1,181 @@
+"""The commands of `orchestrate` about policy: what holds and why, whether it does what it is to do.
+
+`cli.py` registers them; each imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bot.errors import UserError
+
+if TYPE_CHECKING:
+    from policies.config import Config, Parsed
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Repo = Annotated[
+    Path, typer.Option("--repo", metavar="DIR", help="A repository's folder; else this one.")
+]
+
+policy_app = typer.Typer(help="Try a repository's policy.", no_args_is_help=True)
+
+
+def register(app: typer.Typer, config_app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.add_typer(policy_app, name="policy")
+    app.command("audit")(audit)
+    config_app.command("explain")(config_explain)
+
+
+def config_explain(repo: Repo = Path(), as_json: AsJson = False) -> None:
+    """Say what holds in a repository, setting by setting, and where each value comes from.
+
+    It reads .github/orchestrate.yml as it lies in the folder; a server reads the one on the default
+    branch.
+
+    Example: `orchestrate config explain --repo ~/src/tool`
+    """
+    from policies.provenance import origins
+
+    parsed, text = _parsed(repo)
+    told = origins(parsed, text)
+    if as_json:
+        rows = [{"setting": o.setting, "value": o.value, "from": o.told} for o in told]
+        _print_json({"settings": rows})
+        return
+    width = max(len(each.setting) for each in told)
+    for each in told:
+        value = json.dumps(each.value, ensure_ascii=False)
+        typer.echo(f"{each.setting:{width}}  {value}  ({each.told})")
+
+
+@policy_app.command("test")
+def policy_test(
+    file: Annotated[Path, typer.Argument(help="A YAML file of cases.")],
+    repo: Repo = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Judge a file of cases by a repository's configuration; exit 0 only where each comes out so.
+
+    A case is about changed files, or about a command:
+
+        cases:
+          - name: lock files are closed to agents
+            changes: [src/a.py, uv.lock]
+            expect: refused
+            says: uv.lock
+          - name: those who asked do not approve
+            command: approve
+            role: maintain
+            requester: true
+            expect: refused
+
+    Example: `orchestrate policy test .github/orchestrate.cases.yml`
+    """
+    from policies.cases import Case, parse_cases, try_cases
+
+    found = parse_cases(_bytes(file))
+    cases = [each for each in found if isinstance(each, Case)]
+    if len(cases) < len(found):
+        lines = [
+            f"{file}:{p.line}:{p.column}: {p.message}" for p in found if not isinstance(p, Case)
+        ]
+        raise UserError("\n".join(lines))
+    outcomes = try_cases(cases, _config(repo))
+    if as_json:
+        rows = [
+            {
+                "name": each.name,
+                "holds": each.holds,
+                "expected": each.expected,
+                "verdict": "allowed" if each.verdict.allowed else "refused",
+                "reason": each.verdict.reason,
+            }
+            for each in outcomes
+        ]
+        _print_json({"ok": all(each.holds for each in outcomes), "cases": rows})
+    else:
+        for each in outcomes:
+            typer.echo(f"{'ok    ' if each.holds else 'FAILED'}  {each.name}")
+            if not each.holds:
+                typer.echo("\n".join(f"        {line}" for line in each.verdict.lines()))
+    if not all(each.holds for each in outcomes):
+        raise typer.Exit(1)
+
+
+def audit(
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN", help="One run, by its id or the beginning of it.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="D", help="A day or time, as 2026-11-01, in UTC.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List who decided what, when and on which evidence, from the runs' records in git.
+
+    Examples:
+
+    `orchestrate audit --run k3f9x0a2bq`
+
+    `orchestrate audit --since 2026-11-01 --json`
+    """
+    from bot.audit import decisions
+    from bot.settings import load
+
+    found = asyncio.run(decisions(load(), run, _time(since)))
+    if as_json:
+        _print_json(found)
+        return
+    for row in found["decisions"]:
+        evidence = ", ".join(f"{key} {value}" for key, value in row["evidence"].items())
+        typer.echo(f"{row['at']}  {row['run']}  {row['actor']}  {row['did']}  {evidence}".rstrip())
+    for each in found["unread"]:
+        sys.stderr.write(f"The record of run {each} is not on this machine.\n")
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"`{text}` is no day; write it as in 2026-11-01.") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _config(repo: Path) -> Config:
+    from policies.config import Config
+
+    return _parsed(repo)[0].config or Config()
+
+
+def _parsed(repo: Path) -> tuple[Parsed, bytes]:
+    """Read the configuration in a folder; `UserError` names each line that is wrong."""
+    from policies.config import PATH, parse
+
+    file = repo / PATH
+    text = _bytes(file) if file.exists() else b""
+    parsed = parse(text)
+    if parsed.problems:
+        lines = [f"{file}:{p.line}:{p.column}: {p.message}" for p in parsed.problems]
+        raise UserError("\n".join(lines))
+    return parsed, text
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")

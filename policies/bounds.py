@@ -1,0 +1,85 @@
+"""What whoever runs the server lays down for every repository: a configuration may be stricter.
+
+The bounds are written as a repository's configuration is. Only what they name binds: a limit that a
+repository cannot raise, paths that it cannot open, roles that it cannot lower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from policies.config import Config
+from policies.facts import Role
+from policies.sections import Approval, Commands, Limits, Merge, Paths, Secrets
+
+# The stricter later.
+_REQUESTER = ("always", "if-alone", "never")
+
+
+def bounded(config: Config, bounds: Config) -> Config:
+    """Return a configuration that allows nothing which the bounds do not."""
+    named = bounds.model_fields_set
+    update: dict[str, Any] = {}
+    if "limits" in named:
+        update["limits"] = _limits(config.limits, bounds.limits)
+    if "paths" in named:
+        update["paths"] = _paths(config.paths, bounds.paths)
+    if "secrets" in named:
+        update["secrets"] = _secrets(config.secrets, bounds.secrets)
+    if "approval" in named:
+        update["approval"] = _approval(config.approval, bounds.approval)
+    if "commands" in named:
+        update["commands"] = _commands(config.commands, bounds.commands)
+    if "merge" in named and "method" in bounds.merge.model_fields_set:
+        update["merge"] = Merge(method=bounds.merge.method)
+    return config.model_copy(update=update) if update else config
+
+
+def _limits(own: Limits, most: Limits) -> Limits:
+    lower = {name: min(getattr(own, name), getattr(most, name)) for name in most.model_fields_set}
+    return own.model_copy(update=lower)
+
+
+def _paths(own: Paths, bound: Paths) -> Paths:
+    """Add what is protected where nothing opens it again: the last glob that matches decides."""
+    closed = tuple(glob for glob in bound.protected if not glob.startswith("!"))
+    rest = tuple(glob for glob in own.protected if glob not in closed)
+    return own.model_copy(update={"protected": (*rest, *closed)})
+
+
+def _secrets(own: Secrets, bound: Secrets) -> Secrets:
+    named = bound.model_fields_set
+    update: dict[str, Any] = {}
+    for name in ("allowed", "ignored"):
+        if name in named:
+            most = getattr(bound, name)
+            # A glob that takes back what an earlier one means makes it stricter.
+            update[name] = tuple(
+                each for each in getattr(own, name) if each in most or each.startswith("!")
+            )
+    if "comments" in named:
+        update["comments"] = own.comments and bound.comments
+    return own.model_copy(update=update)
+
+
+def _approval(own: Approval, least: Approval) -> Approval:
+    named = least.model_fields_set
+    update: dict[str, Any] = {}
+    if "required" in named:
+        update["required"] = max(own.required, least.required)
+    if "requester" in named:
+        update["requester"] = max(own.requester, least.requester, key=_REQUESTER.index)
+    return own.model_copy(update=update)
+
+
+def _commands(own: Commands, least: Commands) -> Commands:
+    who: Mapping[str, Role] = {
+        **own.who,
+        **{command: _higher(own.least_role(command), role) for command, role in least.who.items()},
+    }
+    return own.model_copy(update={"who": who})
+
+
+def _higher(own: Role | None, least: Role) -> Role:
+    return own if own is not None and own.at_least(least) else least

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.bounds import bounded
+from policies.commands import may_command
+from policies.config import Config
+from policies.facts import Change, Role, Secret
+from policies.rules import judge
+from policies.sections import Limits, Paths, Secrets
+from tests.policies.builders import change, command, config
+
+BOUNDS = """
+limits: {usd: 2, files: 10}
+paths: {protected: [/law/, '!uv.lock']}
+secrets: {allowed: [fixtures/], comments: false}
+approval: {required: 2, requester: if-alone}
+commands: {who: {approve: admin, resume: maintain}}
+merge: {method: squash}
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "section", "name", "value"),
+    [
+        ("limits: {usd: 9, files: 3}", "limits", "usd", 2.0),
+        ("limits: {usd: 9, files: 3}", "limits", "files", 3),
+        ("limits: {lines: 90000}", "limits", "lines", 90_000),
+        ("paths: {protected: ['/a', '!/law/']}", "paths", "protected", ("/a", "!/law/", "/law/")),
+        ("secrets: {allowed: [src/, fixtures/]}", "secrets", "allowed", ("fixtures/",)),
+        ("secrets: {comments: true}", "secrets", "comments", False),
+        ("secrets: {ignored: [jwt]}", "secrets", "ignored", ("jwt",)),
+        ("approval: {required: 3}", "approval", "required", 3),
+        ("", "approval", "required", 2),
+        ("approval: {requester: always}", "approval", "requester", "if-alone"),
+        ("approval: {requester: never}", "approval", "requester", "never"),
+        ("merge: {method: rebase}", "merge", "method", "squash"),
+    ],
+)
+def test_a_repository_may_be_stricter_and_not_looser(
+    own: str, section: str, name: str, value: Any
+) -> None:
+    made = bounded(config(own), config(BOUNDS))
+    assert getattr(getattr(made, section), name) == value
+
+
+@pytest.mark.parametrize(
+    ("verb", "role", "allowed"),
+    [
+        ("approve", Role.MAINTAIN, False),
+        ("approve", Role.ADMIN, True),
+        ("resume", Role.WRITE, False),
+        ("pause", Role.TRIAGE, True),
+    ],
+)
+def test_roles_are_raised_and_not_lowered(verb: str, role: Role, allowed: bool) -> None:
+    own = config("commands: {who: {approve: write, pause: triage}}")
+    made = bounded(own, config(BOUNDS))
+    assert may_command(command(verb, role), made).allowed is allowed
+
+
+def test_no_bounds_change_nothing() -> None:
+    own = config("limits: {usd: 9}\nlabel: bot")
+    assert bounded(own, Config()) is own
+
+
+def test_bounds_may_be_a_preset() -> None:
+    made = bounded(config("limits: {files: 300}"), config("extends: [strict]"))
+    assert (made.limits.files, made.limits.binaries) == (50, 0)
+    assert not judge([change("package.json")], (), (), made).allowed
+
+
+GLOBS = st.lists(st.sampled_from(["/a", "b/", "!/a", "!uv.lock", "*.py", "!b/"]), max_size=3)
+KINDS = st.lists(st.sampled_from(["jwt", "github-pat"]), max_size=2)
+CONFIGS = st.builds(
+    lambda limits, protected, allowed, ignored, comments: Config(
+        limits=limits,
+        paths=Paths(protected=tuple(protected)),
+        secrets=Secrets(allowed=tuple(allowed), ignored=tuple(ignored), comments=comments),
+    ),
+    st.builds(Limits, files=st.integers(1, 4), lines=st.integers(1, 8)),
+    GLOBS,
+    GLOBS,
+    KINDS,
+    st.booleans(),
+)
+FACTS = st.tuples(
+    st.lists(st.sampled_from(["a", "b/c", "uv.lock", "d.py"]).map(change), max_size=4),
+    st.lists(
+        st.builds(
+            Secret,
+            st.sampled_from(["a", "b/c", "d.py"]),
+            st.just(1),
+            st.sampled_from(["jwt", "github-pat"]),
+            st.booleans(),
+        ),
+        max_size=2,
+    ),
+)
+
+
+@given(FACTS, CONFIGS, CONFIGS)
+def test_bounds_never_allow_more(
+    facts: tuple[list[Change], list[Secret]], own: Config, bounds: Config
+) -> None:
+    changes, secrets = facts
+    made = bounded(own, bounds)
+    assert bounded(made, bounds) == made
+    assert judge(changes, (), secrets, own).allowed or not judge(changes, (), secrets, made).allowed
