@@ -7,6 +7,7 @@ command line) becomes an `Order` and passes the same rule, which fails closed.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -213,12 +214,19 @@ class Router:
         meant = [each for each in found if self._is_meant(each, await self.run_of(spoken), config)]
         if not meant or await self._are_answered(spoken, meant):
             return
-        spoken = await self.catch_up(spoken)
-        await self._acknowledge(spoken)
-        run = await self.run_of(spoken)
+        # Beside the work, which need not wait for a round trip to GitHub.
+        acknowledging = asyncio.create_task(self._acknowledge(spoken))
+        try:
+            await self._answer_all(await self.catch_up(spoken), meant, config)
+        finally:
+            await asyncio.wait({acknowledging})
+        await acknowledging
+
+    async def _answer_all(
+        self, spoken: Spoken, meant: Sequence[Command | Misuse], config: Config
+    ) -> None:
         for each in meant:
-            await self._answer(spoken, each, run, config)
-            run = await self.run_of(spoken)
+            await self._answer(spoken, each, await self.run_of(spoken), config)
 
     async def order(self, spoken: Spoken, command: Command, handle: Handle | None = None) -> None:
         """Obey one command that needs no parsing: a button, a review, or a label.

@@ -324,7 +324,14 @@ def _url(where: Path | str) -> str:
 
 
 def _is_there(where: Path | str) -> bool:
-    return where.exists() if isinstance(where, Path) else not lacks_tables(where)
+    """Whether the engine has made its tables: a server that was killed first left none."""
+    if not isinstance(where, Path):
+        return not lacks_tables(where)
+    if not where.exists():
+        return False
+    with contextlib.closing(sqlite3.connect(where)) as connection:
+        named = "SELECT 1 FROM sqlite_master WHERE name = 'workflow_status'"
+        return connection.execute(named).fetchone() is not None
 
 
 def _delete(client: DBOSClient, ids: Sequence[str]) -> None:
