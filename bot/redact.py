@@ -104,7 +104,7 @@ _ESCAPES = (
     _Escape(b"&", _hex(rb"&(?:#[xX](H{1,6});|#([0-9]{1,7});|(amp|lt|gt|quot|apos);)"), _of_entity),
 )
 _ESCAPE_BEGUN = _hex(
-    rb"(?:%(?:25)*2?H?|\\+(?:uH{0,4}|u[dD][89abAB]H{2}\\+(?:uH{0,3})?|xH?)?|&#?[xX]?[0-9a-zA-Z]*)\Z"
+    rb"(?:%(?:25)*2?H?|\\+(?:uH{0,4}|u[dD][89abAB]H{2}\\+(?:uH{0,4})?|xH?)?|&#?[xX]?[0-9a-zA-Z]*)\Z"
 )
 
 

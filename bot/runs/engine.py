@@ -40,6 +40,9 @@ Raised only together with a patch for the segments that an older version began."
 POLL_SECONDS = 0.1
 """How long a queued segment waits at the most before a worker sees it."""
 
+LEFT_SECONDS = 5.0
+"""The same where one process begins its segments itself: what an older version has left there."""
+
 LISTENER_SECONDS = 0.2
 """How often the engine looks for messages, which segments do not use: stopping waits for a look."""
 
@@ -107,7 +110,8 @@ async def _here() -> Segments:
 
 
 class Engine:
-    """Runs segments durably. One in a process, since DBOS is one in a process.
+    """Runs segments durably. One in a process, since DBOS is one in a process: a second one, as
+    tests have it, works by the first one's, and leaves that alone when it stops.
 
     `where` is its own SQLite file, or the address of a PostgreSQL that it shares; there `executor`
     is this process. Without `working` it enqueues segments and runs none.
@@ -144,15 +148,12 @@ class Engine:
             _prepare(self._where)
         _current.append(self._segments)
         _slots.append(asyncio.Semaphore(self._workers))
-        DBOS(config=self._config())
-        if not self._working:
-            DBOS.listen_queues([])
-        # Launched on the loop itself: DBOS adopts it for the segments that it runs from its queue.
-        DBOS.launch()
-        if self.is_shared:
-            await DBOS.register_queue_async(
-                QUEUE, worker_concurrency=self._workers, polling_interval_sec=POLL_SECONDS
-            )
+        if len(_current) == 1:
+            self._launch()
+        polling = POLL_SECONDS if self.is_shared else LEFT_SECONDS
+        await DBOS.register_queue_async(
+            QUEUE, worker_concurrency=self._workers, polling_interval_sec=polling
+        )
         self._end_listening = self._store.listen(
             lambda run: self._wanted.put_nowait((run.id, run.segment)) if run.active else None
         )
@@ -160,6 +161,13 @@ class Engine:
         if not self.is_shared:
             await self.revive()
             self._tasks.append(asyncio.create_task(self._sweep()))
+
+    def _launch(self) -> None:
+        DBOS(config=self._config())
+        if not self._working:
+            DBOS.listen_queues([])
+        # Launched on the loop itself: DBOS adopts it for the segments that it runs from its queue.
+        DBOS.launch()
 
     def _config(self) -> DBOSConfig:
         config: DBOSConfig = {
@@ -183,11 +191,13 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        _current.remove(self._segments)
+        _slots.pop()
+        if _current:
+            return
         await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)
         # DBOS puts its own executor in the loop's place, and has just shut it down.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
-        _current.remove(self._segments)
-        _slots.pop()
 
     async def rescue(self, living: Collection[str]) -> int:
         """Let anybody go on with the segments of executors that are not `living`; say how many.
@@ -244,8 +254,7 @@ class Engine:
         for run in await self._store.active():
             name = f"{run.id}-{run.segment}"
             status = await DBOS.get_workflow_status_async(name)
-            is_left = not self.is_shared and status is not None and status.status == "ENQUEUED"
-            if status is not None and (is_left or status.status not in UNDER_WAY):
+            if status is not None and status.status not in UNDER_WAY:
                 log.warning("segment begun again", segment=name, ended=status.status)
                 await DBOS.delete_workflow_async(name)
             await self._enqueue(run.id, run.segment)

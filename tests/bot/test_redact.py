@@ -97,6 +97,7 @@ def test_no_piece_of_a_secret_is_left(secret: str, before: str, after: str, way:
     after=around,
     cuts=st.lists(st.integers(0, 400), max_size=30),
 )
+@example(secret="0¡\U00010000" + KEY, way="JSON", before="", after="", cuts=[20])
 @settings(deadline=None)
 def test_a_secret_that_is_split_over_reads_is_one(
     secret: str, way: str, before: str, after: str, cuts: list[int]

@@ -99,7 +99,7 @@ async def test_an_approval_that_was_written_before_the_head_is_refused(repo: Rep
     hub = repo.world.hub
     hub.faults.webhooks("delay", "issue_comment", seconds=6.0)
     await repo.person("maintainer").comment(run.pull_request, "/approve")
-    await repo.person("writer").comment(run.pull_request, "/orchestrate more")
+    await repo.person("writer").write("mine.txt", "mine\n", branch=run.branch)
     run = await repo.until(issue, lambda run: len(run.checkpoints) == 2 and not run.active)
     await repo.world.settled()
     assert (await repo.run(issue)).state is State.AWAITING_REVIEW

@@ -930,7 +930,7 @@ def _edit(folder: Path, kind: str, path: str, content: str) -> None:
 
 @pytest.mark.slow
 @settings(
-    max_examples=1200 if LONG else 150,
+    max_examples=800 if LONG else 150,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
