@@ -5,7 +5,6 @@ Each command imports what it needs when it runs, so that `--help` answers at onc
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -545,6 +544,8 @@ def _settings(**given: Any) -> Settings:
 
 
 def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    import asyncio
+
     try:
         return asyncio.run(coroutine)
     except KeyboardInterrupt:

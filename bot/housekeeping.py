@@ -6,7 +6,6 @@ that it must be stopped.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Coroutine
@@ -158,6 +157,8 @@ def _settings() -> Settings:
 
 
 def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    import asyncio
+
     try:
         return asyncio.run(coroutine)
     except KeyboardInterrupt:

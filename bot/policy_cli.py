@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from datetime import UTC, datetime
@@ -127,6 +126,8 @@ def audit(
 
     `orchestrate audit --since 2026-11-01 --json`
     """
+    import asyncio
+
     from bot.audit import decisions
     from bot.settings import load
 
