@@ -488,7 +488,7 @@ def test_a_second_run_of_the_repository_waits_for_the_first(place: Place) -> Non
 def test_help_answers_without_loading_the_program() -> None:
     loaded = "import sys, bot.cli; print(*sorted(m for m in sys.modules if '.' not in m))"
     out = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
-    heavy = {"asyncio", "dbos", "githubkit", "pydantic", "pygit2", "sqlalchemy", "starlette", "structlog"}
+    heavy = {"asyncio", "dbos", "githubkit", "pydantic", "pygit2", "sqlalchemy", "starlette"}
     assert heavy.isdisjoint(out.stdout.split())
 
 
