@@ -293,6 +293,9 @@ AGENT = "cat > /dev/null; echo more >> notes.txt"
 SLOW = "cat > /dev/null; echo half >> notes.txt; echo begun; sleep 5; echo more >> notes.txt"
 """An agent that is at work for long enough to be killed."""
 
+WAITING = SLOW.replace("sleep 5", "until [ -e $HOME/go ]; do sleep 0.1; done")
+"""One that is at work until it is let go."""
+
 
 async def test_a_run_goes_from_comment_to_merge_through_three_processes(
     postgresql: Cluster, tmp_path: Path
@@ -373,12 +376,14 @@ async def test_a_worker_that_is_told_to_end_hands_on_what_its_agent_did(
 async def test_a_database_that_is_killed_and_comes_back_loses_and_doubles_nothing(
     postgresql: Cluster, tmp_path: Path
 ) -> None:
-    async with fleet(tmp_path, postgresql, SLOW) as all_of_it:
+    async with fleet(tmp_path, postgresql, WAITING) as all_of_it:
         await all_of_it.begin_all("web", "worker", ORCHESTRATE_LEASE_SECONDS="60")
         issue = await all_of_it.issue("/orchestrate add a note")
         await all_of_it.until_at_work("begun")
         await asyncio.to_thread(postgresql.stop, signal.SIGKILL)
         await asyncio.to_thread(postgresql.start)
+        (home,) = tmp_path.glob("data/workers/*/runs/*/home")  # noqa: ASYNC240  a test's own folder
+        (home / "go").touch()
         await all_of_it.merged(issue)
         record = all_of_it.record(issue)
         assert [each["seq"] for each in record] == [*range(1, len(record) + 1)]
