@@ -40,7 +40,9 @@ async def test_what_fails_again_and_again_is_set_aside_shown_and_replayed(
         if delivery.guid.startswith("bad-") and not healed.is_set():
             raise KeyError("a bug of ours")
         await obey(delivery)
-        obeyed.append(delivery.guid)
+        # What the hub told when the world began may come at any time.
+        if delivery.guid.startswith(("bad-", "fine-")):
+            obeyed.append(delivery.guid)
 
     # The server has a bug, and less patience than usual.
     monkeypatch.setattr(server.inbox, "_backoff", Backoff(first=0.001, longest=0.001))
@@ -58,7 +60,7 @@ async def test_what_fails_again_and_again_is_set_aside_shown_and_replayed(
     (shown,) = (await orchestrate(folder, "deliveries", "--failed"))["deliveries"]
     assert (shown["id"], shown["state"], shown["failed_tries"]) == ("bad-1", "set aside", TRIES)
     assert "a bug of ours" in shown["error"]
-    one = await orchestrate(folder, "deliveries", "show", "bad")
+    one = await orchestrate(folder, "deliveries", "show", "bad-")
     assert (one["repository"], one["number"], one["sender"]) == ("acme/other", 4, "ada")
     assert one["payload"] == payload
 
