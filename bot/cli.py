@@ -5,16 +5,15 @@ Each command imports what it needs when it runs, so that `--help` answers at onc
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bot import housekeeping, policy_cli, scale
+from bot.console import AsJson, complete, print_json
 from bot.errors import OrchestrateError, UserError
 
 if TYPE_CHECKING:
@@ -35,10 +34,8 @@ scale.register(app)
 housekeeping.add_to(app)
 policy_cli.register(app, config_app)
 
-_T = TypeVar("_T")
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="The data folder, in place of ORCHESTRATE_DATA_DIR."),
@@ -79,9 +76,9 @@ def demo(
     """
     from bot.demo import Demo
 
-    outcome = _run(Demo(port, hub_port, folder, once=once, agent=agent).run())
+    outcome = complete(Demo(port, hub_port, folder, once=once, agent=agent).run())
     if as_json:
-        _print_json(outcome)
+        print_json(outcome)
     if once and not outcome["merged"]:
         raise typer.Exit(1)
 
@@ -140,9 +137,9 @@ def run(
         "minutes": minutes,
         "plan": plan,
     }
-    summary = _run(start_local(_settings(), repo, request, options))
+    summary = complete(start_local(_settings(), repo, request, options))
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     if summary["state"] not in _WAITS:
         raise typer.Exit(1)
 
@@ -162,9 +159,9 @@ def _restore(verb: str, run_id: str, rest: str, as_json: bool) -> None:
 def _steered(verb: str, run_id: str, rest: str, as_json: bool) -> dict[str, Any]:
     from bot.terminal import steer_local
 
-    summary = _run(steer_local(_settings(), run_id, verb, rest))
+    summary = complete(steer_local(_settings(), run_id, verb, rest))
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     return summary
 
 
@@ -242,9 +239,9 @@ def tell(
     """
     from bot.terminal import tell_local
 
-    shown = _run(tell_local(_settings(), run_id, message))
+    shown = complete(tell_local(_settings(), run_id, message))
     if as_json:
-        _print_json(shown)
+        print_json(shown)
 
 
 @app.command()
@@ -312,9 +309,9 @@ def runs(as_json: AsJson = False) -> None:
     """List the runs of this machine, the newest first."""
     from bot.terminal import show_runs
 
-    listed = _run(show_runs(_settings(), quiet=as_json))
+    listed = complete(show_runs(_settings(), quiet=as_json))
     if as_json:
-        _print_json({"runs": listed})
+        print_json({"runs": listed})
 
 
 @app.command()
@@ -322,9 +319,9 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
     """Show a run: where it stands, its checkpoints, its checks and what happened."""
     from bot.terminal import show_run
 
-    shown = _run(show_run(_settings(), run_id, quiet=as_json))
+    shown = complete(show_run(_settings(), run_id, quiet=as_json))
     if as_json:
-        _print_json(shown)
+        print_json(shown)
 
 
 @app.command()
@@ -354,9 +351,11 @@ def logs(
     """
     from bot.terminal import print_logs
 
-    found = _run(print_logs(_settings(), run_id, follow=follow, turn=turn, raw=raw, quiet=as_json))
+    found = complete(
+        print_logs(_settings(), run_id, follow=follow, turn=turn, raw=raw, quiet=as_json)
+    )
     if as_json:
-        _print_json(found)
+        print_json(found)
 
 
 @app.command()
@@ -375,9 +374,9 @@ def diff(
     if stat and names:
         raise UserError("`--stat` and `--names` are two ways to show it; give one of them.")
     how: Shown = "stat" if stat else "names" if names else "patch"
-    found = _run(print_diff(_settings(), run_id, between, how, quiet=as_json))
+    found = complete(print_diff(_settings(), run_id, between, how, quiet=as_json))
     if as_json:
-        _print_json(found)
+        print_json(found)
 
 
 @app.command()
@@ -391,9 +390,9 @@ def verify(run_id: RunId, as_json: AsJson = False) -> None:
     """
     from bot.terminal import print_verdict
 
-    found = _run(print_verdict(_settings(), run_id, quiet=as_json))
+    found = complete(print_verdict(_settings(), run_id, quiet=as_json))
     if as_json:
-        _print_json(found)
+        print_json(found)
     if not found["ok"]:
         raise typer.Exit(1)
 
@@ -420,9 +419,9 @@ def rebuild(
     """
     from bot.terminal import print_rebuilt
 
-    found = _run(print_rebuilt(_settings(), repo, quiet=as_json))
+    found = complete(print_rebuilt(_settings(), repo, quiet=as_json))
     if as_json:
-        _print_json(found)
+        print_json(found)
     if not found["ok"]:
         raise typer.Exit(1)
 
@@ -450,7 +449,7 @@ def serve(
     given: dict[str, Any] = {"host": host, "port": port}
     given["poll_seconds"] = read_interval(poll) if poll else None
     settings = _settings(**{key: value for key, value in given.items() if value is not None})
-    _run(serve_for_ever(settings))
+    complete(serve_for_ever(settings))
 
 
 @app.command()
@@ -466,7 +465,7 @@ def hub(
     """Run the hub, a local stand-in for GitHub, and print how to reach it."""
     from bot.demo import run_hub
 
-    _run(run_hub(port, folder, webhook_url))
+    complete(run_hub(port, folder, webhook_url))
 
 
 @app.command()
@@ -474,10 +473,10 @@ def doctor(as_json: AsJson = False) -> None:
     """Say what this machine and its settings lack, and what to do about it."""
     from bot.doctor import examine, print_findings
 
-    findings = _run(examine())
+    findings = complete(examine())
     if as_json:
         ok = all(each["ok"] for each in findings if each["needed"])
-        _print_json({"ok": ok, "findings": findings})
+        print_json({"ok": ok, "findings": findings})
     else:
         print_findings(findings)
     if not all(each["ok"] for each in findings if each["needed"]):
@@ -500,9 +499,9 @@ def agents(as_json: AsJson = False) -> None:
     """
     from bot.doctor import list_agents, print_agents
 
-    listed = _run(list_agents(_settings()))
+    listed = complete(list_agents(_settings()))
     if as_json:
-        _print_json({"agents": listed})
+        print_json({"agents": listed})
     else:
         print_agents(listed)
 
@@ -521,7 +520,7 @@ def config_validate(
         raise OrchestrateError(f"{file} cannot be read: {error.strerror}.") from error
     problems = [{"line": p.line, "column": p.column, "message": p.message} for p in parsed.problems]
     if as_json:
-        _print_json({"valid": not problems, "problems": problems})
+        print_json({"valid": not problems, "problems": problems})
     else:
         lines = [f"{file}:{p['line']}:{p['column']}: {p['message']}" for p in problems]
         typer.echo("\n".join(lines) if lines else f"{file} is valid.")
@@ -541,18 +540,3 @@ def _settings(**given: Any) -> Settings:
     from bot.settings import load
 
     return load(**given)
-
-
-def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    import asyncio
-
-    try:
-        return asyncio.run(coroutine)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nStopped. What was under way goes on with the next command.\n")
-        raise typer.Exit(130) from None
-
-
-def _print_json(value: Any) -> None:
-    # Last and alone on standard output, so that a program can take its last line.
-    sys.stdout.write(json.dumps(value) + "\n")

@@ -6,20 +6,17 @@ that it must be stopped.
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from bot.console import AsJson, complete, print_json
 
 if TYPE_CHECKING:
     from bot.settings import Settings
 
-_T = TypeVar("_T")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Guid = Annotated[str, typer.Argument(metavar="ID", help="A delivery's GUID, or its beginning.")]
 
 deliveries_app = typer.Typer(invoke_without_command=True)
@@ -59,9 +56,9 @@ def deliveries(
         return
     from bot.inspection import list_deliveries
 
-    listed = _run(list_deliveries(_settings(), failed=failed, limit=limit, quiet=as_json))
+    listed = complete(list_deliveries(_settings(), failed=failed, limit=limit, quiet=as_json))
     if as_json:
-        _print_json({"deliveries": listed})
+        print_json({"deliveries": listed})
 
 
 @deliveries_app.command("show")
@@ -69,9 +66,9 @@ def deliveries_show(guid: Guid, as_json: AsJson = False) -> None:
     """Show one delivery: what became of it and why; `--json` prints its payload as well."""
     from bot.inspection import show_delivery
 
-    shown = _run(show_delivery(_settings(), guid, quiet=as_json))
+    shown = complete(show_delivery(_settings(), guid, quiet=as_json))
     if as_json:
-        _print_json(shown)
+        print_json(shown)
 
 
 @deliveries_app.command("replay")
@@ -82,9 +79,9 @@ def deliveries_replay(guid: Guid, as_json: AsJson = False) -> None:
     """
     from bot.inspection import replay_delivery
 
-    replayed = _run(replay_delivery(_settings(), guid, quiet=as_json))
+    replayed = complete(replay_delivery(_settings(), guid, quiet=as_json))
     if as_json:
-        _print_json(replayed)
+        print_json(replayed)
 
 
 def gc(
@@ -103,9 +100,9 @@ def gc(
     """
     from bot.inspection import collect_garbage
 
-    swept = _run(collect_garbage(_settings(), dry_run=dry_run, quiet=as_json))
+    swept = complete(collect_garbage(_settings(), dry_run=dry_run, quiet=as_json))
     if as_json:
-        _print_json({"dry_run": dry_run, "removed": swept})
+        print_json({"dry_run": dry_run, "removed": swept})
 
 
 def erase(
@@ -124,9 +121,9 @@ def erase(
     """
     from bot.inspection import erase_installation
 
-    outcome = _run(erase_installation(_settings(), installation, sure=yes, quiet=as_json))
+    outcome = complete(erase_installation(_settings(), installation, sure=yes, quiet=as_json))
     if as_json:
-        _print_json(outcome)
+        print_json(outcome)
     if not outcome["erased"]:
         raise typer.Exit(1)
 
@@ -143,9 +140,9 @@ def backup(
     """
     from bot.backup import backup as copy
 
-    written = _run(copy(_settings(), folder))
+    written = complete(copy(_settings(), folder))
     if as_json:
-        _print_json(written)
+        print_json(written)
     else:
         typer.echo(f"Copied to {folder}: {', '.join(written['files'])}.")
 
@@ -154,18 +151,3 @@ def _settings() -> Settings:
     from bot.settings import load
 
     return load()
-
-
-def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    import asyncio
-
-    try:
-        return asyncio.run(coroutine)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nStopped.\n")
-        raise typer.Exit(130) from None
-
-
-def _print_json(value: Any) -> None:
-    # Last and alone on standard output, so that a program can take its last line.
-    sys.stdout.write(json.dumps(value) + "\n")

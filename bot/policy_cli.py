@@ -9,16 +9,16 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bot.console import AsJson, complete, print_json
 from bot.errors import UserError
 
 if TYPE_CHECKING:
     from policies.config import Config, Parsed
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Repo = Annotated[
     Path, typer.Option("--repo", metavar="DIR", help="A repository's folder; else this one.")
 ]
@@ -47,7 +47,7 @@ def config_explain(repo: Repo = Path(), as_json: AsJson = False) -> None:
     told = origins(parsed, text)
     if as_json:
         rows = [{"setting": o.setting, "value": o.value, "from": o.told} for o in told]
-        _print_json({"settings": rows})
+        print_json({"settings": rows})
         return
     width = max(len(each.setting) for each in told)
     for each in told:
@@ -99,7 +99,7 @@ def policy_test(
             }
             for each in outcomes
         ]
-        _print_json({"ok": all(each.holds for each in outcomes), "cases": rows})
+        print_json({"ok": all(each.holds for each in outcomes), "cases": rows})
     else:
         for each in outcomes:
             typer.echo(f"{'ok    ' if each.holds else 'FAILED'}  {each.name}")
@@ -126,14 +126,12 @@ def audit(
 
     `orchestrate audit --since 2026-11-01 --json`
     """
-    import asyncio
-
     from bot.audit import decisions
     from bot.settings import load
 
-    found = asyncio.run(decisions(load(), run, _time(since)))
+    found = complete(decisions(load(), run, _time(since)))
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for row in found["decisions"]:
         evidence = ", ".join(f"{key} {value}" for key, value in row["evidence"].items())
@@ -176,7 +174,3 @@ def _bytes(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}.") from error
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")

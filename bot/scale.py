@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bot.console import AsJson, complete, print_json
+
 if TYPE_CHECKING:
     from bot.schema import Standing
     from bot.shared import Role
@@ -17,7 +19,6 @@ Port = Annotated[int | None, typer.Option(help="The port to listen on.")]
 HealthPort = Annotated[
     int, typer.Option(help="The port of /healthz and /readyz; 0 takes a free one, and logs it.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -58,13 +59,12 @@ def clock(host: Host = None, port: HealthPort = 0) -> None:
 
 
 def _serve(role: Role, host: str | None, port: int | None) -> None:
-    from bot.cli import _run
     from bot.serve import serve
     from bot.settings import load
 
     given: dict[str, Any] = {"host": host, "port": port}
     settings = load(**{key: value for key, value in given.items() if value is not None})
-    _run(serve(settings, role))
+    complete(serve(settings, role))
 
 
 @db_app.command("upgrade")
@@ -76,11 +76,10 @@ def db_upgrade(as_json: AsJson = False) -> None:
 
     Example: `orchestrate db upgrade --json`
     """
-    from bot.cli import _run
     from bot.schema import upgrade
     from bot.settings import load
 
-    _show(_run(upgrade(load().database)), as_json)
+    _show(complete(upgrade(load().database)), as_json)
 
 
 @db_app.command("check")
@@ -89,16 +88,13 @@ def db_check(as_json: AsJson = False) -> None:
 
     Example: `orchestrate db check || orchestrate db upgrade`
     """
-    from bot.cli import _run
     from bot.schema import check
     from bot.settings import load
 
-    _show(_run(check(load().database)), as_json)
+    _show(complete(check(load().database)), as_json)
 
 
 def _show(found: Standing, as_json: bool) -> None:
-    import json
-
     if as_json:
         told = {
             "ok": found.ok,
@@ -107,7 +103,7 @@ def _show(found: Standing, as_json: bool) -> None:
             "wanted": found.wanted,
             "missing": list(found.missing),
         }
-        typer.echo(json.dumps(told))
+        print_json(told)
     elif found.ok:
         typer.echo(f"{found.database} is of version {found.version}, as this program needs it.")
     else:

@@ -65,7 +65,7 @@ PLACES = {
     "markdown_it": ("bot.hub.pages", "bot.web"),
     "defusedxml": ("bot.checks",),
     "h11": ("bot.sandbox.gateway.server",),
-    "typer": ("bot.cli", "bot.scale", "bot.housekeeping", "bot.policy_cli"),
+    "typer": ("bot.cli", "bot.scale", "bot.housekeeping", "bot.policy_cli", "bot.console"),
     "rich": ("bot.cli", "bot.demo", "bot.doctor", "bot.inspection", "bot.terminal"),
 }
 

@@ -1,0 +1,30 @@
+"""What all commands of the command line share; it loads nothing that `--help` would wait for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+_T = TypeVar("_T")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+
+
+def complete(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Do asynchronous work to its end; Ctrl-C ends it in a sentence, with exit code 130."""
+    import asyncio
+
+    try:
+        return asyncio.run(coroutine)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped. What was under way goes on with the next command.\n")
+        raise typer.Exit(130) from None
+
+
+def print_json(value: Any) -> None:
+    """Print a value last and alone on standard output, so that a program can take that line."""
+    sys.stdout.write(json.dumps(value) + "\n")
