@@ -115,6 +115,6 @@ def configure_logging(*, quiet: bool = False, redactor: Redactor | None = None) 
             lambda _logger, _method, line: clean.text(str(line)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # Standard output is for results.
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Standard output is for results. Looked up for each line: who calls may have changed it.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
