@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,10 +30,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 config_app = typer.Typer(help="Look at the configuration of repositories.", no_args_is_help=True)
-app.add_typer(config_app, name="config")
-scale.register(app)
-housekeeping.add_to(app)
-policy_cli.register(app, config_app)
 
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
@@ -55,7 +52,6 @@ def main() -> None:
         sys.exit(1)
 
 
-@app.command()
 def demo(
     port: Annotated[int, typer.Option(help="The bot's port; 0 takes a free one.")] = 0,
     hub_port: Annotated[int, typer.Option(help="The hub's port; 0 takes a free one.")] = 0,
@@ -83,7 +79,6 @@ def demo(
         raise typer.Exit(1)
 
 
-@app.command()
 def run(
     request: Annotated[
         str, typer.Argument(metavar="REQUEST", help="What is to be done, in words.")
@@ -179,7 +174,6 @@ def _usd(text: str | None) -> float | None:
 _WAITS = ("awaiting_review", "awaiting_approval", "done")
 
 
-@app.command()
 def approve(
     run_id: RunId,
     sha: Annotated[str, typer.Argument(help="The head that was looked at.")] = "",
@@ -189,7 +183,6 @@ def approve(
     _steer("approve", run_id, sha, as_json, _WAITS)
 
 
-@app.command()
 def reject(
     run_id: RunId,
     why: Annotated[str, typer.Argument(help="What should change.")] = "",
@@ -199,7 +192,6 @@ def reject(
     _steer("reject", run_id, f"-- {why}" if why else "", as_json, _WAITS)
 
 
-@app.command()
 def resume(
     run_id: RunId,
     agent: Annotated[str | None, typer.Option(help="Another agent.")] = None,
@@ -227,7 +219,6 @@ def resume(
     _steer("resume", run_id, " ".join(words), as_json, _WAITS)
 
 
-@app.command()
 def tell(
     run_id: RunId,
     message: Annotated[str, typer.Argument(help="What the agent is to know or do.")],
@@ -244,19 +235,16 @@ def tell(
         print_json(shown)
 
 
-@app.command()
 def pause(run_id: RunId, as_json: AsJson = False) -> None:
     """Stop a run, keeping what was done."""
     _steer("pause", run_id, "", as_json, ("paused",))
 
 
-@app.command()
 def cancel(run_id: RunId, as_json: AsJson = False) -> None:
     """End a run; its branch and its record stay."""
     _steer("cancel", run_id, "", as_json, ("cancelled",))
 
 
-@app.command()
 def rollback(
     run_id: RunId,
     to: Annotated[str, typer.Argument(help="A checkpoint's number, its SHA, or base.")] = "",
@@ -282,19 +270,16 @@ def rollback(
     _restore("rollback", run_id, " ".join(word for word in words if word), as_json)
 
 
-@app.command()
 def undo(run_id: RunId, as_json: AsJson = False) -> None:
     """Take back the last checkpoint, as a new commit on top."""
     _restore("undo", run_id, "", as_json)
 
 
-@app.command()
 def update(run_id: RunId, as_json: AsJson = False) -> None:
     """Bring the base branch in: it is merged into the run's branch, and checked."""
     _restore("update", run_id, "", as_json)
 
 
-@app.command()
 def retry(
     run_id: RunId,
     check: Annotated[str, typer.Argument(help="One check; without it, all of them.")] = "",
@@ -304,7 +289,6 @@ def retry(
     _steer("retry", run_id, check, as_json, _WAITS)
 
 
-@app.command()
 def runs(as_json: AsJson = False) -> None:
     """List the runs of this machine, the newest first."""
     from bot.terminal import show_runs
@@ -314,7 +298,6 @@ def runs(as_json: AsJson = False) -> None:
         print_json({"runs": listed})
 
 
-@app.command()
 def show(run_id: RunId, as_json: AsJson = False) -> None:
     """Show a run: where it stands, its checkpoints, its checks and what happened."""
     from bot.terminal import show_run
@@ -324,7 +307,6 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
         print_json(shown)
 
 
-@app.command()
 def logs(
     run_id: RunId,
     follow: Annotated[
@@ -358,7 +340,6 @@ def logs(
         print_json(found)
 
 
-@app.command()
 def diff(
     run_id: RunId,
     between: Annotated[str, typer.Argument(help="Checkpoints: 2, 1..3 or base..2.")] = "",
@@ -379,7 +360,6 @@ def diff(
         print_json(found)
 
 
-@app.command()
 def verify(run_id: RunId, as_json: AsJson = False) -> None:
     """Walk a run's record in git, and say what was tampered with.
 
@@ -397,7 +377,6 @@ def verify(run_id: RunId, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
 def rebuild(
     repo: Annotated[
         Path | None,
@@ -426,7 +405,6 @@ def rebuild(
         raise typer.Exit(1)
 
 
-@app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="The port to listen on.")] = None,
@@ -452,7 +430,6 @@ def serve(
     complete(serve_for_ever(settings))
 
 
-@app.command()
 def hub(
     port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8080,
     folder: Annotated[Path, typer.Option("--dir", help="The folder that holds its state.")] = Path(
@@ -468,7 +445,6 @@ def hub(
     complete(run_hub(port, folder, webhook_url))
 
 
-@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Say what this machine and its settings lack, and what to do about it."""
     from bot.doctor import examine, print_findings
@@ -483,7 +459,6 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
 def agents(as_json: AsJson = False) -> None:
     """List the agents: which are installed, by which program, which version, what each can.
 
@@ -506,7 +481,6 @@ def agents(as_json: AsJson = False) -> None:
         print_agents(listed)
 
 
-@config_app.command("validate")
 def config_validate(
     file: Annotated[Path, typer.Argument(help="A file like .github/orchestrate.yml.")],
     as_json: AsJson = False,
@@ -528,7 +502,6 @@ def config_validate(
         raise typer.Exit(1)
 
 
-@config_app.command("schema")
 def config_schema() -> None:
     """Print the JSON Schema of .github/orchestrate.yml, for editors."""
     from policies.schema import schema_text
@@ -540,3 +513,29 @@ def _settings(**given: Any) -> Settings:
     from bot.settings import load
 
     return load(**given)
+
+
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Begin": (demo, run, agents, doctor),
+    "Decide": (approve, reject, resume, tell, pause, cancel, rollback, undo, update, retry),
+    "Look": (runs, show, logs, diff, verify, policy_cli.audit),
+    "Serve": (serve, scale.web, scale.worker, scale.clock, hub),
+    "Keep": (housekeeping.backup, housekeeping.gc, housekeeping.erase, rebuild),
+}
+"""The commands as `--help` shows them: what a newcomer needs comes first."""
+
+
+def _compose() -> None:
+    for panel, commands in PANELS.items():
+        for command in commands:
+            app.command(rich_help_panel=panel)(command)
+    config_app.command("validate")(config_validate)
+    config_app.command("explain")(policy_cli.config_explain)
+    config_app.command("schema")(config_schema)
+    app.add_typer(config_app, name="config", rich_help_panel="Rules")
+    app.add_typer(policy_cli.policy_app, name="policy", rich_help_panel="Rules")
+    app.add_typer(scale.db_app, name="db", rich_help_panel="Keep")
+    app.add_typer(housekeeping.deliveries_app, name="deliveries", rich_help_panel="Keep")
+
+
+_compose()

@@ -22,13 +22,6 @@ Guid = Annotated[str, typer.Argument(metavar="ID", help="A delivery's GUID, or i
 deliveries_app = typer.Typer(invoke_without_command=True)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    app.add_typer(deliveries_app, name="deliveries")
-    for command in (gc, erase, backup):
-        app.command()(command)
-
-
 @deliveries_app.callback()
 def deliveries(
     context: typer.Context,

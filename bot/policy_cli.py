@@ -26,13 +26,6 @@ Repo = Annotated[
 policy_app = typer.Typer(help="Try a repository's policy.", no_args_is_help=True)
 
 
-def register(app: typer.Typer, config_app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.add_typer(policy_app, name="policy")
-    app.command("audit")(audit)
-    config_app.command("explain")(config_explain)
-
-
 def config_explain(repo: Repo = Path(), as_json: AsJson = False) -> None:
     """Say what holds in a repository, setting by setting, and where each value comes from.
 

@@ -12,21 +12,15 @@ if TYPE_CHECKING:
     from bot.schema import Standing
     from bot.shared import Role
 
-db_app = typer.Typer(help="Look at the database's tables, and bring them up to date.")
+db_app = typer.Typer(
+    help="Look at the database's tables, and bring them up to date.", no_args_is_help=True
+)
 
 Host = Annotated[str | None, typer.Option(help="The address to listen on.")]
 Port = Annotated[int | None, typer.Option(help="The port to listen on.")]
 HealthPort = Annotated[
     int, typer.Option(help="The port of /healthz and /readyz; 0 takes a free one, and logs it.")
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command()(web)
-    app.command()(worker)
-    app.command()(clock)
-    app.add_typer(db_app, name="db", no_args_is_help=True)
 
 
 def web(host: Host = None, port: Port = None) -> None:
