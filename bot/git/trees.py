@@ -95,8 +95,7 @@ def _find(raw: bytes, name: bytes) -> tuple[int, bytes] | None:
     at = raw.find(sought)
     while at >= 0:
         # The same bytes may stand within an id, or at the end of a name with a blank in it.
-        found = _ENTRIES.match(raw, 0, at)
-        start = found.end() if found else 0
+        start = end_of_entries(raw, 0, at)
         if _MODE.fullmatch(raw, start, at):
             return start, raw[start : at + len(sought) + _ID]
         at = raw.find(sought, at + 1)
@@ -111,6 +110,21 @@ def parse(raw: bytes) -> Lines:
 def lines_of(raw: bytes) -> list[bytes]:
     """Return the entries of a tree as they stand in it."""
     return _ENTRY.findall(raw)
+
+
+def end_of_entries(raw: bytes, start: int, limit: int) -> int:
+    """Return where the last entry ends that is whole before `limit`, `start` where none is.
+
+    One begins at `start`.
+    """
+    found = _ENTRIES.match(raw, start, limit)
+    return found.end() if found else start
+
+
+def end_of_entry(raw: bytes, start: int) -> int:
+    """Return where the entry ends that begins at `start`."""
+    found = _ENTRY.match(raw, start)
+    return found.end() if found else len(raw)
 
 
 def entry_of(line: bytes) -> Entry:

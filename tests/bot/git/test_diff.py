@@ -8,6 +8,7 @@ from pathlib import Path
 import pygit2
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from pygit2.enums import DiffFind, DiffOption
 
 from bot.errors import Refused
@@ -15,6 +16,7 @@ from bot.git import objects, walk
 from bot.git.diff import Named, changes, compare, names
 from bot.git.mirror import Mirror, fetch
 from bot.git.remote import Remote
+from bot.git.trees import Entry, serialise
 
 from .conftest import commit_all, sh
 from .planted import FILES, Files, many, plant
@@ -89,7 +91,44 @@ def test_only_what_differs_is_read(mirror: Mirror) -> None:
     new = plant(mirror, {**files, "d7/e/f1": (0o100644, "other")})
     trees = walk.Trees(mirror)
     assert len(walk.differing(trees, bytes.fromhex(old), bytes.fromhex(new))) == 1
-    assert len(trees._lines) == 2 * 3
+    assert len(trees._raw) == 2 * 3
+
+
+_NAMES = st.sampled_from([b"a", b"a a", b"aa", b"b", b"b 1", b"a\xff", b"100644 a", b"c"])
+_IDS = st.sampled_from([b"\0" * 20, b"a" * 20, b" b\x00100644 a\x00" + b"a" * 8, b"\xff" * 20])
+_FLAT = st.dictionaries(_NAMES, st.tuples(st.sampled_from([b"100644", b"100755"]), _IDS))
+
+
+@many
+@given(before=_FLAT, after=_FLAT)
+def test_entries_are_told_apart_whatever_their_bytes(
+    mirror: Mirror, before: dict[bytes, Entry], after: dict[bytes, Entry]
+) -> None:
+    raw = {number: serialise(each) for number, each in ((b"1" * 20, before), (b"2" * 20, after))}
+    trees = walk.Trees(mirror)
+    trees.keep(raw)
+    assert walk.differing(trees, *raw) == [
+        (name, before.get(name), after.get(name))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+
+
+def test_what_was_compared_is_not_compared_again_until_it_is_much(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = (
+        bytes.fromhex(plant(mirror, {f"f{m}": (0o100644, f"{n} {m}") for m in range(9)}))
+        for n in range(3)
+    )
+    trees = walk.Trees(mirror)
+    first = walk.differing_lines(trees, one, two)
+    assert len(first) == 9
+    assert walk.differing_lines(trees, one, two) is first
+    assert walk.differing_lines(trees, two, one) == [(path, b, a) for path, a, b in first]
+    monkeypatch.setattr(walk, "KEPT_PATHS", 10)
+    assert len(walk.differing_lines(trees, one, three)) == 9
+    assert walk.differing_lines(trees, one, two) is not first
 
 
 def test_what_is_kept_of_trees_is_let_go_when_it_is_much(
@@ -99,10 +138,10 @@ def test_what_is_kept_of_trees_is_let_go_when_it_is_much(
     two = plant(mirror, {f"d{n}/f": (0o100644, str(-n)) for n in range(9)})
     assert len(names(mirror, one, two)) == 8  # 0 is 0
     kept = walk.trees_of(mirror)
-    assert len(kept._lines) == 18
+    assert len(kept._raw) == 18
     assert walk.trees_of(mirror) is kept
     monkeypatch.setattr(walk, "KEPT_BYTES", 100)
-    assert len(walk.trees_of(mirror)._lines) == 0
+    assert len(walk.trees_of(mirror)._raw) == 0
     assert len(names(mirror, one, two)) == 8
 
 
