@@ -17,6 +17,7 @@ from bot.git.checkpoint import Identity
 from bot.git.overlay import probe
 from bot.git.remote import Remote
 from bot.git.shared import SharedWorkbench
+from bot.git.workbench import BLOBLESS_OVER
 from bot.git.workspace import Workspaces
 from bot.runs.fold import evolve, new_run
 from bot.runs.model import Repository, Run, Source
@@ -77,11 +78,11 @@ def happened(run: Run, what: Type, /, **data: Any) -> Run:
     return evolve(run, event)
 
 
-async def begun(machine: SharedWorkbench) -> Run:
+async def begun(machine: SharedWorkbench, repository: Repository = REPOSITORY) -> Run:
     source = Source(kind="comment", key="comment:1:1").model_dump()
     asked = {"request": "fix it", "source": source, "issue": 4}
     first = Event(id="r", seq=1, at=AT, actor="ada", type=Type.REQUESTED, data=asked)
-    run = evolve(new_run(first, REPOSITORY), first)
+    run = evolve(new_run(first, repository), first)
     base = await machine.base(run, "main")
     started = {"base": "main", "base_sha": base.sha, "base_tree": base.tree, "config": ""}
     started |= {"branch": "orchestrate/4-fix-it", "agent": "ruff"}
@@ -106,6 +107,24 @@ def judged(run: Run, sha: str, tree: str, number: int) -> Run:
     made = {"number": number, "sha": sha, "tree": tree, "parent": run.head, "kind": "agent"}
     size = {"title": "Work", "turn": number, "files": 1, "added": 1, "deleted": 0}
     return happened(run, Type.CHECKPOINTED, **made, **size)
+
+
+async def test_a_large_repository_is_mirrored_without_the_contents_of_old_files(
+    remote: Path, tmp_path: Path
+) -> None:
+    for setting in ("allowFilter", "allowAnySHA1InWant"):
+        git(remote, "config", f"uploadpack.{setting}", "true")
+    large = await machine(tmp_path / "large", remote, Kept())
+    run = await begun(large, REPOSITORY.model_copy(update={"size": BLOBLESS_OVER + 1}))
+    mirror = tmp_path / "large" / "mirrors" / "7.git"
+    assert git(mirror, "rev-list", "--objects", "--all", "--missing=print").count("\n?") > 1
+    sha = await changed(large, run, one="changed\n")
+    assert git(mirror, "show", f"{sha}:one") == "changed"
+    assert git(mirror, "show", f"{sha}:two") == "two"
+
+    small = await machine(tmp_path / "small", remote, Kept())
+    await begun(small, REPOSITORY.model_copy(update={"size": BLOBLESS_OVER}))
+    git(tmp_path / "small" / "mirrors" / "7.git", "fsck", "--strict", "--full")
 
 
 async def test_a_candidate_that_nothing_was_pushed_of_goes_on_elsewhere(
