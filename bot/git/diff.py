@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +21,10 @@ from .walk import Line, Pair, differing, differing_lines, root, trees_of
 PATCH_LIMIT = 1_000_000
 """Bytes of a patch; GitHub's own pages stop at 1 MB of a single file, and people long before."""
 RENAME_LIMIT = 1000
-"""Pairs that are compared to find renames; git's own limit (diff.renameLimit)."""
+"""Files that went which one that came is compared with; git's own limit (diff.renameLimit)."""
+RENAME_PAIRS = 40_000
+"""Pairs of files that are compared with one another, at some 8 us each; with more, a file that was
+moved and changed is told as one that went and one that came. What only moved is always found."""
 _STATUS: dict[DeltaStatus, ChangeStatus] = {
     DeltaStatus.ADDED: "added",
     DeltaStatus.DELETED: "deleted",
@@ -35,6 +38,9 @@ _SPECIAL = frozenset({int(LINK, 8), int(SUBMODULE, 8)})
 
 _Told = tuple[ChangeStatus, int, int]
 """What is told of a path besides its name."""
+
+_Delta = tuple[pygit2.DiffDelta, pygit2.Diff, int]
+"""What differs at a path, the difference that it is part of, and its number there."""
 
 
 class Named(NamedTuple):
@@ -94,10 +100,10 @@ def compare(mirror: Mirror, old: str, new: str, limit: int = PATCH_LIMIT) -> Com
 
 def changes(mirror: Mirror, old: str, new: str) -> tuple[Change, ...]:
     """Return what differs between two commits or trees, in the order of paths."""
-    repo, difference = open_repository(mirror), _difference(mirror, old, new)
+    repo = open_repository(mirror)
     return tuple(
         _counted(repo, delta) or _change(repo, _patch(difference, number))
-        for number, delta in enumerate(difference.deltas)
+        for delta, difference, number in _deltas(mirror, old, new)
     )
 
 
@@ -137,8 +143,7 @@ _MODIFIED = _Modified()
 
 
 def _patches(mirror: Mirror, old: str, new: str) -> Iterator[pygit2.Patch]:
-    difference = _difference(mirror, old, new)
-    for number in range(len(difference)):
+    for _, difference, number in _deltas(mirror, old, new):
         yield _patch(difference, number)
 
 
@@ -148,11 +153,52 @@ def _patch(difference: pygit2.Diff, number: int) -> pygit2.Patch:
     return patch
 
 
-def _difference(mirror: Mirror, old: str, new: str) -> pygit2.Diff:
-    before, after = sparse(mirror).trees(_pairs(mirror, old, new))
+def _deltas(mirror: Mirror, old: str, new: str) -> list[_Delta]:
+    """Return what differs, each in its difference under its number, in the order of new paths."""
+    pairs = _pairs(mirror, old, new)
+    moved = _moved(pairs)
+    found = [
+        (delta, difference, number)
+        for difference in (
+            _difference(mirror, [pair for pair in pairs if pair[0] not in moved]),
+            _difference(mirror, [pair for pair in pairs if pair[0] in moved], exact=True),
+        )
+        for number, delta in enumerate(difference.deltas)
+    ]
+    found.sort(key=lambda each: each[0].new_file.raw_path)
+    return found
+
+
+def _difference(mirror: Mirror, pairs: Sequence[Pair], *, exact: bool = False) -> pygit2.Diff:
+    before, after = sparse(mirror).trees(pairs)
     difference = before.diff_to_tree(after, flags=DiffOption.INCLUDE_TYPECHANGE)
-    difference.find_similar(DiffFind.FIND_RENAMES, rename_limit=RENAME_LIMIT)
+    gone = sum(now is None for _, _, now in pairs)
+    come = sum(was is None for _, was, _ in pairs)
+    how = DiffFind.FIND_RENAMES
+    if exact or gone * come > RENAME_PAIRS:
+        how |= DiffFind.FIND_EXACT_MATCH_ONLY
+    if gone and come:
+        difference.find_similar(how, rename_limit=RENAME_LIMIT)
     return difference
+
+
+def _moved(pairs: Iterable[Pair]) -> frozenset[bytes]:
+    """Return the paths, old and new, of files that moved as they are, where there is no choice.
+
+    To compare them with all others, as libgit2 would, is most of the time of a large difference.
+    """
+    gone: dict[bytes, list[bytes]] = {}
+    come: dict[bytes, list[bytes]] = {}
+    for path, was, now in pairs:
+        entry, there = (was, gone) if now is None else (now, come)
+        if (was is None or now is None) and entry is not None and int(entry[0], 8) in _REGULAR:
+            there.setdefault(entry[1], []).append(path)
+    return frozenset(
+        path
+        for oid in gone.keys() & come.keys()
+        if len(gone[oid]) == len(come[oid]) == 1
+        for path in (*gone[oid], *come[oid])
+    )
 
 
 def _counted(repo: pygit2.Repository, delta: pygit2.DiffDelta) -> Change | None:

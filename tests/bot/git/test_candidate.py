@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bot.errors import TransientError
-from bot.git import candidate, objects, overlay
+from bot.git import candidate, objects, overlay, rollback
 from bot.git import scan as scan_module
 from bot.git.base import check_out
 from bot.git.candidate import Candidate, Made, Source, take
@@ -928,7 +928,33 @@ def _edit(folder: Path, kind: str, path: str, content: str) -> None:
         place.symlink_to(content)
 
 
+@pytest.fixture
+def sound(mirror: Mirror) -> Iterator[None]:
+    """Afterwards git finds nothing wrong with any object of the mirror, pointed to or not."""
+    yield
+    sh(mirror.path, "fsck", "--strict", "--full", "--no-dangling")
+
+
+def _there_and_back(desk: Desk, found: Candidate, parent: str) -> None:
+    """Roll a checkpoint back, and that back in turn: each is exactly the tree that it was."""
+    head = found.commit
+    for target, tree in ((parent, desk.tree), (found.commit, found.tree)):
+        head = rollback.roll_back(
+            desk.mirror,
+            head=head,
+            target=target,
+            message="Roll back",
+            author=BOT,
+            committer=BOT,
+            at=AT,
+        )
+        assert objects.tree_of(desk.mirror, head) == tree
+    part = rollback.restore(desk.mirror, parent, found.commit, lambda _: True)
+    assert part == found.tree
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("sound")
 @settings(
     max_examples=800 if LONG else 150,
     deadline=None,
@@ -954,6 +980,7 @@ async def test_a_candidate_is_the_tree_that_git_makes_of_the_same_files(
             _same_as_git(desk, origin)
             found = desk.take()
             assert (found.commit == head) == (found.tree == desk.tree)
+            _there_and_back(desk, found, head)
         finally:
             desk.clear()
 

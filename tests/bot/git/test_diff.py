@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pygit2.enums import DiffFind, DiffOption
 
 from bot.errors import Refused
-from bot.git import objects, walk
+from bot.git import diff, objects, walk
 from bot.git.diff import Named, changes, compare, names
 from bot.git.mirror import Mirror, fetch
 from bot.git.remote import Remote
@@ -53,6 +53,21 @@ def test_what_is_compared_sparsely_is_compared_the_same(
     found = compare(mirror, old, new)
     assert found.patch.encode() == b"".join(expected)
     assert found.files == changes(mirror, old, new)
+
+
+def test_what_only_moved_is_found_among_any_number(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "".join(f"{n}\n" for n in range(20))
+    old = plant(mirror, {f"a/f{n}": (0o100644, f"{n} {lines}") for n in range(4)})
+    moved = {f"b/f{n}": (0o100644, f"{n} {lines}") for n in range(3)}
+    new = plant(mirror, {**moved, "b/f3": (0o100644, f"3 {lines}more\n")})
+    told = [(each.path, each.old_path, each.added) for each in changes(mirror, old, new)]
+    assert told == [(f"b/f{n}", f"a/f{n}", n // 3) for n in range(4)]
+    monkeypatch.setattr(diff, "RENAME_PAIRS", 0)
+    told = [(each.path, each.old_path, each.added) for each in changes(mirror, old, new)]
+    assert told[0] == ("a/f3", None, 0)
+    assert told[1:] == [*((f"b/f{n}", f"a/f{n}", 0) for n in range(3)), ("b/f3", None, 21)]
 
 
 async def test_modes_kinds_and_other_repositories_are_named(
