@@ -51,8 +51,10 @@ from policies.config import Config
 from policies.paths import check_paths
 
 KS = (1, 10, 100, 1000)
-PLAIN_ROUNDS = 5
-"""Of git and pygit2, which take half a second each in the large repository."""
+PLAIN_ROUNDS = 3
+"""Of git and pygit2, which with what prepares them take six seconds in the large repository."""
+MANY_EDITS, MANY_ROUNDS = 100, 5
+"""With so many edits a checkpoint takes so long that fewer rounds agree as well."""
 MANY = 10_000
 """Changed files of the scan by itself."""
 SCANS = 5
@@ -67,6 +69,7 @@ class Case:
     def __init__(self, repository: Repository, folder: Path, ours: Ours) -> None:
         self.ours = ours
         self.sources = repository.sources
+        self.known = _ids(repository.path, ours.head)
         self.plain = Plain(repository, folder)
         self.scratch = Mirror(repository.copy(folder / f"{repository.name}-scratch.git"))
         self.floor = repository.copy(folder / f"{repository.name}-floor.git")
@@ -101,14 +104,14 @@ class Case:
         make(copy.folder, edits)
         found = self.ours.take(reference, self.scratch)
         there = listed(self.scratch.path, self.ours.head, found.commit)
-        tree, known = found.tree, _ids(self.scratch.path, self.ours.head)
+        tree = found.tree
         blobs = {path: oid for mode, oid, path in there if mode.startswith("100")}
         paths = {path: copy.changed / path for path in blobs}
         # Ours does not write again what is there already, where looking is cheaper.
         skipped = {
             path
             for path, oid in blobs.items()
-            if oid in known and paths[path].stat().st_size >= LOOKED_UP
+            if oid in self.known and paths[path].stat().st_size >= LOOKED_UP
         }
         trees = [tree, *(oid for mode, oid, _ in there if mode == "040000")]
         repo = open_repository(self.scratch)
@@ -167,7 +170,7 @@ def measure(cases: Sequence[Case], rounds: int) -> list[Row]:
     rows = {case.ours.repository.name: list[Row]() for case in cases}
     for k in KS:
         measured = [(case, Times()) for case in cases if k <= case.largest]
-        for number in range(WARM + rounds):
+        for number in range(WARM + (min(rounds, MANY_ROUNDS) if k >= MANY_EDITS else rounds)):
             for case, times in measured:
                 times.keeping = number >= WARM
                 case.measure(k, number, times, plain=number < WARM + PLAIN_ROUNDS)

@@ -40,7 +40,7 @@ from bot.git.repository import open_repository
 from policies.globs import compile_globs
 
 KS = (1, 10, 100, 1000)
-PLAIN_ROUNDS = 5
+PLAIN_ROUNDS = 3
 """Of git, whose preparation takes seconds in the large repository."""
 FOLDERS = "[b-k]*"
 """The top folders of about half of the files."""

@@ -38,7 +38,7 @@ from bot.runs.ports import (
     Unprepared,
 )
 from bot.runs.recorder import Recorder
-from bot.runs.revisions import VIOLATIONS, Stuck, author_of, with_base
+from bot.runs.revisions import VIOLATIONS, Stuck, author_of, judged, with_base
 from bot.runs.store import Store
 from bot.runs.transitions import Work
 from bot.runs.watch import TurnWatch, stop_of
@@ -48,7 +48,6 @@ from policies.config import PATH, Agent, Config, digest, parse
 from policies.config import Check as ConfiguredCheck
 from policies.facts import Change
 from policies.paths import instructions
-from policies.rules import judge
 
 MINUTE_SECONDS = 60.0
 """The seconds of a configured minute."""
@@ -283,7 +282,9 @@ class Worker:
         violations = [(path, reason) for path, reason in left["violations"]]
         known = self._ports.redactor.known
         secrets = await git.leaks(run, run.head, left["tree"], known)
-        verdict = judge(changes, violations, secrets, await self._config(run), author_of(run))
+        verdict = await judged(
+            changes, violations, secrets, await self._config(run), author_of(run)
+        )
         if not verdict.allowed:
             step = "`/resume` gives the agent another turn from the last checkpoint."
             if left["tree"] != run.tree:
@@ -310,7 +311,7 @@ class Worker:
         if asked["kind"] == "kept":
             known = self._ports.redactor.known
             secrets = await self._ports.git.leaks(run, run.head, asked["tree"], known)
-            verdict = judge(changes, (), secrets, await self._config(run), author_of(run))
+            verdict = await judged(changes, (), secrets, await self._config(run), author_of(run))
             if not verdict.allowed:
                 return [_blocked(verdict.reason, "`/resume` gives the agent another turn.")]
             text = verdict.text()
