@@ -26,11 +26,11 @@ from bot.errors import Refused, TransientError
 
 from . import quota
 from .base import OWNED
+from .names import is_git_name
 from .pool import Call
 from .program import text
 from .removal import remove, remove_or_leave
 from .repository import Mirror
-from .scan import is_git_name
 from .trees import entry_of, is_folder
 from .walk import root, trees_of
 from .workspace import HOME, LAYERS, UPPER, Layer, Workspace, Workspaces, disk_use, standing_on

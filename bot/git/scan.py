@@ -15,10 +15,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import stat
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +26,15 @@ from bot.errors import TransientError
 from . import attributes, descent, ignore
 from .attributes import Attributes
 from .ignore import Ignores
+from .names import (
+    folded_name,
+    is_git_name,
+    is_plain,
+    is_read_by_git,
+    link_reason,
+    may_be_git,
+    may_be_twins,
+)
 from .pack import object_id
 from .program import text
 from .trees import EXECUTABLE, FILE, FOLDER, LINK, SUBMODULE, Entry, Reader, Tree, entry_of
@@ -44,19 +52,8 @@ MAX_DEPTH = 256
 """Folders within folders: far more than people make, fewer than break other programs."""
 ATTEMPTS = 10
 """Times that a folder is listed again in which names vanish meanwhile."""
-FEW = 8
-"""New names in a folder that are looked for in all of its names as one text."""
 CHANGING = "The workspace keeps changing while it is read: {}."
 _NOT_HELD = f"It is larger than {MAX_FILTERED // 2**20} MiB, the most that is put through a filter."
-# Code points that HFS+ leaves out when it compares names: ".g\u200cit" is ".git" there. The list is
-# that of git's `next_hfs_char` (utf8.c).
-_IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
-# What git reads must be a file, also where a file system takes another name for it (git's fsck:
-# gitmodulesSymlink and its like; the short names are those that NTFS makes, a colon is its too).
-_READ_BY_GIT = re.compile(
-    r"([^/]*\\)?(\.git(modules|attributes|ignore)|git(mod|att|ign)~\d|(?=.{8})g?i?[\da-f]*~\d+)"
-    r"[ .]*(:[^/]*)?"
-)
 _SPECIAL = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -153,50 +150,6 @@ def scan(source: Source, trees: Reader) -> Scan:
     the place of a folder.
     """
     return _Scanner(source, trees).run()
-
-
-def is_git_name(name: str) -> bool:
-    """Whether some file system takes `name` for `.git`: by case, ending, short name or Unicode."""
-    # NTFS drops dots and spaces at the end, and what follows a colon names a stream of the file;
-    # a backslash is a separator there.
-    parts = [part.partition(":")[0].rstrip(". ") for part in _plain(name).split("\\")]
-    return any(part in (".git", "git~1") for part in parts)
-
-
-def _may_be_git(name: bytes) -> bool:
-    """Whether `is_git_name` can hold: what it takes away is not in ASCII, or at the name's end."""
-    return not name.isascii() or b"git" in name.lower()
-
-
-def is_read_by_git(name: bytes) -> bool:
-    """Whether git, or some file system, takes `name` for a file that git reads: `.gitmodules`, …"""
-    if name.isascii() and b"~" not in name and b"git" not in name.lower():
-        return False
-    return _READ_BY_GIT.fullmatch(_plain(text(name)).rstrip(". ")) is not None
-
-
-def _is_plain(names: str) -> bool:
-    """Whether none of `names` can be one of git's: what those lose or have instead is known."""
-    return names.isascii() and "~" not in names and "git" not in names.lower()
-
-
-def link_reason(path: str, target: str) -> str | None:
-    """Say why the link at `path` may lead out of the repository, or None.
-
-    A target may climb by leading `..` up to the root, and then only go down: then no link, even
-    through other links that are so, leads out.
-    """
-    if target.startswith("/"):
-        return f"The link points outside the repository, to {target}."
-    parts = [part for part in target.split("/") if part not in ("", ".")]
-    climbs = next((n for n, part in enumerate(parts) if part != ".."), len(parts))
-    if climbs > path.count("/"):
-        return f"The link points outside the repository, to {target}."
-    if ".." in parts[climbs:]:
-        return f"The link's target {target} goes up after going down; write the shortest path."
-    if any(is_git_name(part) for part in parts):
-        return f"The link's target {target} names git's own folder."
-    return None
 
 
 def signature_of(status: os.stat_result) -> Signature:
@@ -318,7 +271,7 @@ class _Scanner:
             here.ignores.ignored(path, folder=status is None) or path in self._made
         ):
             return
-        if not plain and _may_be_git(name) and is_git_name(text(name)):
+        if not plain and may_be_git(name) and is_git_name(text(name)):
             self._refuse(path, "It has the name of git's own folder.")
         elif status is None:
             self._folder(here, name, path, line, plain=plain)
@@ -367,7 +320,7 @@ class _Scanner:
                 self._refuse(path + b"/" + inner, reason)
             return True
         for inner in () if listed.plain else listed.entries:
-            if _may_be_git(inner) and is_git_name(text(inner)):
+            if may_be_git(inner) and is_git_name(text(inner)):
                 # All of it is left out: git would record it as a submodule.
                 reason = "It has the name of a repository within the repository."
                 self._refuse(path + b"/" + inner, reason)
@@ -431,21 +384,21 @@ class _Scanner:
     def _refuse_twins(self, here: _Here) -> None:
         """Refuse names that are new here and differ from another one in nothing but case."""
         new, tracked, entries = sorted(here.new), here.tracked.lines(), here.node.entries
-        if not _may_be_twins(new, tracked):
+        if not may_be_twins(new, tracked):
             return
         gone = {name for name, it in entries.items() if it is None}
-        folded: dict[bytes, set[bytes]] = {_folded(name): {name} for name in new}
+        folded: dict[bytes, set[bytes]] = {folded_name(name): {name} for name in new}
         for name in (*tracked, *new):
-            if name not in gone and (alike := folded.get(_folded(name))) is not None:
+            if name not in gone and (alike := folded.get(folded_name(name))) is not None:
                 alike.add(name)
         for name in new:
-            others = sorted(folded[_folded(name)] - {name})
+            others = sorted(folded[folded_name(name)] - {name})
             if others:
                 other = text(others[0])
                 reason = f"It differs from {other} in nothing but case; many systems hold one only."
                 self._forget(entries.pop(name))
                 self._refuse(here.start + name, reason)
-                folded[_folded(name)].remove(name)
+                folded[folded_name(name)].remove(name)
 
     def _forget(self, node: File | Folder | None) -> None:
         """Take what lies in a node out of the files that are to be read."""
@@ -498,9 +451,9 @@ def _listed(found: Iterable[tuple[str, os.stat_result | None]]) -> _Listed:
     names = "/".join(entries)
     if names.isascii() and names:
         raw = names.encode().split(b"/")
-        return _Listed(dict(zip(raw, entries.values(), strict=True)), _is_plain(names))
+        return _Listed(dict(zip(raw, entries.values(), strict=True)), is_plain(names))
     named = {name.encode(_ENCODING, "surrogateescape"): it for name, it in entries.items()}
-    return _Listed(named, _is_plain(names))
+    return _Listed(named, is_plain(names))
 
 
 def _one_by_one(descriptor: int) -> Iterable[tuple[str, os.stat_result | None]]:
@@ -523,22 +476,3 @@ def _read(name: bytes, folder: int) -> bytes | None:
         return None
     with os.fdopen(descriptor, "rb") as file:
         return file.read(MAX_RULES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-
-
-def _may_be_twins(new: Sequence[bytes], tracked: Collection[bytes]) -> bool:
-    """Whether one of `new` may differ from another name in nothing but case; told in a moment."""
-    there = b"/".join((*tracked, *new))
-    if len(new) > FEW or not there.isascii():
-        return True
-    there = b"/%b/" % there.lower()
-    return any(there.count(b"/%b/" % name.lower()) > 1 for name in new)
-
-
-def _folded(name: bytes) -> bytes:
-    return (
-        name.lower() if name.isascii() else text(name).casefold().encode("utf-8", "surrogateescape")
-    )
-
-
-def _plain(name: str) -> str:
-    return _IGNORED_BY_HFS.sub("", name).lower()

@@ -24,6 +24,7 @@ from bot.git.base import check_out
 from bot.git.candidate import Candidate, Made, Source, take
 from bot.git.diff import changes
 from bot.git.mirror import Mirror, fetch
+from bot.git.names import is_git_name, link_reason
 from bot.git.objects import tree_of
 from bot.git.overlay import OPAQUE
 from bot.git.remote import Remote
@@ -33,8 +34,6 @@ from bot.git.scan import (
     MAX_FILE,
     MAX_VIOLATIONS,
     Scan,
-    is_git_name,
-    link_reason,
     scan,
 )
 from policies.facts import Change
