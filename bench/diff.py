@@ -7,8 +7,8 @@ Between a commit and a checkpoint on top of it in which `k` entries differ: `ms`
 Warm, as promised, is a worker that compared the same two before, as it did when the checkpoint was
 judged: trees never change, so that it still has which paths differ, and names them with their
 modes. `cold_ms` is the first comparison in a worker, without a tree at hand: reading them (the
-floor) is a third of it, and the rest their entries, in Python: 5,000 of 585 folders in the mid
-repository, 44,000 of 793 in the large one, for a thousand that differ.
+floor) is a fifth to a half of it, and the rest their entries, in Python: 5,000 of 585 folders in
+the mid repository, 44,000 of 793 in the large one, for a thousand that differ.
 """
 
 from __future__ import annotations
