@@ -168,7 +168,7 @@ class AgentDesk:
         needs = found.product.needs(Given(visit.env if visit else {}, model))
         return ProgramAgent(
             name=order.agent,
-            argv=(*launch.argv, *found.way.arguments, *needs.arguments),
+            argv=(*needs.before, *launch.argv, *found.way.arguments, *needs.arguments),
             speaks=found.way.speaks,
             sandbox=self._within(order),
             readable=(*launch.readable, *self._registry.tools),
