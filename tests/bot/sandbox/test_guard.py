@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.sandbox import cgroups
+from bot.sandbox import bubblewrap, cgroups
 from bot.sandbox.bubblewrap import Bubblewrap
 from bot.sandbox.cgroups import PREFIX, Cgroups, Place
-from bot.sandbox.guard import tree, usage
+from bot.sandbox.guard import Guard, tree, usage
 from bot.sandbox.landlock import Landlock
 from bot.sandbox.model import MEGABYTE, Limits, Sandbox
 from bot.sandbox.none import NoSandbox
@@ -310,3 +310,32 @@ def groups() -> set[Path]:
         for each in place.folder.iterdir()
         if each.name.startswith(PREFIX)
     }
+
+
+async def test_a_job_is_let_go_when_its_first_process_is_sure_to_end_with_bubblewrap(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # It makes what waits for the word, and asks for its death signal beside that. Held up in
+    # between, it would outlive a bot that dies once the word is given.
+    began = tmp_path / "workspace" / "began"
+    tied, limited = bubblewrap._Namespace.tied, Guard.begin
+    first: list[int] = []
+
+    async def begin(self: Guard, pid: int) -> None:
+        first.append(pid)
+        await limited(self, pid)
+
+    async def held_up(self: bubblewrap._Namespace) -> None:
+        os.kill(first[0], signal.SIGSTOP)
+        waits = asyncio.create_task(tied(self))
+        await asyncio.wait({waits}, timeout=0.2)
+        assert not waits.done()
+        assert not began.exists()
+        os.kill(first[0], signal.SIGCONT)
+        await waits
+
+    monkeypatch.setattr(Guard, "begin", begin)
+    monkeypatch.setattr(bubblewrap._Namespace, "tied", held_up)
+    ended = await Bubblewrap().run(make_job("touch began"))
+    assert (ended.how, ended.code) == ("exited", 0)
+    assert began.exists()
