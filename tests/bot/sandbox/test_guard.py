@@ -126,7 +126,7 @@ async def cut_off(self, first):
     # The job's first process is there, and has not been let go.
     print(first, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
-if how != "whole":
+if how not in ("whole", "groupless"):
     Guard.begin = cut_off
 if how == "unawaited":
     bubblewrap.waiting = none.waiting = tuple
@@ -137,7 +137,10 @@ job = Job(argv=("/bin/sh", "-c", script), workspace=folder / "w", home=folder / 
           seconds=60, output_bytes=1000)
 asyncio.run(sandbox.run(job))
 """
-"""A bot of one job, which may be killed before it lets that begin."""
+"""A bot of one job, which may be killed before it lets that begin.
+
+`whole` is as it is; `groupless` has no groups, by which a neighbour would end what outlives it.
+"""
 
 
 async def own(
@@ -151,10 +154,13 @@ async def own(
     )
 
 
-@pytest.mark.parametrize("kind", ["bubblewrap", "landlock"])
-async def test_a_killed_bot_leaves_nothing(tmp_path: Path, nap: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [("bubblewrap", "whole"), ("bubblewrap", "groupless"), ("landlock", "groupless")],
+)
+async def test_a_killed_bot_leaves_nothing(tmp_path: Path, nap: str, kind: str, how: str) -> None:
     script = f"setsid {nap} & (setsid {nap} &) ; exec 2>&- >&-; {nap}"
-    owner = await own(tmp_path, script, kind)
+    owner = await own(tmp_path, script, kind, how)
     try:
         assert await until(lambda: alive(nap), 10)
     finally:
