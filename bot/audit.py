@@ -23,6 +23,7 @@ EVIDENCE = {
     Type.REJECTED: ("sha",),
     Type.OVERRIDDEN: ("check", "why", "sha", "tree"),
     Type.RESUMED: ("agent", "turns", "usd", "tokens", "minutes"),
+    Type.LIMITS_GIVEN: ("usd", "tokens"),
     Type.RETRIED: ("check",),
     Type.ROLLBACK_ASKED: ("kind", "title", "tree"),
     Type.UPDATE_ASKED: ("base_sha",),

@@ -206,7 +206,7 @@ def resume(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a run that is paused, blocked or failed.
+    """Go on with a run that is paused, blocked or failed, or give one at work more to use.
 
     Examples:
 

@@ -38,6 +38,7 @@ class Type(StrEnum):
     TOLD = "told"
     HEARD = "heard"
     BUDGET_LOW = "budget_low"
+    LIMITS_GIVEN = "limits_given"
     PAUSED = "paused"
     TAKEN = "taken"
     HANDED_OVER = "handed_over"

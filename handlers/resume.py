@@ -8,9 +8,14 @@ It gives the run as many turns again as the configuration allows, to the same ag
 which is told what was done so far. Where the run has used its budget, `--budget` or `--tokens`
 gives more: `+2` two dollars more, `8` eight in all. `--minutes` bounds its turns from then on.
 Commits that people pushed meanwhile become a checkpoint first.
+
+While the agent works, `/resume --budget +2` lets the turn that is under way use more.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from bot.commands import Option, Usage
 from bot.errors import UserError
@@ -38,8 +43,8 @@ async def handle(desk: Desk, order: Order) -> str | None:
         if now.taken:
             raise UserError(f"@{now.taken} has the branch; `/give` gives it back to the agent.")
         given = limits_of(now, order.command.options)
-        if now.state in AT_WORK and (given["usd"] or given["tokens"]):
-            raise UserError(_later(now))
+        if now.state in AT_WORK:
+            return [_more(desk, order, now, given)]
         after = now.model_copy(
             update={
                 "usd_limit": given["usd"] or now.usd_limit,
@@ -55,12 +60,17 @@ async def handle(desk: Desk, order: Order) -> str | None:
     return None
 
 
-def _later(run: Run) -> str:
-    """Say how a run that is at work gets more: an agent's turn keeps to what it began with."""
-    return (
-        f"Run `{run.id}` is at work, within what it was given. Where that is used up it stops at a "
-        "checkpoint, and the same command goes on from there; `/pause` stops it now."
-    )
+def _more(desk: Desk, order: Order, run: Run, given: Mapping[str, Any]) -> Event:
+    """Give a run that is at work more to use; the turn under way hears of it."""
+    if run.state is State.QUEUED:
+        raise UserError(f"Run `{run.id}` has not begun yet; say it again when it has.")
+    limits = {name: given[name] for name in ("usd", "tokens") if given[name]}
+    if not limits or order.command.options.keys() - {"budget", "tokens"}:
+        raise UserError(
+            f"Run `{run.id}` is at work: `/resume --budget +2` alone gives it more meanwhile, and "
+            "`/pause` stops it, so that it can go on otherwise."
+        )
+    return order.event(desk, Type.LIMITS_GIVEN, limits)
 
 
 def _gives_a_turn(run: Run) -> bool:
@@ -72,7 +82,7 @@ def _gives_a_turn(run: Run) -> bool:
 FEATURE = Feature(
     Usage(
         "resume",
-        "goes on with a run that is paused, blocked or failed",
+        "goes on with a run that is paused, blocked or failed, or gives one at work more to use",
         options=(
             Option("agent", "A"),
             Option("budget", "+USD"),

@@ -18,7 +18,7 @@ from bot.agents.model import Agent, Turn, TurnEnded
 from bot.agents.program import SILENT_SECONDS, ProgramAgent
 from bot.agents.registry import Found, Registry, keys_of
 from bot.errors import UserError
-from bot.runs.ports import Progress, TurnOrder, TurnReport
+from bot.runs.ports import Progress, Purse, TurnOrder, TurnReport
 from bot.sandbox.environment.within import Within
 from bot.sandbox.gateway import Allowance, Gateway, Pass, Visit
 from bot.sandbox.model import Sandbox
@@ -100,7 +100,7 @@ class AgentDesk:
         async with self._visit(order, found) as visit:
             agent, how = await self._agent(order, configured, found, visit)
             turn = self._turn(order, visit, how)
-            async with _telling(order.progress, visit):
+            async with _telling(order.progress, visit), _allowing(order.purse, visit):
                 ended = await agent.turn(turn, stop=stop, on_output=output)
             return _report(order, ended, visit, how)
 
@@ -168,7 +168,7 @@ class AgentDesk:
         needs = found.product.needs(Given(visit.env if visit else {}, model))
         return ProgramAgent(
             name=order.agent,
-            argv=(*launch.argv, *found.way.arguments, *needs.arguments),
+            argv=(*needs.before, *launch.argv, *found.way.arguments, *needs.arguments),
             speaks=found.way.speaks,
             sandbox=self._within(order),
             readable=(*launch.readable, *self._registry.tools),
@@ -232,6 +232,25 @@ async def _telling(progress: Progress, visit: Visit | None) -> AsyncIterator[Non
         await asyncio.wait({telling})
         if visit.usage != Usage():
             progress.usage(visit.usage.model_dump(mode="json"))
+
+
+@contextlib.asynccontextmanager
+async def _allowing(purse: Purse, visit: Visit | None) -> AsyncIterator[None]:
+    """Let a turn use what people give it while it is under way."""
+
+    async def allow(visit: Visit) -> None:
+        while True:
+            visit.allow(Allowance(*await purse.changed()))
+
+    if visit is None:
+        yield
+        return
+    allowing = asyncio.create_task(allow(visit))
+    try:
+        yield
+    finally:
+        allowing.cancel()
+        await asyncio.wait({allowing})
 
 
 def _report(order: TurnOrder, ended: TurnEnded, visit: Visit | None, how: str) -> TurnReport:

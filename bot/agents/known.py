@@ -33,11 +33,13 @@ class Given:
 class Needs:
     """What a product needs in its sandbox, besides what the gateway gives.
 
-    files: texts by their path in its private home.
+    files: texts by their path in its private home. before: what is run in the sandbox, which then
+    becomes the program that the words after it name.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    before: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
 
 
@@ -114,6 +116,15 @@ def _codex(given: Given) -> Needs:
     return Needs(files={".codex/config.toml": "\n".join(lines) + "\n"})
 
 
+# It writes a session to `session-MINUTE-ID.jsonl`, and writes the beginning of a new one there when
+# it loads one: what was said in that minute would be gone, and the session not be found. One with
+# another name it finds, and goes on with, as well.
+_GEMINI_KEEPS: Final = (
+    'for f in "$HOME"/.gemini/tmp/*/chats/session-2*.jsonl; do '
+    '[ ! -f "$f" ] || mv "$f" "${f%/*}/session-kept-${f##*/session-}"; done; exec "$@"'
+)
+
+
 def _gemini(given: Given) -> Needs:
     settings = {
         "general": {"disableAutoUpdate": True, "disableUpdateNag": True, "enableAutoUpdate": False},
@@ -124,6 +135,7 @@ def _gemini(given: Given) -> Needs:
     return Needs(
         env={"GEMINI_CLI_TRUST_WORKSPACE": "true"},
         files={".gemini/settings.json": json.dumps(settings, indent=2) + "\n"},
+        before=("/bin/sh", "-c", _GEMINI_KEEPS, "sh"),
         arguments=("-m", given.model) if given.model else (),
     )
 

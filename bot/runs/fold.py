@@ -451,6 +451,7 @@ _APPLY: dict[str, Callable[[Run, Event], dict[str, Any]]] = {
     Type.TOLD: _told_more,
     Type.HEARD: _heard,
     Type.BUDGET_LOW: _budget_low,
+    Type.LIMITS_GIVEN: _limits,
     Type.PAUSED: _stopped,
     Type.RESUMED: _resumed,
     Type.RETRIED: _retried,

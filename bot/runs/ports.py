@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from bot.runs.model import Approval, Run
 from policies.config import Config
@@ -333,12 +333,36 @@ class Unwatched:
         """Forget it."""
 
 
+class Allowed(NamedTuple):
+    """What a turn may use in all, from its beginning; None has no end."""
+
+    usd: float | None
+    tokens: int | None
+
+
+class Purse(Protocol):
+    """What a turn may use, which people may change while it goes on."""
+
+    async def changed(self) -> Allowed:
+        """Wait for the next change."""
+
+
+class Sealed:
+    """Nobody gives more."""
+
+    async def changed(self) -> Allowed:
+        """Wait for ever."""
+        never: asyncio.Future[Allowed] = asyncio.get_running_loop().create_future()
+        return await never
+
+
 @dataclass(frozen=True, slots=True)
 class TurnOrder:
     """One prompt to an agent, with its bounds in seconds and bytes of output.
 
     `session` is that of the same agent's last turn, "" where there is none to go on with.
-    `allowance_usd` and `allowance_tokens` are what is left of the run's budget; None has no end.
+    `allowance_usd` and `allowance_tokens` are what is left of the run's budget; None has no end,
+    and `purse` tells when a person has changed that.
     """
 
     number: int
@@ -353,6 +377,7 @@ class TurnOrder:
     allowance_tokens: int | None = None
     steer: Steering = field(default_factory=Unsteered)
     progress: Progress = field(default_factory=Unwatched)
+    purse: Purse = field(default_factory=Sealed)
 
 
 @dataclass(frozen=True, slots=True)

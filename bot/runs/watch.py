@@ -1,8 +1,8 @@
 """What happens to a run while an agent or a check works for it, here or in another process.
 
 `watching` looks at the run whenever it may have changed. `TurnWatch` is what a turn is given on top
-of that: it stops when the run was stopped, hears what people say to the agent, and keeps what must
-outlive this process.
+of that: it stops when the run was stopped, hears what people say to the agent and give the run, and
+keeps what must outlive this process.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any
 
 from bot.events import ORCHESTRATE, Event, Type
-from bot.runs.budget import is_low
+from bot.runs.budget import is_low, left_tokens, left_usd
 from bot.runs.model import Run
-from bot.runs.ports import Clock, Told
+from bot.runs.ports import Allowed, Clock, Told
 from bot.runs.store import Store
 from bot.usage import Usage
 
@@ -68,7 +68,7 @@ async def stop_of(store: Store, run: Run) -> AsyncIterator[asyncio.Event]:
 
 
 class TurnWatch:
-    """One turn of a run, while it goes on: `stop`, and the ports `Steering` and `Progress`.
+    """One turn of a run, while it goes on: `stop`, and the ports Steering, Progress and Purse.
 
     Its methods are called on the loop that it was entered on.
     """
@@ -79,6 +79,7 @@ class TurnWatch:
         self._clock = clock
         self._run = run
         self._said: asyncio.Queue[Told] = asyncio.Queue()
+        self._allowed: asyncio.Queue[Allowed] = asyncio.Queue()
         self._known = {each.id for each in run.messages if each.turn is not None}
         self._kept: dict[str, Any] = {"agent": run.agent}
         self._changed = asyncio.Event()
@@ -108,6 +109,10 @@ class TurnWatch:
         data = {"messages": [told.id], "turn": self._run.turns}
         await self._note(f"{told.id}:heard:{self._run.turns}", Type.HEARD, data)
 
+    async def changed(self) -> Allowed:
+        """Wait until a person has given the run other limits."""
+        return await self._allowed.get()
+
     def session(self, session: str) -> None:
         """Keep the name of the agent's session."""
         self._remember("session", session)
@@ -129,10 +134,20 @@ class TurnWatch:
     def _look(self, now: Run) -> None:
         if now.state is not self._run.state:
             self.stop.set()
+        self._look_at_limits(now)
         for each in now.unheard():
             if each.id not in self._known:
                 self._known.add(each.id)
                 self._said.put_nowait(Told(each.id, each.by, each.text))
+
+    def _look_at_limits(self, now: Run) -> None:
+        names = ("usd_limit", "token_limit")
+        limits = {name: getattr(now, name) for name in names}
+        if limits == {name: getattr(self._run, name) for name in names}:
+            return
+        self._run = self._run.model_copy(update={**limits, "budget_low": now.budget_low})
+        # What this turn has used so far is not yet among what the run has.
+        self._allowed.put_nowait(Allowed(left_usd(now), left_tokens(now)))
 
     async def _keep(self) -> None:
         while True:

@@ -205,7 +205,8 @@ class Worker:
         report = await self._given(run, order)
         left = await self._left(run, report.outcome)
         data = {"turn": number, "outcome": report.outcome, "seconds": round(report.seconds, 3)}
-        data |= {**_measured(report), **left, **_why(run, report, bool(left))}
+        now = await self._ports.store.load(run.id)  # its limits may be others than they were
+        data |= {**_measured(report), **left, **_why(now, report, bool(left))}
         return [(Type.TURN_ENDED, data, ORCHESTRATE)]
 
     async def _prompt(self, run: Run, number: int, place: Place) -> str:
@@ -234,7 +235,7 @@ class Worker:
     async def _given(self, run: Run, order: TurnOrder) -> TurnReport:
         """Give the agent its prompt, and look after its turn until it is over."""
         watch = TurnWatch(self._ports.store, self._ports.clock, run)
-        order = replace(order, steer=watch, progress=watch)
+        order = replace(order, steer=watch, progress=watch, purse=watch)
         async with watch, self._halting(watch.stop), self._disk_of(run, watch.stop) as full:
             report = await self._ports.agents.turn(
                 order, stop=watch.stop, output=self._printer(run)

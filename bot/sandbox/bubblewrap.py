@@ -45,6 +45,8 @@ SHM_BYTES: Final = 64 * 1024**2  # what container engines give
 FILE_BYTES: Final = 2 * 1024**3  # no single file of a source tree is larger
 OPEN_FILES: Final = 8192  # build tools for JavaScript open thousands
 START_SECONDS: Final = 10.0  # bubblewrap needs milliseconds; a machine that swaps needs more
+TIED_SECONDS: Final = 0.001  # between two looks, of which one is enough unless the machine is busy
+_ASLEEP_OR_GONE: Final = frozenset("SZX")
 
 _LIMITS: Final = (
     (resource.RLIMIT_CORE, 0),
@@ -341,6 +343,13 @@ class _Namespace:
         with contextlib.suppress(BrokenPipeError):
             os.write(self.go, b"1")
 
+    async def tied(self) -> None:
+        # The first process makes the one that waits, asks to die with bubblewrap, and sleeps until
+        # something of the job has ended. That it sleeps is seen, what it asked for is not.
+        pid = await self._known()
+        while pid is not None and _state(pid) not in _ASLEEP_OR_GONE:  # noqa: ASYNC110
+            await asyncio.sleep(TIED_SECONDS)
+
     async def exceeded(self) -> How:
         return await self.guard.exceeded()
 
@@ -419,6 +428,14 @@ class _Namespace:
             ) from error
         finally:
             os.close(first)
+
+
+def _state(pid: int) -> str:
+    """The letter with which the kernel tells what a process does."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
 
 
 def _failed(tail: str, returned: int | None, *, begun: bool) -> int:

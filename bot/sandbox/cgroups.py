@@ -155,7 +155,9 @@ def _version_1(folder: Path, named: frozenset[str]) -> Place | None:
 
 def _version_2(mount: _Mount, folder: Path) -> Place | None:
     """A place below our own group if that can have some with controllers, or below the root."""
-    for each in (folder, mount.point):
+    # Where we have moved down already, it is the one above.
+    above = (folder.parent,) if folder.name == _OURSELVES else ()
+    for each in (*above, folder, mount.point):
         if each.is_dir() and (held := _shared(each)):
             return Place(each, 2, held)
     return None

@@ -229,6 +229,9 @@ class _Adopted:
         with contextlib.suppress(BrokenPipeError):
             os.write(self.go, b"1")
 
+    async def tied(self) -> None:
+        """The launcher saw to it before it became what waits."""
+
     async def exited(self) -> None:
         await self.started.wait()
 

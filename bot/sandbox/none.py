@@ -94,6 +94,9 @@ class _Session:
         with contextlib.suppress(ProcessLookupError):
             await self.guard.begin(self.started.process.pid)
 
+    async def tied(self) -> None:
+        """Nothing ties them: see the table."""
+
     async def exited(self) -> None:
         await self.started.wait()
 

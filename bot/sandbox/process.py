@@ -34,6 +34,9 @@ class Tree(Protocol):
     async def ready(self) -> None:
         """Learn what is needed to kill them, and let the job's program begin."""
 
+    async def tied(self) -> None:
+        """Return when they are sure to end with us; asked when the job waits for the word."""
+
     async def exited(self) -> None:
         """Return when the job's own program has ended."""
 
@@ -408,6 +411,7 @@ async def _begin(started: Started, tree: Tree, here: asyncio.Event) -> None:
     if started.waits:
         assert started.input is not None, "it waits at its input"
         await here.wait()
+        await tree.tied()
         with contextlib.suppress(BrokenPipeError):
             os.write(started.input, b"go\n")
 

@@ -33,10 +33,6 @@ AGENTS = (
 ASKS_NOTHING = ("codex-acp", "codex-cli")
 """Agents that ask for no leave: what they may not change is refused when the host has seen it."""
 
-FORGETS = ("gemini-acp",)
-"""Agents that do not always find the session again of a process that was killed: a new one begins,
-which is told what was done."""
-
 PATIENCE_SECONDS = 150.0
 """For one command: OpenCode and Gemini take half a minute to start on a busy machine."""
 
@@ -243,8 +239,7 @@ async def test_a_run_goes_on_after_the_bot_was_killed(
     assert resumed["state"] == "awaiting_review", resumed["told"]
     assert person.holds(resumed["head"], "hello.txt")
     assert person.holds(resumed["head"], "again.txt")
-    if agent not in FORGETS:
-        assert "could not be resumed" not in resumed["told"]
+    assert "could not be resumed" not in resumed["told"]
     assert not mounts(person)
 
 

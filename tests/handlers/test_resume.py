@@ -179,7 +179,7 @@ async def test_the_end_of_the_budget_is_a_checkpoint_and_more_goes_on_from_there
 
     (refusal,) = await repo.person("writer").says(issue, "/resume")
     assert "`/resume --budget +2` goes on from here" in refusal
-    await repo.person("writer").comment(issue, "/resume --agent other --budget +2")
+    await repo.person("writer").comment(issue, "/resume --minutes 5 --budget +2")
     run = await repo.until(issue, State.AWAITING_REVIEW)
 
     assert (run.usd_limit, run.usage.usd, run.turns) == (4.04, 2.34, 2)
@@ -234,7 +234,7 @@ async def test_a_budget_used_up_by_a_whole_turn_stops_before_the_next(
 async def test_it_is_said_while_a_turn_goes_on_that_the_budget_comes_to_its_end(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Spending(world, monkeypatch, 0.9)
+    spending = Spending(world, monkeypatch, 0.9)
     waits = {"writer": {"command": "echo a > a.txt; while [ ! -e go ]; do sleep 0.05; done"}}
     repo = await world.repository({"agents": waits, "checks": [], "limits": {"usd": 1}})
     issue = await repo.person("writer").issue("Dear")
@@ -244,16 +244,20 @@ async def test_it_is_said_while_a_turn_goes_on_that_the_budget_comes_to_its_end(
             await world.moved()
     await repo.person("writer").comment(issue, "/resume --budget +2")
     async with asyncio.timeout(PATIENCE_SECONDS):
+        assert (await spending.orders[0].purse.changed()).usd == 3.0
+        while any("Most of the budget" in each for each in await repo.status_comments(issue)):
+            await world.moved()
+    await repo.person("writer").comment(issue, "/resume --minutes 5 --budget +2")
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not (answers := await repo.replies(issue)):
             await world.moved()
-    assert "is at work, within what it was given" in answers[0]
-    assert "the same command goes on from there" in answers[0]
+    assert "`/resume --budget +2` alone gives it more meanwhile" in answers[0]
     await repo.person("writer").comment(issue, "/pause")
     run = await repo.until(issue, lambda now: now.state is State.PAUSED and not now.active)
 
-    assert run.budget_low
     assert [each.kind for each in run.checkpoints] == ["interrupted"]
-    assert run.usage.usd == 0.9
+    assert (run.usage.usd, run.usd_limit) == (0.9, 3.0)
+    assert "budget_low" in [each.type for each in await world.server.bot.store.events(run.id)]
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,11 @@ class Till:
         self._under_way = 0
         self._waiting: set[asyncio.Future[None]] = set()
 
+    def allow(self, allowance: Allowance) -> None:
+        """Let the job use so much in all, with what it has used; what was stopped stays stopped."""
+        self._allowance = allowance
+        self._tell()
+
     async def hold(self, asked: Asked) -> Held:
         """Set aside what `asked` may take; `Spent` when nothing is left. See `settle`."""
         self._priced(asked)
@@ -89,6 +94,10 @@ class Till:
         self._under_way -= 1
         if count is not None:
             self._charge(held.asked, count, answer_bytes)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Let those that wait look again."""
         for each in self._waiting:
             if not each.done():
                 each.set_result(None)

@@ -18,7 +18,7 @@ from bot.sandbox.gateway import forward, hosts, makers, proxy
 from bot.sandbox.gateway.budget import Till
 from bot.sandbox.gateway.forward import ModelDoor
 from bot.sandbox.gateway.makers import Maker
-from bot.sandbox.gateway.model import Blocked, Failure, Pass
+from bot.sandbox.gateway.model import Allowance, Blocked, Failure, Pass
 from bot.sandbox.gateway.prices import Prices
 from bot.sandbox.gateway.proxy import ProxyDoor
 from bot.sandbox.gateway.server import Handle, listen
@@ -146,6 +146,10 @@ class OpenVisit:
     def failures(self) -> tuple[Failure, ...]:
         """The requests to models that failed since the last that did not, oldest first."""
         return tuple(self._model.failures)
+
+    def allow(self, allowance: Allowance) -> None:
+        """Let the job use so much in all, from its beginning; holds from the next request on."""
+        self._till.allow(allowance)
 
     @property
     def reason(self) -> str:

@@ -89,6 +89,9 @@ class Visit(Protocol):
     def failures(self) -> tuple[Failure, ...]:
         """The requests to models that failed since the last that did not, oldest first."""
 
+    def allow(self, allowance: Allowance) -> None:
+        """Let the job use so much in all, from its beginning; holds from the next request on."""
+
     @property
     def spent(self) -> asyncio.Event:
         """Set when the allowance stopped a request."""

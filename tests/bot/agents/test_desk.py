@@ -13,7 +13,7 @@ import pytest
 from bot.agents.desk import AgentDesk, Choices
 from bot.agents.registry import Registry
 from bot.errors import UserError
-from bot.runs.ports import Place, TurnOrder, TurnReport
+from bot.runs.ports import Allowed, Place, Sealed, TurnOrder, TurnReport
 from bot.sandbox.bubblewrap import Bubblewrap
 from bot.sandbox.gateway import Gateway, Prices
 from bot.sandbox.model import Sandbox
@@ -140,6 +140,27 @@ async def test_the_allowance_ends_a_turn(make_desk: MakeDesk, give: Give, model:
     assert report.outcome == "budget"
     assert report.reason
     assert model.served.requests == 1
+
+
+async def test_what_people_give_a_turn_lets_it_go_on(
+    make_desk: MakeDesk, give: Give, model: Model
+) -> None:
+    given = asyncio.Event()
+
+    class Once(Sealed):
+        """Gives more as soon as the first request has used it all up."""
+
+        async def changed(self) -> Allowed:
+            if given.is_set():
+                return await super().changed()
+            while not model.served.requests:  # noqa: ASYNC110 - another process's doing
+                await asyncio.sleep(0.01)
+            given.set()
+            return Allowed(None, 1_000_000)
+
+    steps = (asks("one"), {"wait": 1}, asks("two"))
+    report = await give(make_desk(), *steps, allowance_tokens=1_000, purse=Once())
+    assert (report.outcome, report.usage["requests"]) == ("ended", 2)
 
 
 async def test_a_model_without_a_price_is_no_want_of_money(

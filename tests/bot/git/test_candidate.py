@@ -491,6 +491,24 @@ def test_configuration_in_the_workspace_runs_nothing(desk: Desk, tmp_path: Path)
     assert not trap.exists()
 
 
+def test_traps_in_a_repository_of_the_agents_own_are_not_sprung(desk: Desk, tmp_path: Path) -> None:
+    trap = tmp_path / "owned"
+    (desk.folder / "good.txt").write_text("x\n")
+    sh(desk.folder, "init", "-q")
+    sh(desk.folder, "add", "good.txt")
+    for name in ("post-index-change", "pre-commit", "reference-transaction", "post-checkout"):
+        hook = desk.folder / ".git" / "hooks" / name
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(f"#!/bin/sh\ntouch {trap}\n")
+        hook.chmod(0o755)
+    sh(desk.folder, "config", "core.fsmonitor", f"touch {trap}; false")
+    assert [each.path for each in desk.changes()] == ["good.txt"]
+    desk.take()
+    assert not trap.exists()
+    sh(desk.folder, "status")  # what shows that they are traps
+    assert trap.exists()
+
+
 @pytest.mark.parametrize("name", [".gitmodules", ".gitattributes", ".gitignore", "GITMOD~1"])
 def test_a_link_in_place_of_a_file_that_git_reads_is_refused(desk: Desk, name: str) -> None:
     (desk.folder / name).unlink(missing_ok=True)

@@ -100,6 +100,16 @@ async def test_it_is_recorded_once_that_the_budget_comes_to_its_end(
     ]
 
 
+async def test_other_limits_are_told_as_what_the_turn_may_use_in_all(store: Store) -> None:
+    run = await begun(store, usd=1.0, tokens=1000)
+    async with TurnWatch(store, lambda: AT, run) as turn:
+        turn.usage({"usd": 0.9})
+        await happened(store, run, Type.LIMITS_GIVEN, usd=3.0)
+        assert await turn.changed() == (3.0, 1000)
+        await happened(store, run, Type.LIMITS_GIVEN, tokens=5000)
+        assert await turn.changed() == (3.0, 5000)
+
+
 async def test_messages_are_given_once_and_in_order(store: Store) -> None:
     run = await begun(store)
     await happened(store, run, Type.TOLD, id="m1", text="before it listened")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.sandbox import cgroups
+from bot.sandbox import bubblewrap, cgroups
 from bot.sandbox.bubblewrap import Bubblewrap
 from bot.sandbox.cgroups import PREFIX, Cgroups, Place
-from bot.sandbox.guard import tree, usage
+from bot.sandbox.guard import Guard, tree, usage
 from bot.sandbox.landlock import Landlock
 from bot.sandbox.model import MEGABYTE, Limits, Sandbox
 from bot.sandbox.none import NoSandbox
@@ -126,7 +126,7 @@ async def cut_off(self, first):
     # The job's first process is there, and has not been let go.
     print(first, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
-if how != "whole":
+if how not in ("whole", "groupless"):
     Guard.begin = cut_off
 if how == "unawaited":
     bubblewrap.waiting = none.waiting = tuple
@@ -137,7 +137,10 @@ job = Job(argv=("/bin/sh", "-c", script), workspace=folder / "w", home=folder / 
           seconds=60, output_bytes=1000)
 asyncio.run(sandbox.run(job))
 """
-"""A bot of one job, which may be killed before it lets that begin."""
+"""A bot of one job, which may be killed before it lets that begin.
+
+`whole` is as it is; `groupless` has no groups, by which a neighbour would end what outlives it.
+"""
 
 
 async def own(
@@ -151,10 +154,13 @@ async def own(
     )
 
 
-@pytest.mark.parametrize("kind", ["bubblewrap", "landlock"])
-async def test_a_killed_bot_leaves_nothing(tmp_path: Path, nap: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [("bubblewrap", "whole"), ("bubblewrap", "groupless"), ("landlock", "groupless")],
+)
+async def test_a_killed_bot_leaves_nothing(tmp_path: Path, nap: str, kind: str, how: str) -> None:
     script = f"setsid {nap} & (setsid {nap} &) ; exec 2>&- >&-; {nap}"
-    owner = await own(tmp_path, script, kind)
+    owner = await own(tmp_path, script, kind, how)
     try:
         assert await until(lambda: alive(nap), 10)
     finally:
@@ -310,3 +316,32 @@ def groups() -> set[Path]:
         for each in place.folder.iterdir()
         if each.name.startswith(PREFIX)
     }
+
+
+async def test_a_job_is_let_go_when_its_first_process_is_sure_to_end_with_bubblewrap(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # It makes what waits for the word, and asks for its death signal beside that. Held up in
+    # between, it would outlive a bot that dies once the word is given.
+    began = tmp_path / "workspace" / "began"
+    tied, limited = bubblewrap._Namespace.tied, Guard.begin
+    first: list[int] = []
+
+    async def begin(self: Guard, pid: int) -> None:
+        first.append(pid)
+        await limited(self, pid)
+
+    async def held_up(self: bubblewrap._Namespace) -> None:
+        os.kill(first[0], signal.SIGSTOP)
+        waits = asyncio.create_task(tied(self))
+        await asyncio.wait({waits}, timeout=0.2)
+        assert not waits.done()
+        assert not began.exists()
+        os.kill(first[0], signal.SIGCONT)
+        await waits
+
+    monkeypatch.setattr(Guard, "begin", begin)
+    monkeypatch.setattr(bubblewrap._Namespace, "tied", held_up)
+    ended = await Bubblewrap().run(make_job("touch began"))
+    assert (ended.how, ended.code) == ("exited", 0)
+    assert began.exists()

@@ -84,6 +84,17 @@ async def test_nothing_outside_can_be_written(
     assert ended.code != 0, ended.tail
 
 
+async def test_a_job_that_owns_the_root_cannot_write_there(make_job: MakeJob) -> None:
+    # As where the bot is not root: what is made for the job belongs to the job's user.
+    paths = "/file /etc/file /home/file"
+    script = (
+        f"for path in {paths}; do (: >> $path) 2>&1 || true; done; test -O / && ls {paths} 2>&1"
+    )
+    ended = await Bubblewrap(uid=None).run(make_job(script))
+    assert ended.tail.count("Read-only file system") == 3, ended.tail
+    assert ended.tail.count("No such file") == 3, ended.tail
+
+
 async def test_workspace_home_and_scratch_can_be_written(
     bubblewrap: Bubblewrap, make_job: MakeJob, tmp_path: Path
 ) -> None:

@@ -41,6 +41,21 @@ async def test_at_the_limit_the_next_request_is_refused() -> None:
     assert "used up" in till.reason
 
 
+async def test_what_is_given_meanwhile_holds_from_the_next_request_on() -> None:
+    till = Till(Allowance(usd=5), DOLLAR)
+    first = await till.hold(ASKED)
+    waits = asyncio.create_task(till.hold(ASKED))
+    await asyncio.sleep(0)
+    assert not waits.done()
+    till.allow(Allowance(usd=25))
+    till.settle(await waits, wrote(4))
+    till.settle(first, wrote(4))
+    till.settle(await till.hold(ASKED), wrote(1))
+    till.allow(Allowance(usd=9))
+    with pytest.raises(Spent):
+        await till.hold(ASKED)
+
+
 async def test_nothing_left_refuses_the_first() -> None:
     for allowance in (Allowance(usd=0), Allowance(tokens=0)):
         with pytest.raises(Spent):
