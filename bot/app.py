@@ -50,6 +50,7 @@ from bot.recovery import Recovery
 from bot.redact import Redactor
 from bot.retention import Forget, Retention
 from bot.router import Desk, Repositories, Router
+from bot.runs import admission as queue
 from bot.runs.engine import Engine, forget_workflows
 from bot.runs.logs import prune
 from bot.runs.model import Repository
@@ -187,7 +188,8 @@ async def compose(
         *(store, git, agents, checks, forge, now, environments, store.redactor),
         bounds=bounds_of(settings),
     )
-    segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max)
+    patience = settings.patience_minutes * 60
+    segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max, patience=patience)
     engine = Engine(
         store,
         segments,
@@ -195,9 +197,11 @@ async def compose(
         workers=settings.workers,
         executor=shared.lease.id if shared else "local",
         working=working,
+        limits=queue_limits(settings),
     )
     hold = shared.posts.hold if shared else None
-    reconciler = Reconciler(store, git, forge, now, gather=settings.gather_seconds, hold=hold)
+    gather = settings.gather_seconds
+    reconciler = Reconciler(store, git, forge, now, gather=gather, hold=hold, patience=patience)
     place = folder or engine_file(settings.database).parent
     tidy = partial(prune, place / "runs", settings.log_days)
     return Bot(
@@ -237,6 +241,16 @@ def limits_of(settings: Settings) -> Limits:
         memory_bytes=settings.job_megabytes * MEGABYTE,
         processes=settings.job_processes,
         cpus=settings.job_cpus,
+    )
+
+
+def queue_limits(settings: Settings) -> queue.Limits:
+    """Say how many runs may work at a time, beside what the processes can."""
+    return queue.Limits(
+        server=settings.server_runs,
+        installation=settings.installation_runs or None,
+        repository=settings.repository_runs or None,
+        agents=settings.agent_runs,
     )
 
 

@@ -67,7 +67,7 @@ IDLE_SECONDS = 3
 be free again in time for another to take over its runs, and between two statements of a
 transaction there is nothing but our own arithmetic."""
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The newest migration (`bot/migrations/versions`), which is what the tables here are."""
 
 Number = BigInteger().with_variant(Integer(), "sqlite")
@@ -194,6 +194,35 @@ packs = Table(
     PrimaryKeyConstraint("run", "commit"),
 )
 """Commits of runs that no remote has yet, as packs, so that another machine can go on with them."""
+
+queue = Table(
+    "queue",
+    metadata,
+    Column("run", String, ForeignKey("runs.id"), primary_key=True),
+    Column("segment", Integer, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("installation", Number, nullable=False),
+    Column("repository", Number, nullable=False),
+    Column("agent", String, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("idle", Boolean, nullable=False),
+    Column("admitted", Boolean, nullable=False),
+    Column("asked", Float, nullable=False),
+    Column("due", Float, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("reason", String, nullable=False),
+)
+"""The segments that are not over: which of them may work, and how long the others wait for what.
+Each is begun once a `round`; one that is put off waits for the next. Times are since the epoch."""
+
+stops = Table(
+    "stops",
+    metadata,
+    Column("installation", Number, primary_key=True, autoincrement=False),
+    Column("since", Float, nullable=False),
+    Column("reason", String, nullable=False),
+)
+"""What an operator has stopped: an installation, or everything."""
 
 version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 """Which migration the tables are of; it is Alembic's own."""

@@ -53,7 +53,8 @@ PLACES = {
     "acp": ("bot.agents.acp",),
     "apscheduler": ("bot.schedule",),
     "sqlalchemy": (
-        *("bot.database", "bot.runs.store", "bot.runs.engine", "bot.deliveries"),
+        *("bot.database", "bot.runs.store", "bot.runs.engine", "bot.runs.queue"),
+        "bot.deliveries",
         *("bot.schema", "bot.migrations", "bot.leases", "bot.bus", "bot.shared", "bot.erasure"),
     ),
     "alembic": ("bot.schema", "bot.migrations"),
