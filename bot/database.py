@@ -320,6 +320,12 @@ class Database:
         async with self._engine.connect() as connection:
             return await connection.run_sync(lambda it: inspect(it).has_table(deliveries.name))
 
+    async def is_current(self) -> bool:
+        """Say whether the tables are this version's, or a newer one's."""
+        async with self._engine.connect() as connection:
+            now = await connection.run_sync(version_of)
+        return now is not None and now >= SCHEMA
+
     async def close(self) -> None:
         """Close every connection and give the lock back."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close_native)
@@ -342,6 +348,11 @@ def driver_url(url: str) -> str:
 def plain_url(url: str) -> str:
     """Return the address of a PostgreSQL as its own programs and libraries take it."""
     return _parsed(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def file_of(url: str) -> Path:
+    """Return the file of a SQLite database."""
+    return Path(_parsed(url).database or "")
 
 
 def shown(url: str) -> str:
@@ -376,8 +387,7 @@ async def open_database(url: str, *, wait: bool = False, lock: bool = True) -> D
     """
     if is_shared(url):
         return await _open_postgresql(url)
-    parsed = _parsed(url)
-    path = Path(parsed.database or "")
+    parsed, path = _parsed(url), file_of(url)
     path.parent.mkdir(parents=True, exist_ok=True)
     held = await _lock(path, wait=wait) if lock else None
     engine = create_async_engine(

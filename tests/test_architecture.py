@@ -26,7 +26,7 @@ COMPOSITION = frozenset(
         ROOT_MODULE,
         *("bot.cli", "bot.demo", "bot.doctor", "bot.local", "bot.terminal"),
         *("bot.rebuild", "bot.verify", "bot.retention", "bot.erasure", "bot.inspection"),
-        *("bot.audit", "bot.policy_cli"),
+        *("bot.audit", "bot.policy_cli", "bot.stops"),
     }
 )
 
@@ -67,7 +67,9 @@ PLACES = {
     "defusedxml": ("bot.checks",),
     "h11": ("bot.sandbox.gateway.server",),
     "typer": ("bot.cli", "bot.scale", "bot.housekeeping", "bot.policy_cli", "bot.console"),
-    "rich": ("bot.cli", "bot.demo", "bot.doctor", "bot.inspection", "bot.terminal"),
+    "rich": (
+        *("bot.cli", "bot.demo", "bot.doctor", "bot.inspection", "bot.terminal", "bot.stops"),
+    ),
 }
 
 

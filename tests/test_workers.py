@@ -293,7 +293,7 @@ AGENT = "cat > /dev/null; echo more >> notes.txt"
 SLOW = "cat > /dev/null; echo half >> notes.txt; echo begun; sleep 5; echo more >> notes.txt"
 """An agent that is at work for long enough to be killed."""
 
-WAITING = SLOW.replace("sleep 5", "until [ -e $HOME/go ]; do sleep 0.1; done")
+WAITING = SLOW.replace("sleep 5", "until [ -e $HOME/go ]; do sleep 0.1; done") + "; echo over"
 """One that is at work until it is let go."""
 
 
@@ -381,9 +381,12 @@ async def test_a_database_that_is_killed_and_comes_back_loses_and_doubles_nothin
         issue = await all_of_it.issue("/orchestrate add a note")
         await all_of_it.until_at_work("begun")
         await asyncio.to_thread(postgresql.stop, signal.SIGKILL)
-        await asyncio.to_thread(postgresql.start)
         (home,) = tmp_path.glob("data/workers/*/runs/*/home")  # noqa: ASYNC240  a test's own folder
         (home / "go").touch()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while "over" not in (home.parent / "logs/turn-1.log").read_text():  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.to_thread(postgresql.start)
         await all_of_it.merged(issue)
         record = all_of_it.record(issue)
         assert [each["seq"] for each in record] == [*range(1, len(record) + 1)]
@@ -391,3 +394,6 @@ async def test_a_database_that_is_killed_and_comes_back_loses_and_doubles_nothin
         once = ("turn_started", "turn_ended", "checkpointed", "approved", "merged")
         assert {kind: kinds.count(kind) for kind in once} == dict.fromkeys(once, 1)
         assert "failed" not in kinds
+        # The turn ended while there was no database, and it counts.
+        (ended,) = [each["data"] for each in record if each["type"] == "turn_ended"]
+        assert ended["outcome"] == "ended"

@@ -41,7 +41,7 @@ from bot.runs.recorder import Recorder
 from bot.runs.revisions import VIOLATIONS, Stuck, author_of, with_base
 from bot.runs.store import Store
 from bot.runs.transitions import Work
-from bot.runs.watch import WATCH_SECONDS, TurnWatch, stop_of
+from bot.runs.watch import WATCH_SECONDS, TurnWatch, patiently, stop_of
 from bot.usage import Usage
 from policies.bounds import bounded
 from policies.config import PATH, Agent, Config, digest, parse
@@ -210,7 +210,8 @@ class Worker:
             allowance_tokens=budget.left_tokens(run),
         )
         report = await self._given(run, order)
-        left = await self._left(run, report.outcome)
+        # It is known here alone; a second try of all this would take the turn for a dead one's.
+        left = await patiently(lambda: self._left(run, report.outcome))
         data = {"turn": number, "outcome": report.outcome, "seconds": round(report.seconds, 3)}
         data |= {**_measured(report), **left, **_why(run, report, bool(left))}
         return [(Type.TURN_ENDED, data, ORCHESTRATE)]
