@@ -44,6 +44,7 @@ from bot.github.forge import GitHubForge
 from bot.github.once import Once
 from bot.github.threads import GitHubThreads
 from bot.library import Library
+from bot.paces import DatabaseBuckets
 from bot.payloads import parse
 from bot.poll import Poll
 from bot.recovery import Recovery
@@ -561,6 +562,7 @@ async def build(
     if database.is_shared:
         shared = Shared(settings.database, database, store, role, settings.lease_seconds)
         github.guard = shared.lease.check
+        github.share = partial(DatabaseBuckets, database)
         folder = shared.take_folder(settings.data_dir)
     try:
         once = Once()

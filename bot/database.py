@@ -224,6 +224,15 @@ stops = Table(
 )
 """What an operator has stopped: an installation, or everything."""
 
+paces = Table(
+    "paces",
+    metadata,
+    Column("installation", Number, primary_key=True, autoincrement=False),
+    Column("nexts", JSON, nullable=False),
+    Column("until", Float, nullable=False),
+)
+"""How fast processes that share a PostgreSQL may write for an installation, by its clock."""
+
 version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 """Which migration the tables are of; it is Alembic's own."""
 

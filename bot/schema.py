@@ -74,9 +74,9 @@ async def upgrade(url: str, *, engine: bool = True) -> Standing:
 
 def _check(url: str) -> Standing:
     if not is_shared(url) and not file_of(url).exists():
-        missing = "There is no database yet; `orchestrate serve` makes it as well. "
-        missing += "ORCHESTRATE_DATA_DIR or ORCHESTRATE_DATABASE_URL says where it is."
-        return Standing(shown(url), None, SCHEMA, (missing,))
+        absent = "There is no database yet; `orchestrate serve` makes it as well. "
+        absent += "ORCHESTRATE_DATA_DIR or ORCHESTRATE_DATABASE_URL says where it is."
+        return Standing(shown(url), None, SCHEMA, (absent,))
     with _connected(url) as connection:
         now = version_of(connection)
         missing: list[str] = []

@@ -54,7 +54,7 @@ PLACES = {
     "apscheduler": ("bot.schedule",),
     "sqlalchemy": (
         *("bot.database", "bot.runs.store", "bot.runs.engine", "bot.runs.queue"),
-        "bot.deliveries",
+        *("bot.deliveries", "bot.paces"),
         *("bot.schema", "bot.migrations", "bot.leases", "bot.bus", "bot.shared", "bot.erasure"),
     ),
     "alembic": ("bot.schema", "bot.migrations"),

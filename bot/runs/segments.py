@@ -21,8 +21,6 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception_type,
-    stop_after_attempt,
-    stop_any,
     wait_random_exponential,
 )
 
@@ -234,7 +232,7 @@ class Segments:
         """Do it, and again after a passing fault that does not ask for a long wait."""
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
-            stop=stop_any(stop_after_attempt(TRIES), self._is_long),
+            stop=_is_enough,
             wait=self._wait,
             reraise=True,
         ):
@@ -255,12 +253,13 @@ class Segments:
                 return await do()
         raise AssertionError("tenacity either returned or raised")
 
-    def _is_long(self, state: RetryCallState) -> bool:
-        return _asked(state) > WAIT_MAX_SECONDS
-
     def _wait(self, state: RetryCallState) -> float:
         backoff: float = wait_random_exponential(multiplier=1, max=self._wait_max)(state)
         return max(_asked(state), backoff)
+
+
+def _is_enough(state: RetryCallState) -> bool:
+    return state.attempt_number >= TRIES or _asked(state) > WAIT_MAX_SECONDS
 
 
 def _asked(state: RetryCallState) -> float:

@@ -103,6 +103,10 @@ class Store:
         """Say whether the store is there yet; it is made by the first process that writes."""
         return await self._database.has_tables()
 
+    async def is_current(self) -> bool:
+        """Say whether its tables are this version's: who only looks brings none up to date."""
+        return await self._database.is_current()
+
     async def create(self, repository: Repository, event: Event) -> tuple[Run, bool]:
         """Begin a run by its `requested` event; say whether it is new."""
         data = {**event.data, "repository": repository.identity()}

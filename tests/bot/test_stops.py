@@ -21,7 +21,7 @@ from bot.stops import sentence
 from handlers.maintenance import fire
 from policies.config import Schedule
 from tests.handlers.test_pause import SLOW, at_work
-from tests.support.world import PATIENCE_SECONDS, World, make_world
+from tests.support.world import PATIENCE_SECONDS, Repo, World, make_world
 
 
 async def command(world: World, *words: str) -> dict[str, Any]:
@@ -48,17 +48,27 @@ async def until(
             await asyncio.sleep(0.05)
 
 
+async def shown(repo: Repo, issue: int, text: str) -> None:
+    """Wait until the status comment says so."""
+    await until(lambda: repo.status_comments(issue), lambda said: text in said[0])
+
+
 async def test_an_operator_stops_everything_and_lets_it_go_on(tmp_path: Path) -> None:
     # A world of its own: everything is stopped in it.
-    async with make_world(tmp_path) as world:
+    async with make_world(tmp_path, workers=1) as world:
         repo = await world.repository({"agents": {"writer": {"command": SLOW}}, "checks": []})
         writer, store = repo.person("writer"), world.server.bot.store
         issue, run = await at_work(repo)
+        queued = [await writer.issue(title) for title in ("One more", "And another")]
+        for number, place in zip(queued, ("First", "Second"), strict=True):
+            await writer.comment(number, "/orchestrate add more")
+            await shown(repo, number, f"**{place} in the queue:** it begins as soon as")
         told = await command(world, "pause", "--all", "--why", "New disks.")
-        assert (told["working"], told["waiting"]) == (1, 0)
+        assert (told["working"], told["waiting"]) == (1, 2)
         assert [each["reason"] for each in told["stops"]] == ["New disks."]
-        await until(lambda: repo.status_comments(issue), lambda said: "Stopped by" in said[0])
-        await until(store.queue.waiting, lambda runs: runs == [run.id])
+        for number in (issue, *queued):
+            await shown(repo, number, "**Stopped by the operator of this server** since")
+        await until(store.queue.waiting, lambda runs: len(runs) == 3)
         run = await repo.run(issue)
         assert (run.state, [each.kind for each in run.checkpoints]) == (
             State.RUNNING,
@@ -73,7 +83,7 @@ async def test_an_operator_stops_everything_and_lets_it_go_on(tmp_path: Path) ->
         await writer.comment(other, "/cancel")
         answers = await until(lambda: repo.replies(other), lambda said: len(said) == 2)
         assert "Your command was obeyed: the run is cancelled." in answers[1]
-        await until(lambda: repo.status_comments(other), lambda said: "Cancelled" in said[0])
+        await shown(repo, other, "**Cancelled.**")
         nightly = Schedule(name="nightly", cron="0 3 * * *", request="Tidy up")
         known = await store.repository(repo.id)
         assert known is not None
@@ -81,6 +91,8 @@ async def test_an_operator_stops_everything_and_lets_it_go_on(tmp_path: Path) ->
         assert await store.scheduled(repo.id, 5) == []
 
         assert (await command(world, "resume", "--all"))["stops"] == []
+        for number in queued:
+            await repo.until(number, State.AWAITING_REVIEW)
         run = await repo.until(issue, State.AWAITING_REVIEW)
         assert [each.kind for each in run.checkpoints] == ["interrupted", "agent"]
         assert repo.file(run.head, "whole.txt") == "whole"

@@ -1,4 +1,4 @@
-"""Which runs want to work, which may, and what an operator has stopped."""
+"""Which runs want to work, which may, what is stopped, and how fast GitHub is written to."""
 
 from __future__ import annotations
 
@@ -33,4 +33,10 @@ def upgrade() -> None:
         sa.Column("installation", number, primary_key=True, autoincrement=False),
         sa.Column("since", sa.Float, nullable=False),
         sa.Column("reason", sa.String, nullable=False),
+    )
+    op.create_table(
+        "paces",
+        sa.Column("installation", number, primary_key=True, autoincrement=False),
+        sa.Column("nexts", sa.JSON, nullable=False),
+        sa.Column("until", sa.Float, nullable=False),
     )
