@@ -362,7 +362,7 @@ async def comes_back_from_its_records(all_of_it: Fleet, postgresql: Cluster) -> 
     all_of_it.database = postgresql.database()
     await upgrade(all_of_it.database)
     rebuilt = await all_of_it.command("rebuild")
-    assert len(rebuilt["runs"]) == 2
+    assert len(rebuilt["restored"]) == 2
     assert {each["state"] for each in (await all_of_it.command("runs"))["runs"]} == {"done"}
 
 

@@ -156,6 +156,7 @@ class Engine:
         self._working = working
         self._limits = limits
         self._look = asyncio.Event()
+        self._is_wanted = False
         self._standing: dict[str, tuple[int, bool]] = {}
         self._owed: list[Turn] = []
         self._stops: list[Stop] | None = None
@@ -264,6 +265,7 @@ class Engine:
             return
         else:
             self._standing[run.id] = standing
+            self._is_wanted = True
         self._look.set()
 
     async def _feed(self) -> None:
@@ -281,7 +283,8 @@ class Engine:
                 asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._look.set)
 
     async def _begin(self) -> None:
-        self._owed += await self._store.queue.admit(self._limits, self._workers)
+        is_wanted, self._is_wanted = self._is_wanted, False
+        self._owed += await self._store.queue.admit(self._limits, self._workers, sure=is_wanted)
         while self._owed:
             await self._enqueue(self._owed[0])
             self._owed.pop(0)

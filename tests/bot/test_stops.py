@@ -59,15 +59,16 @@ async def test_an_operator_stops_everything_and_lets_it_go_on(tmp_path: Path) ->
         repo = await world.repository({"agents": {"writer": {"command": SLOW}}, "checks": []})
         writer, store = repo.person("writer"), world.server.bot.store
         issue, run = await at_work(repo)
-        queued = [await writer.issue(title) for title in ("One more", "And another")]
+        quick = await world.repository()
+        queued = [await quick.person("writer").issue(title) for title in ("One more", "Another")]
         for number, place in zip(queued, ("First", "Second"), strict=True):
-            await writer.comment(number, "/orchestrate add more")
-            await shown(repo, number, f"**{place} in the queue:** it begins as soon as")
+            await quick.person("writer").comment(number, "/orchestrate add more")
+            await shown(quick, number, f"**{place} in the queue:** it begins as soon as")
         told = await command(world, "pause", "--all", "--why", "New disks.")
         assert (told["working"], told["waiting"]) == (1, 2)
         assert [each["reason"] for each in told["stops"]] == ["New disks."]
-        for number in (issue, *queued):
-            await shown(repo, number, "**Stopped by the operator of this server** since")
+        for where, number in ((repo, issue), *((quick, each) for each in queued)):
+            await shown(where, number, "**Stopped by the operator of this server** since")
         await until(store.queue.waiting, lambda runs: len(runs) == 3)
         run = await repo.run(issue)
         assert (run.state, [each.kind for each in run.checkpoints]) == (
@@ -92,7 +93,7 @@ async def test_an_operator_stops_everything_and_lets_it_go_on(tmp_path: Path) ->
 
         assert (await command(world, "resume", "--all"))["stops"] == []
         for number in queued:
-            await repo.until(number, State.AWAITING_REVIEW)
+            await quick.until(number, State.AWAITING_REVIEW)
         run = await repo.until(issue, State.AWAITING_REVIEW)
         assert [each.kind for each in run.checkpoints] == ["interrupted", "agent"]
         assert repo.file(run.head, "whole.txt") == "whole"
