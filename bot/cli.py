@@ -33,7 +33,7 @@ config_app = typer.Typer(help="Look at the configuration of repositories.", no_a
 
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
-MaybeRunId = Annotated[str, typer.Argument(metavar="[RUN]", help="A run's id, or its beginning.")]
+MaybeRunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
 Everything = Annotated[bool, typer.Option("--all", help="All runs of this server.")]
 Installation = Annotated[
     int | None, typer.Option(metavar="ID", help="All runs of one installation of the App.")

@@ -28,14 +28,13 @@ async def pause(
         await queue.stop(installation, " ".join(reason.split()))
         told = await _told(Store(database), installation)
     if not quiet:
-        working, waiting = told["working"], told["waiting"]
         _say(
-            f"Stopped: {_scope(installation)}. Of its runs with work {waiting} wait, and "
-            f"{working} that are at work are stopped within seconds, each with a checkpoint."
+            f"Stopped: {_scope(installation)}. Runs at work: {told['working']}, stopped within "
+            f"seconds, each with a checkpoint. Runs that wait for their turn: {told['waiting']}."
         )
         _say(
-            f"`orchestrate resume {_option(installation)}` lets them go on; until then commands "
-            "are heard and wait, and schedules do not fire."
+            f"`orchestrate resume {_option(installation)}` lets them go on. Until then commands "
+            "are heard and kept, and schedules do not fire."
         )
     return told
 
@@ -48,15 +47,11 @@ async def resume(settings: Settings, installation: int | None, *, quiet: bool) -
         ended = await store.queue.let_go(installation)
         told = await _told(store, installation)
     if not ended:
-        raise UserError(
-            f"{_scope(installation).capitalize()} was not stopped by `orchestrate pause "
-            f"{_option(installation)}`{_instead(told)}."
-        )
+        raise UserError(_not_stopped(installation, told))
     if not quiet:
-        _say(
-            f"Let go: {_scope(installation)}. {told['waiting']} runs with work begin as soon as "
-            f"there is room{_still(told)}."
-        )
+        still = any(each["installation"] is None for each in told["stops"])
+        more = "; but everything is stopped as well" if still else ""
+        _say(f"Let go: {_scope(installation)}{more}. Runs that wait: {told['waiting']}.")
     return told
 
 
@@ -102,15 +97,11 @@ def _option(installation: int | None) -> str:
     return "--all" if installation is None else f"--installation {installation}"
 
 
-def _instead(told: dict[str, Any]) -> str:
-    if not told["stops"]:
-        return ", and nothing else is"
+def _not_stopped(installation: int | None, told: dict[str, Any]) -> str:
     named = ", ".join(_scope(each["installation"]) for each in told["stops"])
-    return f"; stopped is {named}"
-
-
-def _still(told: dict[str, Any]) -> str:
-    return "; a stop of everything is still in force" if told["stops"] else ""
+    if not named:
+        return "Nothing is stopped; `orchestrate pause` with `--all` or `--installation` stops it."
+    return f"{_scope(installation).capitalize()} is not stopped by itself; stopped is {named}."
 
 
 def _say(text: str) -> None:

@@ -114,8 +114,13 @@ async def test_a_stop_is_there_after_a_restart_and_doctor_says_so(
     assert told.startswith("Stopped by an operator: installation 7 since ")
     wrong = await asyncio.to_thread(runner.invoke, app, ["resume", "--installation", "8"])
     assert isinstance(wrong.exception, UserError)
-    assert "Installation 8 was not stopped" in str(wrong.exception)
-    assert "stopped is installation 7" in str(wrong.exception)
+    assert str(wrong.exception) == (
+        "Installation 8 is not stopped by itself; stopped is installation 7."
+    )
+    ended = await asyncio.to_thread(runner.invoke, app, ["resume", "--all"])
+    assert "Let go: everything." in ended.output
+    again = await asyncio.to_thread(runner.invoke, app, ["resume", "--all"])
+    assert "Nothing is stopped" in str(again.exception)
 
 
 @pytest.mark.parametrize(

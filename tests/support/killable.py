@@ -178,6 +178,7 @@ def wrap_all(instants: Instants) -> None:
     from bot.github.client import GitHubApp
     from bot.github.forge import GitHubForge
     from bot.runs.engine import Engine
+    from bot.runs.queue import Queue
     from bot.runs.segments import Segments
     from bot.runs.store import Store
 
@@ -187,6 +188,7 @@ def wrap_all(instants: Instants) -> None:
             wrap(instants, owner, method, _named(f"{owner.__name__}.{method}"))
     for pushes in (workbench, records):
         wrap(instants, pushes, "push", lambda _given, _result: "git push")
+    wrap(instants, Queue, "admit", lambda _given, result: "admitted" if result else None)
     wrap(instants, Engine, "_enqueue", _named("enqueued"))
     for method in ("advance", "finish"):
         _mark_beginning(instants, Segments, method)
