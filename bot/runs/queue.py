@@ -164,14 +164,15 @@ class Queue:
         mine = await self._row(run.id)
         if mine is None or mine.idle:
             return None
-        stop = await self.stop_of(run.repository.installation)
+        async with self._database.read() as connection:
+            stop = _stop_in(await self._stops_of(connection), run.repository.installation)
         if stop is not None:
             return Standing(kind="stopped", reason=stop.reason, since=stop.since)
+        if mine.admitted:
+            return None
         if mine.since:
             since, until = moment(mine.since), moment(mine.since + patience)
             return Standing(kind="outside", reason=mine.reason, since=since, until=until)
-        if mine.admitted:
-            return None
         order = await self.order()
         place = order.index(run.id) + 1 if run.id in order else len(order) + 1
         return Standing(kind="queued", place=place)
@@ -255,12 +256,11 @@ class Queue:
         if time.monotonic() - at > BELIEVED_SECONDS:
             async with self._database.read() as connection:
                 found = await self._stops_of(connection)
-            self._seen = (time.monotonic(), found)
         return _stop_in(found, installation)
 
     async def _stops_of(self, connection: AsyncConnection) -> dict[int, Stop]:
         rows = await connection.execute(select(stops).order_by(stops.c.installation))
-        return {
+        found = {
             row.installation: Stop(
                 None if row.installation == EVERYTHING else row.installation,
                 moment(row.since),
@@ -268,6 +268,8 @@ class Queue:
             )
             for row in rows
         }
+        self._seen = (time.monotonic(), found)
+        return found
 
 
 def moment(seconds: float) -> datetime:

@@ -139,6 +139,7 @@ async def test_who_waits_for_something_outside_holds_no_place_and_comes_again(
     since = await store.queue.waits_since(run.id)
     time.now += 61
     assert await store.queue.admit(Limits(0), 1) == [Turn(run.id, 1, 1)]
+    assert await store.queue.standing(run, PATIENCE) is None  # it is tried again, or at work
     await store.put_off(run.id, 1, 1, time.now + 60, "GitHub answered 503.")
     assert await store.queue.waits_since(run.id) == since
     await store.queue.went_on(run.id)
