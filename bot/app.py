@@ -44,12 +44,14 @@ from bot.github.forge import GitHubForge
 from bot.github.once import Once
 from bot.github.threads import GitHubThreads
 from bot.library import Library
+from bot.paces import DatabaseBuckets
 from bot.payloads import parse
 from bot.poll import Poll
 from bot.recovery import Recovery
 from bot.redact import Redactor
 from bot.retention import Forget, Retention
 from bot.router import Desk, Repositories, Router
+from bot.runs import admission as queue
 from bot.runs.engine import Engine, forget_workflows
 from bot.runs.logs import prune
 from bot.runs.model import Repository
@@ -187,7 +189,8 @@ async def compose(
         *(store, git, agents, checks, forge, now, environments, store.redactor),
         bounds=bounds_of(settings),
     )
-    segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max)
+    patience = settings.patience_minutes * 60
+    segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max, patience=patience)
     engine = Engine(
         store,
         segments,
@@ -195,9 +198,11 @@ async def compose(
         workers=settings.workers,
         executor=shared.lease.id if shared else "local",
         working=working,
+        limits=queue_limits(settings),
     )
     hold = shared.posts.hold if shared else None
-    reconciler = Reconciler(store, git, forge, now, gather=settings.gather_seconds, hold=hold)
+    gather = settings.gather_seconds
+    reconciler = Reconciler(store, git, forge, now, gather=gather, hold=hold, patience=patience)
     place = folder or engine_file(settings.database).parent
     tidy = partial(prune, place / "runs", settings.log_days)
     return Bot(
@@ -237,6 +242,16 @@ def limits_of(settings: Settings) -> Limits:
         memory_bytes=settings.job_megabytes * MEGABYTE,
         processes=settings.job_processes,
         cpus=settings.job_cpus,
+    )
+
+
+def queue_limits(settings: Settings) -> queue.Limits:
+    """Say how many runs may work at a time, beside what the processes can."""
+    return queue.Limits(
+        server=settings.server_runs,
+        installation=settings.installation_runs or None,
+        repository=settings.repository_runs or None,
+        agents=settings.agent_runs,
     )
 
 
@@ -547,6 +562,7 @@ async def build(
     if database.is_shared:
         shared = Shared(settings.database, database, store, role, settings.lease_seconds)
         github.guard = shared.lease.check
+        github.share = partial(DatabaseBuckets, database)
         folder = shared.take_folder(settings.data_dir)
     try:
         once = Once()

@@ -33,6 +33,11 @@ config_app = typer.Typer(help="Look at the configuration of repositories.", no_a
 
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
+MaybeRunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
+Everything = Annotated[bool, typer.Option("--all", help="All runs of this server.")]
+Installation = Annotated[
+    int | None, typer.Option(metavar="ID", help="All runs of one installation of the App.")
+]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="The data folder, in place of ORCHESTRATE_DATA_DIR."),
@@ -193,7 +198,7 @@ def reject(
 
 
 def resume(
-    run_id: RunId,
+    run_id: MaybeRunId = "",
     agent: Annotated[str | None, typer.Option(help="Another agent.")] = None,
     budget: Annotated[
         str | None, typer.Option(metavar="USD", help="Dollars: +2 two more, 8 eight in all.")
@@ -204,19 +209,30 @@ def resume(
     minutes: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Minutes that a turn may take.")
     ] = None,
+    everything: Everything = False,
+    installation: Installation = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a run that is paused, blocked or failed, or give one at work more to use.
+    """Go on with a run, or give one at work more to use; or end an operator's stop.
 
     Examples:
 
     `orchestrate resume RUN --budget +2`
 
     `orchestrate resume RUN --agent codex`
+
+    `orchestrate resume --all` lets work go on that `orchestrate pause` stopped
     """
     given = {"agent": agent, "budget": budget, "tokens": tokens, "minutes": minutes}
     words = [f'--{name} "{_escaped(str(value))}"' for name, value in given.items() if value]
-    _steer("resume", run_id, " ".join(words), as_json, _WAITS)
+    if not _is_stop(run_id, everything, installation):
+        _steer("resume", run_id, " ".join(words), as_json, _WAITS)
+        return
+    from bot.stops import resume as let_go
+
+    told = complete(let_go(_settings(), installation, quiet=as_json))
+    if as_json:
+        print_json(told)
 
 
 def tell(
@@ -235,9 +251,45 @@ def tell(
         print_json(shown)
 
 
-def pause(run_id: RunId, as_json: AsJson = False) -> None:
-    """Stop a run, keeping what was done."""
-    _steer("pause", run_id, "", as_json, ("paused",))
+def pause(
+    run_id: MaybeRunId = "",
+    everything: Everything = False,
+    installation: Installation = None,
+    why: Annotated[
+        str, typer.Option(help="What people are told, with `--all` or `--installation`.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Stop a run, keeping what was done; or, as the operator of a server, all of them.
+
+    With `--all` or `--installation` nothing begins to work any more, agents and checks at work are
+    stopped within seconds, what they did becomes a checkpoint, and schedules do not fire: in every
+    process, and also after a restart. Commands are heard meanwhile and wait. `orchestrate resume`
+    with the same option ends it.
+
+    Examples:
+
+    `orchestrate pause RUN`
+
+    `orchestrate pause --all --why "New disks, until noon."`
+
+    `orchestrate pause --installation 4711 --json`
+    """
+    if not _is_stop(run_id, everything, installation):
+        _steer("pause", run_id, "", as_json, ("paused",))
+        return
+    from bot.stops import pause as stop
+
+    told = complete(stop(_settings(), installation, why, quiet=as_json))
+    if as_json:
+        print_json(told)
+
+
+def _is_stop(run_id: str, everything: bool, installation: int | None) -> bool:
+    """Say whether an operator's stop is meant, and no run; `UserError` where that is not clear."""
+    if [bool(run_id), everything, installation is not None].count(True) != 1:
+        raise UserError("Name one of these: a run, `--all`, or `--installation ID`.")
+    return not run_id
 
 
 def cancel(run_id: RunId, as_json: AsJson = False) -> None:

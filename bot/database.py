@@ -67,7 +67,7 @@ IDLE_SECONDS = 3
 be free again in time for another to take over its runs, and between two statements of a
 transaction there is nothing but our own arithmetic."""
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The newest migration (`bot/migrations/versions`), which is what the tables here are."""
 
 Number = BigInteger().with_variant(Integer(), "sqlite")
@@ -195,6 +195,44 @@ packs = Table(
 )
 """Commits of runs that no remote has yet, as packs, so that another machine can go on with them."""
 
+queue = Table(
+    "queue",
+    metadata,
+    Column("run", String, ForeignKey("runs.id"), primary_key=True),
+    Column("segment", Integer, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("installation", Number, nullable=False),
+    Column("repository", Number, nullable=False),
+    Column("agent", String, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("idle", Boolean, nullable=False),
+    Column("admitted", Boolean, nullable=False),
+    Column("asked", Float, nullable=False),
+    Column("due", Float, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("reason", String, nullable=False),
+)
+"""The segments that are not over: which of them may work, and how long the others wait for what.
+Each is begun once a `round`; one that is put off waits for the next. Times are since the epoch."""
+
+stops = Table(
+    "stops",
+    metadata,
+    Column("installation", Number, primary_key=True, autoincrement=False),
+    Column("since", Float, nullable=False),
+    Column("reason", String, nullable=False),
+)
+"""What an operator has stopped: an installation, or everything."""
+
+paces = Table(
+    "paces",
+    metadata,
+    Column("installation", Number, primary_key=True, autoincrement=False),
+    Column("nexts", JSON, nullable=False),
+    Column("until", Float, nullable=False),
+)
+"""How fast processes that share a PostgreSQL may write for an installation, by its clock."""
+
 version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 """Which migration the tables are of; it is Alembic's own."""
 
@@ -291,6 +329,12 @@ class Database:
         async with self._engine.connect() as connection:
             return await connection.run_sync(lambda it: inspect(it).has_table(deliveries.name))
 
+    async def is_current(self) -> bool:
+        """Say whether the tables are this version's, or a newer one's."""
+        async with self._engine.connect() as connection:
+            now = await connection.run_sync(version_of)
+        return now is not None and now >= SCHEMA
+
     async def close(self) -> None:
         """Close every connection and give the lock back."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close_native)
@@ -313,6 +357,11 @@ def driver_url(url: str) -> str:
 def plain_url(url: str) -> str:
     """Return the address of a PostgreSQL as its own programs and libraries take it."""
     return _parsed(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def file_of(url: str) -> Path:
+    """Return the file of a SQLite database."""
+    return Path(_parsed(url).database or "")
 
 
 def shown(url: str) -> str:
@@ -347,8 +396,7 @@ async def open_database(url: str, *, wait: bool = False, lock: bool = True) -> D
     """
     if is_shared(url):
         return await _open_postgresql(url)
-    parsed = _parsed(url)
-    path = Path(parsed.database or "")
+    parsed, path = _parsed(url), file_of(url)
     path.parent.mkdir(parents=True, exist_ok=True)
     held = await _lock(path, wait=wait) if lock else None
     engine = create_async_engine(

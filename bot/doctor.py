@@ -21,7 +21,9 @@ from bot.git import trial
 from bot.git.environments import total
 from bot.git.overlay import probe
 from bot.github.client import GitHubApp
+from bot.inspection import looking_at
 from bot.leases import workers_of
+from bot.runs.store import Store
 from bot.sandbox.gateway.findings import findings as model_findings
 from bot.sandbox.gateway.makers import configured
 from bot.sandbox.probe import choose
@@ -29,6 +31,7 @@ from bot.sandbox.probe import findings as sandbox_findings
 from bot.sandbox.rights import uid_for_jobs
 from bot.sandbox.tools import expand
 from bot.settings import Settings, load
+from bot.stops import sentence
 
 _JOINED = {"tools": ":"}
 """How the parts of a setting are separated where it is not by blanks."""
@@ -64,6 +67,7 @@ async def examine() -> list[dict[str, Any]]:
     found += [folder, *workspaces]
     found.append(await asyncio.to_thread(_environments, settings))
     found.append(await _database(settings))
+    found += await _stops(settings)
     found += [*_tools(settings), *_models(settings), *await _agents(settings)]
     found += _variables(settings)
     if not settings.missing():
@@ -150,6 +154,16 @@ async def _database(settings: Settings) -> Finding:
         await database.close()
     say = f"{shown(url)}, with {len(living)} workers and clocks at it."
     return Finding("database", True, True, say)
+
+
+async def _stops(settings: Settings) -> list[Finding]:
+    """Say what an operator has stopped, if anything; that work waits then is meant."""
+    try:
+        async with looking_at(settings) as database:
+            said = sentence(await Store(database).queue.stops())
+    except OrchestrateError:
+        return []  # there is no database yet, or it is said above what it lacks
+    return [Finding("stop", False, False, said)] if said else []
 
 
 async def _workspaces(settings: Settings) -> tuple[list[Finding], bool]:

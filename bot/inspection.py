@@ -49,6 +49,11 @@ async def looking_at(settings: Settings) -> AsyncIterator[Database]:
     try:
         if not await database.has_tables():
             raise OperatorError(f"The database at {url} is empty; `orchestrate serve` fills it.")
+        if not await database.is_current():
+            raise OperatorError(
+                f"The database at {url} is an older version's; `orchestrate db upgrade` brings it "
+                "up to date."
+            )
         yield database
     finally:
         await database.close()

@@ -312,6 +312,7 @@ class Router:
             if isinstance(found, Misuse):
                 raise UserError(found.sentence)
             said = await self.obey(spoken, found, run, config, handle)
+            said = said or await self._stopped(spoken)
         except UserError as refusal:
             log.info("command refused", command=found.verb, cause=cause)
             said = f"@{spoken.login}: {refusal}"
@@ -320,6 +321,18 @@ class Router:
                 spoken.repository, spoken.conversation.number, _reply(cause), said,
                 since=spoken.at,
             )  # fmt: skip
+
+    async def _stopped(self, spoken: Spoken) -> str | None:
+        """Say what becomes of a command while an operator has stopped the work."""
+        stop = await self.desk.store.queue.stop_of(spoken.repository.installation)
+        run = await self.run_of(spoken)
+        if stop is None or run is None:
+            return None
+        what = "Your command is kept, and has its effect once the operator lets work go on."
+        if run.work is None:
+            what = f"Your command was obeyed: the run is {run.state.value.replace('_', ' ')}."
+        why = f" {stop.reason}" if stop.reason else ""
+        return f"@{spoken.login}: The operator of this server has stopped all work.{why} {what}"
 
     async def _are_answered(self, spoken: Spoken, meant: Sequence[Command | Misuse]) -> bool:
         """Say whether all that was found by looking was obeyed when its webhook came."""

@@ -102,6 +102,6 @@ def _show(found: Standing, as_json: bool) -> None:
         typer.echo(f"{found.database} is of version {found.version}, as this program needs it.")
     else:
         typer.echo(f"{found.database}:\n" + "\n".join(f"  {each}" for each in found.missing))
-        typer.echo("`orchestrate db upgrade` brings it up to date.")
+        typer.echo("`orchestrate db upgrade` makes what is missing.")
     if not found.ok:
         raise typer.Exit(1)

@@ -21,6 +21,7 @@ from bot.database import (
     CONNECT_SECONDS,
     SCHEMA,
     driver_url,
+    file_of,
     is_shared,
     metadata,
     open_database,
@@ -72,6 +73,10 @@ async def upgrade(url: str, *, engine: bool = True) -> Standing:
 
 
 def _check(url: str) -> Standing:
+    if not is_shared(url) and not file_of(url).exists():
+        absent = "There is no database yet; `orchestrate serve` makes it as well. "
+        absent += "ORCHESTRATE_DATA_DIR or ORCHESTRATE_DATABASE_URL says where it is."
+        return Standing(shown(url), None, SCHEMA, (absent,))
     with _connected(url) as connection:
         now = version_of(connection)
         missing: list[str] = []
@@ -111,7 +116,10 @@ def _connected(url: str) -> Iterator[Connection]:
             connection = engine.connect()
         except DBAPIError as error:
             reason = str(error.orig or error).strip().splitlines()[0]
-            raise OperatorError(f"{shown(url)} cannot be opened: {reason}.") from error
+            raise OperatorError(
+                f"{shown(url)} cannot be opened: {reason.rstrip('.')}. See that it is running and "
+                "there (`createdb` makes one), and that ORCHESTRATE_DATABASE_URL names it."
+            ) from error
         with connection:
             yield connection
     finally:

@@ -230,6 +230,46 @@ class Settings(BaseSettings):
         le=1000,
         description="Runs worked on at once: twice a small machine's cores.",
     )
+    server_runs: int = Field(
+        default=0,
+        ge=0,
+        description=(
+            "Runs that all processes together work on at once; 0 for as many as they can, which is "
+            "ORCHESTRATE_WORKERS for each of them."
+        ),
+    )
+    installation_runs: int = Field(
+        default=0,
+        ge=0,
+        description=(
+            "Runs of one installation that are worked on at once; 0 for no such limit, since most "
+            "servers have one installation. Where several share a server, less than it can."
+        ),
+    )
+    repository_runs: int = Field(
+        default=0,
+        ge=0,
+        description=(
+            "Runs of one repository that are worked on at once; 0 for three quarters of what the "
+            "server can, so that there is room at once for another one."
+        ),
+    )
+    agent_runs: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict,
+        description=(
+            'Runs at once by the name of their agent, as JSON: {"claude": 2}. None is limited '
+            "until you do: what an account at a model's maker takes differs."
+        ),
+    )
+    patience_minutes: float = Field(
+        default=180.0,
+        ge=0,
+        description=(
+            "How long a run waits for GitHub, or anything else that is out of reach, in minutes, "
+            "before it fails: longer than all but a few of GitHub's outages. It waits without "
+            "being in the way of others, and tries again every few minutes."
+        ),
+    )
     lease_seconds: float = Field(
         default=5.0,
         ge=2.0,

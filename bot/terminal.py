@@ -20,6 +20,7 @@ from bot.errors import UserError
 from bot.git import diff
 from bot.git.local import known_as, open_repository
 from bot.git.repository import Mirror
+from bot.github.comment import headline
 from bot.local import (
     REACHING,
     Local,
@@ -328,6 +329,10 @@ async def show_run(settings: Settings, run_id: str, *, quiet: bool) -> dict[str,
     async with reading(home, settings) as store:
         events = await store.events(run.id)
         sums = await summary(store, run, (run.updated_at - run.created_at).total_seconds())
+        if not run.is_local and await store.is_current():
+            standing = await store.queue.standing(run, settings.patience_minutes * 60)
+            run = run.model_copy(update={"standing": standing})
+    sums["waits"] = run.standing.model_dump(mode="json") if run.standing else None
     if not quiet:
         _print_run(run, sums)
         rows = [("at", "who", "what")]
@@ -341,7 +346,8 @@ async def show_run(settings: Settings, run_id: str, *, quiet: bool) -> dict[str,
 
 def _print_run(run: Run, sums: dict[str, Any]) -> None:
     _out(Text(f"{run.id} ", style="bold").append_text(state_text(run)).append(f": {run.title}"))
-    for line in (sums["reason"], sums["next_step"]):
+    waits = headline(run).replace("*", "") if run.standing else ""
+    for line in (waits, sums["reason"], sums["next_step"]):
         if line:
             _out(line)
     if run.branch:

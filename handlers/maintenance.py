@@ -38,7 +38,13 @@ LISTED_RUNS = 30
 
 
 async def fire(desk: Desk, repository: Repository, schedule: Schedule, time: datetime) -> None:
-    """Start the run of a schedule for one fire time; the same time is the same run."""
+    """Start the run of a schedule for one fire time; the same time is the same run.
+
+    While an operator has stopped the work there is none, and none is made up for.
+    """
+    if await desk.store.queue.stop_of(repository.installation):
+        log.info("schedule passed over", repository=repository.id, schedule=schedule.name)
+        return
     config = await desk.repositories.policy(repository)
     for run in await desk.store.of_repository(repository.id):
         if _name(run) == schedule.name:

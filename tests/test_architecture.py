@@ -26,7 +26,7 @@ COMPOSITION = frozenset(
         ROOT_MODULE,
         *("bot.cli", "bot.demo", "bot.doctor", "bot.local", "bot.terminal"),
         *("bot.rebuild", "bot.verify", "bot.retention", "bot.erasure", "bot.inspection"),
-        *("bot.audit", "bot.policy_cli"),
+        *("bot.audit", "bot.policy_cli", "bot.stops"),
     }
 )
 
@@ -53,7 +53,8 @@ PLACES = {
     "acp": ("bot.agents.acp",),
     "apscheduler": ("bot.schedule",),
     "sqlalchemy": (
-        *("bot.database", "bot.runs.store", "bot.runs.engine", "bot.deliveries"),
+        *("bot.database", "bot.runs.store", "bot.runs.engine", "bot.runs.queue"),
+        *("bot.deliveries", "bot.paces"),
         *("bot.schema", "bot.migrations", "bot.leases", "bot.bus", "bot.shared", "bot.erasure"),
     ),
     "alembic": ("bot.schema", "bot.migrations"),
@@ -66,7 +67,9 @@ PLACES = {
     "defusedxml": ("bot.checks",),
     "h11": ("bot.sandbox.gateway.server",),
     "typer": ("bot.cli", "bot.scale", "bot.housekeeping", "bot.policy_cli", "bot.console"),
-    "rich": ("bot.cli", "bot.demo", "bot.doctor", "bot.inspection", "bot.terminal"),
+    "rich": (
+        *("bot.cli", "bot.demo", "bot.doctor", "bot.inspection", "bot.terminal", "bot.stops"),
+    ),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -18,7 +19,9 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
+from bot.cli import app
 from bot.database import plain_url
 from bot.git import ledger
 from bot.git.repository import Mirror
@@ -142,12 +145,23 @@ class Fleet:
             return answer.status_code == 200
         return False
 
+    async def command(self, *words: str) -> dict[str, Any]:
+        """What an operator's command prints as JSON."""
+
+        def call() -> str:
+            done = CliRunner().invoke(app, [*words, "--json"], env=self.environment())
+            assert done.exit_code == 0, (done.output, done.exception)
+            return done.stdout.splitlines()[-1]
+
+        found: dict[str, Any] = json.loads(await asyncio.to_thread(call))
+        return found
+
     # -- people
 
-    async def ask(self, login: str, method: str, path: str, json: Any = None) -> Any:
+    async def ask(self, login: str, method: str, path: str, body: Any = None) -> Any:
         """Ask the hub as somebody."""
         url, headers = f"{self.hub.api_url}/repos/{REPO}", {"Authorization": f"Bearer user:{login}"}
-        answer = await self.people.request(method, f"{url}{path}", json=json, headers=headers)
+        answer = await self.people.request(method, f"{url}{path}", json=body, headers=headers)
         answer.raise_for_status()
         return answer.json()
 
@@ -293,7 +307,7 @@ AGENT = "cat > /dev/null; echo more >> notes.txt"
 SLOW = "cat > /dev/null; echo half >> notes.txt; echo begun; sleep 5; echo more >> notes.txt"
 """An agent that is at work for long enough to be killed."""
 
-WAITING = SLOW.replace("sleep 5", "until [ -e $HOME/go ]; do sleep 0.1; done")
+WAITING = SLOW.replace("sleep 5", "until [ -e $HOME/go ]; do sleep 0.1; done") + "; echo over"
 """One that is at work until it is let go."""
 
 
@@ -308,9 +322,48 @@ async def test_a_run_goes_from_comment_to_merge_through_three_processes(
         assert kinds.count("turn_started") == kinds.count("merged") == 1
         said = await all_of_it.comments(issue)
         assert len([body for body in said if ":attention:" not in body]) == 1
+        await looks_from_outside(all_of_it)
+        await stops_and_goes_on(all_of_it)
         for program in all_of_it.programs:
             assert await program.end(signal.SIGTERM) == -signal.SIGTERM, program.log.read_text()
         assert all_of_it.rows("SELECT id FROM workers") == []
+        await comes_back_from_its_records(all_of_it, postgresql)
+
+
+async def looks_from_outside(all_of_it: Fleet) -> None:
+    """What an operator looks at beside the processes at work."""
+    (listed,) = (await all_of_it.command("runs"))["runs"]
+    assert (listed["state"], listed["repository"]) == ("done", REPO)
+    shown = await all_of_it.command("show", listed["run"][:6])
+    assert [each["type"] for each in shown["events"]][-1] == "merged"
+    assert shown["waits"] is None
+    logs = await all_of_it.command("logs", listed["run"])
+    assert {"turn-1.prompt.md", "turn-1.log"} <= {each["name"] for each in logs["logs"]}
+    verdict = await all_of_it.command("verify", listed["run"])
+    assert (verdict["ok"], verdict["published"]) == (True, verdict["events"])
+    assert (await all_of_it.command("db", "check"))["ok"]
+
+
+async def stops_and_goes_on(all_of_it: Fleet) -> None:
+    """An operator's stop reaches every process through the database."""
+    assert (await all_of_it.command("pause", "--all", "--why", "New disks."))["stops"]
+    issue = await all_of_it.issue("/orchestrate add more")
+    await all_of_it.until_shown(issue, "has stopped all work. New disks. Your command is kept")
+    await all_of_it.until_shown(issue, "Stopped by the operator of this server")
+    [run] = [each for each in (await all_of_it.command("runs"))["runs"] if each["issue"] == issue]
+    waits = (await all_of_it.command("show", run["run"]))["waits"]
+    assert (waits["kind"], waits["reason"]) == ("stopped", "New disks.")
+    assert (await all_of_it.command("resume", "--all"))["stops"] == []
+    await all_of_it.merged(issue)
+
+
+async def comes_back_from_its_records(all_of_it: Fleet, postgresql: Cluster) -> None:
+    """The database is lost, and another, empty one is filled from the repositories."""
+    all_of_it.database = postgresql.database()
+    await upgrade(all_of_it.database)
+    rebuilt = await all_of_it.command("rebuild")
+    assert len(rebuilt["restored"]) == 2
+    assert {each["state"] for each in (await all_of_it.command("runs"))["runs"]} == {"done"}
 
 
 async def test_another_worker_goes_on_where_one_was_killed_in_mid_turn(
@@ -381,9 +434,12 @@ async def test_a_database_that_is_killed_and_comes_back_loses_and_doubles_nothin
         issue = await all_of_it.issue("/orchestrate add a note")
         await all_of_it.until_at_work("begun")
         await asyncio.to_thread(postgresql.stop, signal.SIGKILL)
-        await asyncio.to_thread(postgresql.start)
         (home,) = tmp_path.glob("data/workers/*/runs/*/home")  # noqa: ASYNC240  a test's own folder
         (home / "go").touch()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while "over" not in (home.parent / "logs/turn-1.log").read_text():  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.to_thread(postgresql.start)
         await all_of_it.merged(issue)
         record = all_of_it.record(issue)
         assert [each["seq"] for each in record] == [*range(1, len(record) + 1)]
@@ -391,3 +447,6 @@ async def test_a_database_that_is_killed_and_comes_back_loses_and_doubles_nothin
         once = ("turn_started", "turn_ended", "checkpointed", "approved", "merged")
         assert {kind: kinds.count(kind) for kind in once} == dict.fromkeys(once, 1)
         assert "failed" not in kinds
+        # The turn ended while there was no database, and it counts.
+        (ended,) = [each["data"] for each in record if each["type"] == "turn_ended"]
+        assert ended["outcome"] == "ended"

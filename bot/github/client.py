@@ -26,7 +26,7 @@ from jwt import PyJWTError
 from bot.errors import OperatorError, Refused, TransientError
 from bot.github.answers import Answer, Refusal, answer_of, id_of, moment, ours, text_of
 from bot.github.breaker import Breaker
-from bot.github.pacing import SPACING_SECONDS, Pace
+from bot.github.pacing import SPACING_SECONDS, Pace, SharedBuckets
 from bot.redact import Redactor
 from bot.runs.model import Repository
 
@@ -122,6 +122,8 @@ class GitHubApp:
         self._slug = ""
         self.guard: Callable[[], None] = lambda: None
         """Called before each write: it raises where this process may have no effect any more."""
+        self.share: Callable[[int], SharedBuckets | None] = lambda _: None
+        """Gives an installation's buckets that other processes take from as well."""
 
     async def close(self) -> None:
         """Close every connection."""
@@ -169,7 +171,11 @@ class GitHubApp:
 
     def pace(self, installation: int) -> Pace:
         """Return the pace of an installation."""
-        return self._paces.setdefault(installation, Pace(self._spacing))
+        pace = self._paces.get(installation)
+        if pace is None:
+            pace = Pace(self._spacing, shared=self.share(installation))
+            self._paces[installation] = pace
+        return pace
 
     async def as_app(
         self, method: str, path: str, *, json: Any = None, params: Params | None = None

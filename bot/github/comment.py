@@ -6,19 +6,23 @@ The first line is what people read; nothing in it changes unless the run does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from bot.github.checks import check_name, first_line, is_pending
 from bot.github.markup import cut_body, cut_line, prose
 from bot.runs import budget
-from bot.runs.model import Blocked, Checkpoint, Message, Run
+from bot.runs.model import Blocked, Checkpoint, Message, Run, Standing
 from bot.runs.transitions import ACTIVE, TERMINAL, State
 from bot.usage import Usage
 from policies.verdict import code, counted
 
 CHECKPOINTS = 20
 """Checkpoints listed; the branch has them all."""
+
+_PLACES = ("First", "Second", "Third", "Fourth", "Fifth")
+"""The places in the queue that are told; each that changes is an edit."""
 
 TASKS = 50
 """Tasks listed; a plan of more is read in the record."""
@@ -107,6 +111,8 @@ def status_comment(run: Run, results: Sequence[Mapping[str, Any]], links: Mappin
 
 def headline(run: Run) -> str:
     """Say in plain words where the run stands and what to do next."""
+    if run.standing and run.state not in TERMINAL:
+        return _held_up(run, run.standing)
     head, pull = code(run.head[:7]), pull_name(run)
     match run.state:
         case State.QUEUED:
@@ -140,6 +146,33 @@ def headline(run: Run) -> str:
             return f"**Blocked.** {_why(run, '`/resume` gives the agent another turn.')}"
         case State.FAILED:
             return f"**Failed, by our fault.** {_why(run, '`/resume` tries again.')}"
+
+
+def _held_up(run: Run, standing: Standing) -> str:
+    """Say why a run does not work though it could; nobody has to do anything about it."""
+    state = run.state.value.replace("_", " ")
+    match standing.kind:
+        case "queued":
+            before = standing.place <= len(_PLACES)
+            place = _PLACES[standing.place - 1] if before else "Further back"
+            more = "" if before else f", with more than {len(_PLACES)} before it"
+            return f"**{place} in the queue{more}:** it begins as soon as there is room."
+        case "outside":
+            return (
+                f"**Waiting for what is out of reach** since {_time(standing.since)} ({state}). "
+                f"{prose(standing.reason, 500)} It is tried again by itself, until "
+                f"{_time(standing.until)} at the most."
+            )
+        case "stopped":
+            return (
+                f"**Stopped by the operator of this server** since {_time(standing.since)} "
+                f"({state}). {prose(standing.reason, 500)} Nothing is lost: it goes on by itself "
+                "once the operator lets it."
+            )
+
+
+def _time(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at else "a while ago"
 
 
 def checkpoint_list(run: Run) -> str:

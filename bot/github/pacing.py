@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from bot.errors import TransientError
 
@@ -51,10 +52,21 @@ class Bucket:
         return max(0.0, at - now)
 
 
+class SharedBuckets(Protocol):
+    """The buckets and the pause of an installation, where several processes write for it."""
+
+    async def take(self, buckets: Sequence[tuple[int, float]]) -> tuple[float, float]:
+        """Take one of each (burst, spacing); say in how many seconds it may go, and how long nobody
+        may ask at all."""
+
+    async def pause(self, seconds: float) -> None:
+        """Let nobody ask for so long."""
+
+
 class Pace:
     """The pace of one installation. `spacing` 0 is for a GitHub without limits, such as a test's.
 
-    `clock` counts seconds and never goes back.
+    `clock` counts seconds and never goes back. With `shared` it is the pace of all processes.
     """
 
     def __init__(
@@ -62,8 +74,12 @@ class Pace:
         spacing: float = SPACING_SECONDS,
         concurrent: int = CONCURRENT,
         clock: Callable[[], float] = time.monotonic,
+        shared: SharedBuckets | None = None,
     ) -> None:
-        self._buckets = [Bucket(BURST, spacing), Bucket(HOUR_BURST, spacing * HOUR_SPACING)]
+        self._sizes = [(BURST, spacing), (HOUR_BURST, spacing * HOUR_SPACING)]
+        self._buckets = [Bucket(*size) for size in self._sizes]
+        self._shared = shared if spacing else None
+        self._to_tell = 0.0
         self._slots = asyncio.Semaphore(concurrent)
         self._clock = clock
         self._until = float("-inf")
@@ -73,15 +89,37 @@ class Pace:
     async def slot(self, *, write: bool) -> AsyncIterator[None]:
         """Wait for this request's turn; `TransientError` while GitHub says stop."""
         if write:
-            now = self._clock()
-            await asyncio.sleep(max(bucket.take(now) for bucket in self._buckets))
+            await asyncio.sleep(await self._take())
         async with self._slots:
             await self._wait_out()
-            yield
+            try:
+                yield
+            finally:
+                await self._tell()
+
+    async def _take(self) -> float:
+        if self._shared is None:
+            now = self._clock()
+            return max(bucket.take(now) for bucket in self._buckets)
+        seconds, pause = await self._shared.take(self._sizes)
+        if pause > 0:
+            self._until = max(self._until, self._clock() + pause)
+        return seconds
 
     def pause(self, seconds: float) -> None:
         """Let nobody ask for so long."""
         self._until = max(self._until, self._clock() + seconds)
+        self._to_tell = max(self._to_tell, seconds)
+
+    async def _tell(self) -> None:
+        """Tell the other processes of a pause that GitHub asked for."""
+        if not self._to_tell or self._shared is None:
+            return
+        try:
+            await self._shared.pause(self._to_tell)
+        except TransientError:
+            return  # The next request tells it, and what this one came to is more important.
+        self._to_tell = 0.0
 
     def strike(self) -> float:
         """Count a secondary limit that named no time, and return how long to wait for it."""

@@ -2,12 +2,13 @@
 
 A segment is a workflow under the id `{run}-{n}`; its steps are `Segments.advance`, numbered. After
 a crash DBOS begins a workflow again where it was: finished steps are not repeated, and the one in
-flight is called again, which `advance` is made for.
+flight is called again, which `advance` is made for. A segment that is put off ends its workflow,
+and goes on in another one, `{run}-{n}.{round}`.
 
-On SQLite the one process that there is begins each segment at once, and again by itself after a
-crash; nothing asks a queue, so that runs that wait cost nothing. On PostgreSQL whoever is free
-takes the next one from a queue; each process is an executor under its lease's id, and whoever has
-the post calls `rescue` with those that live.
+Which segments may begin is decided by our own queue (`queue.py`), so that this engine never holds
+one that has to wait for its turn. On SQLite the one process that there is begins each at once. On
+PostgreSQL whoever is free takes the next one from DBOS's queue; each process is an executor under
+its lease's id, and whoever has the post calls `rescue` with those that live.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from datetime import datetime
 from pathlib import Path
 
@@ -25,8 +28,11 @@ import structlog
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from dbos._migration import should_migrate
 
+from bot.errors import TransientError
+from bot.runs.admission import Limits
 from bot.runs.model import Run
-from bot.runs.segments import Segments
+from bot.runs.queue import Stop, Turn
+from bot.runs.segments import ROUND, Segments
 from bot.runs.store import Store
 
 log = structlog.get_logger()
@@ -49,6 +55,17 @@ LISTENER_SECONDS = 0.2
 AGAIN_SECONDS = 1.0
 """How long after a failure a segment is enqueued again."""
 
+TURN_SECONDS = 2.0
+"""How often it is looked whose turn it is where nothing told of a change: what was put off is due
+again, another process died, or an operator let work go on."""
+
+PLACES_SECONDS = 30.0
+"""How often a changed place in the queue is shown at the most: an edit on GitHub for each of those
+that are first, which must not take the work's own requests away …"""
+
+PLACES = 5
+"""… and how many those are: further back it is said that more than so many come before."""
+
 SCHEMA = "dbos"
 """Where the engine's own tables are in a PostgreSQL: beside ours, in one database to back up."""
 
@@ -64,11 +81,10 @@ LOOK_SECONDS = 0.02
 UNDER_WAY = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
 """The engine's own states of a workflow that is not over."""
 
-STEPS_MAX = 10_000
-"""Steps of one segment: far above what turn limits allow, so only a bug reaches it."""
-
 FORGOTTEN_AT_ONCE = 500
 """Workflows deleted in one transaction: short enough that nobody waits for it."""
+
+NO_LIMITS = Limits(0)
 
 _current: list[Segments] = []
 _slots: list[asyncio.Semaphore] = []
@@ -76,23 +92,26 @@ _slots: list[asyncio.Semaphore] = []
 
 
 @DBOS.workflow(name="segment")
-async def segment(run: str, number: int) -> None:
-    """Carry a run to its next wait."""
+async def segment(run: str, number: int, round: int = 0) -> None:
+    """Carry a run to its next wait, or until it is put off."""
     async with _slots[-1]:
-        await _carry(run, number)
+        await _carry(run, number, round)
 
 
-async def _carry(run: str, number: int) -> None:
-    for step in range(STEPS_MAX):
-        if not await advance(run, number, step):
+async def _carry(run: str, number: int, round: int) -> None:
+    for step in range(round * ROUND, (round + 1) * ROUND):
+        more = await advance(run, number, step)
+        if more is None:
+            return
+        if not more:
             await finish(run)
             return
     raise RuntimeError(f"segment {run}-{number} does not end")
 
 
 @DBOS.step(name="advance")
-async def advance(run: str, number: int, step: int) -> bool:
-    """Do one piece of work."""
+async def advance(run: str, number: int, step: int) -> bool | None:
+    """Do one piece of work; say whether there is more, None where it was put off."""
     return await (await _here()).advance(run, number, step)
 
 
@@ -114,7 +133,8 @@ class Engine:
     tests have it, works by the first one's, and leaves that alone when it stops.
 
     `where` is its own SQLite file, or the address of a PostgreSQL that it shares; there `executor`
-    is this process. Without `working` it enqueues segments and runs none.
+    is this process. Without `working` it enqueues segments and runs none. `workers` is how many one
+    process works on, `limits` what bounds them besides: a server of 0 is as many as all of them.
     """
 
     def __init__(
@@ -126,6 +146,7 @@ class Engine:
         workers: int,
         executor: str = "local",
         working: bool = True,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._store = store
         self._segments = segments
@@ -133,7 +154,14 @@ class Engine:
         self._workers = workers
         self._executor = executor
         self._working = working
-        self._wanted: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+        self._limits = limits
+        self._look = asyncio.Event()
+        self._is_wanted = False
+        self._standing: dict[str, tuple[int, bool]] = {}
+        self._owed: list[Turn] = []
+        self._stops: list[Stop] | None = None
+        self._places: dict[str, int] = {}
+        self._told = self._placed = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
         self._end_listening: Callable[[], None] = lambda: None
 
@@ -154,9 +182,7 @@ class Engine:
         await DBOS.register_queue_async(
             QUEUE, worker_concurrency=self._workers, polling_interval_sec=polling
         )
-        self._end_listening = self._store.listen(
-            lambda run: self._wanted.put_nowait((run.id, run.segment)) if run.active else None
-        )
+        self._end_listening = self._store.listen(self._changed)
         self._tasks = [asyncio.create_task(self._feed())]
         if not self.is_shared:
             await self.revive()
@@ -220,26 +246,69 @@ class Engine:
 
     async def finished(self, run: Run) -> None:
         """Wait until the newest segment of a run is over, with what is cleared away at its end."""
-        name = f"{run.id}-{run.segment}"
-        while (status := await DBOS.get_workflow_status_async(name)) is not None:
-            if status.status not in UNDER_WAY:
+        round = 0
+        while True:
+            status = await DBOS.get_workflow_status_async(_name(Turn(run.id, run.segment, round)))
+            if status is None:
                 return
-            await asyncio.sleep(LOOK_SECONDS)
+            if status.status in UNDER_WAY:
+                await asyncio.sleep(LOOK_SECONDS)
+            else:
+                round += 1
+
+    def _changed(self, run: Run) -> None:
+        """Look whose turn it is where a run wants to work, or wants to no more."""
+        standing = (run.segment, run.work is None)
+        if not run.active:
+            self._standing.pop(run.id, None)
+        elif self._standing.get(run.id) == standing:
+            return
+        else:
+            self._standing[run.id] = standing
+            self._is_wanted = True
+        self._look.set()
 
     async def _feed(self) -> None:
-        last: dict[str, int] = {}
+        """Begin segments as their turn comes."""
         while True:
-            run, number = await self._wanted.get()
-            if last.get(run) == number:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TURN_SECONDS):
+                    await self._look.wait()
+            self._look.clear()
             try:
-                await self._enqueue(run, number)
-            except sqlalchemy.exc.SQLAlchemyError as error:
-                log.warning("segment not enqueued", segment=f"{run}-{number}", error=str(error))
-                loop = asyncio.get_running_loop()
-                loop.call_later(AGAIN_SECONDS, self._wanted.put_nowait, (run, number))
-            else:
-                last[run] = number
+                await self._begin()
+                await self._tell()
+            except (sqlalchemy.exc.SQLAlchemyError, TransientError) as error:
+                log.warning("segments not begun", owed=len(self._owed), error=str(error))
+                asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._look.set)
+
+    async def _begin(self) -> None:
+        is_wanted, self._is_wanted = self._is_wanted, False
+        self._owed += await self._store.queue.admit(self._limits, self._workers, sure=is_wanted)
+        while self._owed:
+            await self._enqueue(self._owed[0])
+            self._owed.pop(0)
+
+    async def _tell(self) -> None:
+        """Have it shown where runs stand in the queue, as far as that has changed."""
+        queue = self._store.queue
+        if time.monotonic() - self._told < TURN_SECONDS:
+            return
+        self._told = time.monotonic()
+        stops = await queue.stops()
+        if self._stops is not None and stops != self._stops:
+            await self._store.touch(await queue.waiting())
+        self._stops = stops
+        if time.monotonic() - self._placed < PLACES_SECONDS:
+            return
+        order = await queue.order() if self._places or await queue.is_full() else []
+        places = {run: place for place, run in enumerate(order[:PLACES])}
+        moved = [run for run, place in places.items() if self._places.get(run, place) != place]
+        moved += [run for run in places if self._places and run not in self._places]
+        self._places = places
+        self._placed = time.monotonic()
+        if moved:
+            await self._store.touch(moved)
 
     async def _sweep(self) -> None:
         while True:
@@ -251,20 +320,26 @@ class Engine:
 
         For one process at a time.
         """
-        for run in await self._store.active():
-            name = f"{run.id}-{run.segment}"
+        await self._store.line_up()
+        for turn in await self._store.queue.admitted():
+            name = _name(turn)
             status = await DBOS.get_workflow_status_async(name)
             if status is not None and status.status not in UNDER_WAY:
                 log.warning("segment begun again", segment=name, ended=status.status)
                 await DBOS.delete_workflow_async(name)
-            await self._enqueue(run.id, run.segment)
+            await self._enqueue(turn)
 
-    async def _enqueue(self, run: str, number: int) -> None:
-        with SetWorkflowID(f"{run}-{number}"):
+    async def _enqueue(self, turn: Turn) -> None:
+        with SetWorkflowID(_name(turn)):
             if self.is_shared:
-                await DBOS.enqueue_workflow_async(QUEUE, segment, run, number)
+                await DBOS.enqueue_workflow_async(QUEUE, segment, *astuple(turn))
             else:
-                await DBOS.start_workflow_async(segment, run, number)
+                await DBOS.start_workflow_async(segment, *astuple(turn))
+
+
+def _name(turn: Turn) -> str:
+    name = f"{turn.run}-{turn.segment}"
+    return f"{name}.{turn.round}" if turn.round else name
 
 
 def make_tables(url: str) -> None:

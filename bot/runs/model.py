@@ -184,6 +184,20 @@ class Answer(_Value):
     sha: str = ""
 
 
+class Standing(_Value):
+    """Why a run that has work does not work now, as it stands this moment.
+
+    `queued` is at its `place` among those who wait; `outside` waits `since` then, and `until` then
+    at the most, for something that is out of reach for that `reason`; `stopped` is an operator's.
+    """
+
+    kind: Literal["queued", "outside", "stopped"]
+    place: int = 0
+    reason: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
 class Run(_Value):
     """One request carried out.
 
@@ -196,7 +210,8 @@ class Run(_Value):
     `sessions` are those of each agent's last turn, by which the next one can go on. `lost_turns`
     went with the machine that they were on. `taken` is who has the branch instead of the agent, and
     `handed` the head that was published for them; `given` that it came back with commits, from
-    which the agent has yet to go on.
+    which the agent has yet to go on. `standing` is no part of what is kept: it is asked for where a
+    run is shown.
     """
 
     id: str
@@ -268,6 +283,8 @@ class Run(_Value):
     handed: str = ""
     given: bool = False
     overrides: tuple[Override, ...] = ()
+
+    standing: Standing | None = Field(default=None, exclude=True)
 
     @property
     def last(self) -> Checkpoint | None:

@@ -18,6 +18,7 @@ from bot.events import ORCHESTRATE, Event, Type
 from bot.runs.model import Run
 from bot.runs.ports import Clock, Forge, Git
 from bot.runs.recorder import Recorder
+from bot.runs.segments import PATIENCE_SECONDS
 from bot.runs.store import Store
 
 log = structlog.get_logger()
@@ -36,7 +37,8 @@ class Reconciler:
     """Draws dirty runs. `start` begins, `settled` waits until nothing is left to draw.
 
     `gather` is how many seconds a drawer waits for more changes before it draws. Where several
-    processes draw, `hold` takes the post of an installation's drawer, if it is free.
+    processes draw, `hold` takes the post of an installation's drawer, if it is free. `patience` is
+    for how many seconds runs wait for what is out of reach.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class Reconciler:
         *,
         gather: float,
         hold: Callable[[str], Awaitable[bool]] | None = None,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
+        self._patience = patience
         self._hold = hold
         self._gather = gather
         self._store = store
@@ -157,6 +161,8 @@ class Reconciler:
             await self._recorder.record(run)
         except OrchestrateError as error:
             log.warning("not recorded", run=run_id, error=str(error))
+        standing = await self._store.queue.standing(run, self._patience)
+        run = run.model_copy(update={"standing": standing})
         results = await self._store.results(run_id, run.head)
         number = await self._forge.show(run, results)
         if number is not None and run.pull_request is None:

@@ -3,6 +3,10 @@
 `advance` does the work that the run's state names, and records what came of it. It may be called
 again for the same step after a crash: work that was recorded is not done again, and each piece of
 work looks before it leaps (`work.py`).
+
+A passing fault is got over within a minute, or else the segment is put off: it goes back into the
+queue, and is tried again less and less often, for as long as the operator's patience lasts. So it
+goes with an operator's stop, without an end to the patience.
 """
 
 from __future__ import annotations
@@ -17,7 +21,6 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception_type,
-    stop_after_attempt,
     wait_random_exponential,
 )
 
@@ -31,10 +34,25 @@ from bot.runs.work import Made, Ports, Worker, stop
 log = structlog.get_logger()
 
 TRIES = 8
-"""Tries of a step that met a passing fault: with the waits between them, about four minutes."""
+"""Tries of a step that met a passing fault before it is put off: with the waits between them, about
+half a minute, in which a hiccup is over."""
 
-WAIT_MAX_SECONDS = 60.0
-"""The longest wait between two tries, unless the other side names a longer one."""
+WAIT_MAX_SECONDS = 15.0
+"""The longest wait between two tries. Who is asked for a longer one is put off at once, and so is
+not in the way of others meanwhile."""
+
+PATIENCE_SECONDS = 3 * 3600.0
+"""For how long what is out of reach is waited for, where no setting says it."""
+
+PUT_OFF_PART = 0.25
+"""The part of an outage so far that the next wait takes: the longer it is, the longer it lasts …"""
+
+PUT_OFF_WAITS_MAX = 20
+"""… up to so many of the longest waits between two tries, five minutes: that is how late people may
+learn that GitHub is back."""
+
+ROUND = 10_000
+"""Steps of one round of a segment: far above what turn limits allow, so only a bug reaches it."""
 
 WRAP_UP_SECONDS = 20.0
 """How long an agent or a check that was stopped may take to end, and what it left to be kept."""
@@ -58,7 +76,15 @@ _DOING = {
 class Segments:
     """Carries out the work of runs, and turns every error into what the run says of it."""
 
-    def __init__(self, ports: Ports, worker: Worker, *, wait_max: float = WAIT_MAX_SECONDS) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        worker: Worker,
+        *,
+        wait_max: float = WAIT_MAX_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._patience = patience
         self._ports = ports
         self._worker = worker
         self._recorder = Recorder(ports.store, ports.git)
@@ -99,21 +125,33 @@ class Segments:
             self._steps -= 1
             self._moved.set()
 
-    async def advance(self, run_id: str, segment: int, step: int) -> bool:
-        """Do one piece of work of a run; say whether there is more in this segment."""
+    async def advance(self, run_id: str, segment: int, step: int) -> bool | None:
+        """Do one piece of work of a run; say whether there is more in this segment.
+
+        None where there is, and the segment was put off.
+        """
         async with self._step():
             return await self._advance(run_id, segment, step)
 
-    async def _advance(self, run_id: str, segment: int, step: int) -> bool:
+    async def _advance(self, run_id: str, segment: int, step: int) -> bool | None:
         store = self._ports.store
-        cause = f"{run_id}-{segment}.{step}"
+        cause, round = f"{run_id}-{segment}.{step}", step // ROUND
         run = await store.load(run_id)
         if run.segment != segment:
             return False
         work = _due(run)
         if work is not None and not await store.has(run_id, f"{cause}:0"):
-            made = await self._safely(run, work, cause)
+            if _can_wait(run, work) and await store.queue.stop_of(run.repository.installation):
+                await self._publish(run)
+                await self._ports.git.close(run)
+                await store.put_off(run_id, segment, round, 0.0)
+                return None
+            made = await self._safely(run, work, cause, round)
+            if made is None:
+                return None
             run = await self._record(run, cause, made)
+            if round:
+                await store.queue.went_on(run_id)
         return not await store.rest(run_id, segment)
 
     async def finish(self, run_id: str) -> None:
@@ -123,13 +161,16 @@ class Segments:
 
     async def _finish(self, run_id: str) -> None:
         run = await self._ports.store.load(run_id)
+        await self._publish(run)
+        if run.work is None:
+            await self._ports.git.close(run)
+
+    async def _publish(self, run: Run) -> None:
         try:
             await self._tried(lambda: self._recorder.publish(run))
         except OrchestrateError as error:
-            # The record is safe on this machine; the next rest of the run publishes it.
+            # The record is safe on this machine; the next drawing or rest of the run publishes it.
             log.warning("record not published", run=run.id, error=str(error))
-        if run.work is None:
-            await self._ports.git.close(run)
 
     async def _record(self, run: Run, cause: str, made: Made) -> Run:
         at = self._ports.clock()
@@ -137,7 +178,8 @@ class Segments:
             Event(id=f"{cause}:{n}", at=at, actor=actor, type=kind, data=data)
             for n, (kind, data, actor) in enumerate(made)
         ]
-        run = await self._ports.store.append(run.id, lambda now: _news(now, events))
+        store, run_id = self._ports.store, run.id
+        run = await self._kept(lambda: store.append(run_id, lambda now: _news(now, events)))
         try:
             await self._tried(lambda: self._recorder.record(run))
         except OrchestrateError as error:
@@ -145,10 +187,14 @@ class Segments:
             log.warning("not recorded", run=run.id, error=str(error))
         return run
 
-    async def _safely(self, run: Run, work: Work, cause: str) -> Made:
+    async def _safely(self, run: Run, work: Work, cause: str, round: int) -> Made | None:
+        """Do it; None where it was put off."""
         try:
             return await self._tried(lambda: self._worker.do(work, run, cause))
-        except (TransientError, OperatorError) as error:
+        except TransientError as error:
+            log.warning("step put off", run=run.id, work=work, error=str(error))
+            return await self._put_off(run.id, work, round, error)
+        except OperatorError as error:
             log.warning("step failed", run=run.id, work=work, error=str(error))
             return [_failed(str(error), "`/resume` tries again.")]
         except OrchestrateError as error:
@@ -161,11 +207,32 @@ class Segments:
             reason = f"Something went wrong on our side while {_DOING[work]}."
             return [_failed(reason, "`/resume` tries again; the server's log says what it was.")]
 
+    async def _put_off(
+        self, run_id: str, work: Work, round: int, error: TransientError
+    ) -> Made | None:
+        """Let a run wait for what is out of reach; it fails once the patience is at its end."""
+        store = self._ports.store
+        run, now = await store.load(run_id), store.queue.clock()
+        began = await store.queue.waits_since(run_id) or now
+        if now - began > self._patience:
+            hours = f"{self._patience / 3600:.3g}"
+            reason = f"This was tried for {hours} hours while {_DOING[work]}: {error}"
+            return [_failed(reason, "`/resume` tries again.")]
+        if run.turn_open:
+            # What the turn left is on this machine alone: it is no work for another round.
+            return [_failed(str(error), "`/resume` tries again.")]
+        wait = (now - began) * PUT_OFF_PART
+        wait = min(max(wait, self._wait_max), self._wait_max * PUT_OFF_WAITS_MAX)
+        due = now + max(wait, error.retry_after or 0.0)
+        await self._ports.git.close(run)
+        await store.put_off(run_id, run.segment, round, due, str(error))
+        return None
+
     async def _tried(self, do: Callable[[], Awaitable[_T]]) -> _T:
-        """Do it, and again after a passing fault, as long as the other side asks to wait."""
+        """Do it, and again after a passing fault that does not ask for a long wait."""
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
-            stop=stop_after_attempt(TRIES),
+            stop=_is_enough,
             wait=self._wait,
             reraise=True,
         ):
@@ -173,11 +240,38 @@ class Segments:
                 return await do()
         raise AssertionError("tenacity either returned or raised")
 
+    async def _kept(self, do: Callable[[], Awaitable[_T]]) -> _T:
+        """Write what came of a piece of work, as soon as the database takes it.
+
+        It is in this process alone until then, and a turn is not given twice. A process that lost
+        its lease meanwhile ends by itself.
+        """
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(TransientError), wait=self._wait, reraise=True
+        ):
+            with attempt:
+                return await do()
+        raise AssertionError("tenacity either returned or raised")
+
     def _wait(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, TransientError) else None
         backoff: float = wait_random_exponential(multiplier=1, max=self._wait_max)(state)
-        return max(asked or 0.0, backoff)
+        return max(_asked(state), backoff)
+
+
+def _is_enough(state: RetryCallState) -> bool:
+    return state.attempt_number >= TRIES or _asked(state) > WAIT_MAX_SECONDS
+
+
+def _asked(state: RetryCallState) -> float:
+    """Return how long the other side asked to wait."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, TransientError) else None
+    return asked or 0.0
+
+
+def _can_wait(run: Run, work: Work) -> bool:
+    """Whether a stop comes before this: what a turn left is made a checkpoint of all the same."""
+    return not run.turn_open and work is not Work.JUDGE
 
 
 def _due(run: Run) -> Work | None:

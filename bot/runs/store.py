@@ -7,6 +7,7 @@ secrets that the server knows are taken out of it: the ledger and what GitHub sh
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +29,10 @@ from bot.database import (
 from bot.errors import UserError
 from bot.events import Event
 from bot.redact import Redactor
+from bot.runs import queue as lines
 from bot.runs.fold import evolve, new_run, rest
 from bot.runs.model import Repository, Run
+from bot.runs.queue import Queue
 from bot.runs.transitions import ACTIVE, TERMINAL, State
 
 Decide = Callable[[Run], Sequence[Event]]
@@ -59,12 +62,19 @@ class Store:
     """The runs of a database. `listen` tells of every change made by this process.
 
     `listen_elsewhere` tells of those made by others, as far as `changed_elsewhere` is told of them.
-    What `redactor` knows is never written.
+    What `redactor` knows is never written. `queue` holds those that have work; `clock` counts
+    seconds since the epoch.
     """
 
-    def __init__(self, database: Database, redactor: Redactor | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        redactor: Redactor | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._database = database
         self.redactor = redactor or Redactor()
+        self.queue = Queue(database, clock)
         self._listeners: list[Listener] = []
         self._on_schedules: list[Callable[[int], None]] = []
         self._elsewhere: list[Callable[[Change], None]] = []
@@ -93,6 +103,10 @@ class Store:
         """Say whether the store is there yet; it is made by the first process that writes."""
         return await self._database.has_tables()
 
+    async def is_current(self) -> bool:
+        """Say whether its tables are this version's: who only looks brings none up to date."""
+        return await self._database.is_current()
+
     async def create(self, repository: Repository, event: Event) -> tuple[Run, bool]:
         """Begin a run by its `requested` event; say whether it is new."""
         data = {**event.data, "repository": repository.identity()}
@@ -103,6 +117,7 @@ class Store:
             if not await _is_new(connection, run):
                 return _run(await _row(connection, run.id)), False
             await _record(connection, run.id, event.model_copy(update={"seq": run.seq}))
+            await lines.follow(connection, None, run, event.actor, self.queue.clock())
         self._tell(run)
         return run, True
 
@@ -137,13 +152,16 @@ class Store:
         async with self._database.write() as connection:
             row = await _row(connection, run_id, change=True)
             run = before = _run(row)
+            actor = ""
             for event in decide(before):
                 if not await _is_recorded(connection, run_id, event.id):
                     numbered = self._clean(event).model_copy(update={"seq": run.seq + 1})
                     run = evolve(run, numbered)
+                    actor = event.actor
                     await _record(connection, run_id, numbered)
             if run is not before:
                 await _save(connection, run, row.touched + 1)
+                await lines.follow(connection, before, run, actor, self.queue.clock())
         if run is not before:
             self._tell(run)
         return run
@@ -159,8 +177,41 @@ class Store:
             if rested is None:
                 return False
             await _save(connection, rested, row.touched + 1)
+            await lines.leave(connection, run_id)
         self._tell(rested)
         return True
+
+    async def put_off(
+        self, run_id: str, segment: int, round: int, due: float, reason: str = ""
+    ) -> None:
+        """Let a segment wait for its next round, which is not before `due`.
+
+        `reason` says what outside is out of reach; without one an operator has stopped it.
+        """
+        async with self._database.write() as connection:
+            row = await _row(connection, run_id, change=True)
+            run = _run(row)
+            if run.segment != segment or not run.active:
+                return
+            await self.queue.put_off(connection, run, round, due, reason)
+            touch = update(runs).where(runs.c.id == run_id)
+            await connection.execute(touch.values(touched=row.touched + 1))
+        self._tell(run)
+
+    async def touch(self, run_ids: Collection[str]) -> None:
+        """Have runs shown anew that are the same, and stand elsewhere in the queue."""
+        async with self._database.write() as connection:
+            touch = update(runs).where(runs.c.id.in_(list(run_ids)))
+            await connection.execute(touch.values(touched=runs.c.touched + 1))
+        for run_id in run_ids:
+            self._tell(await self.load(run_id))
+
+    async def line_up(self) -> None:
+        """Put runs into the queue that have work and are not in it: an older version's."""
+        async with self._database.write() as connection:
+            for run_id in await lines.lost(connection):
+                run = _run(await _row(connection, run_id, change=True))
+                await lines.follow(connection, None, run, run.requester, self.queue.clock())
 
     async def load(self, run_id: str) -> Run:
         """Load a run; `UserError` when there is none of that id."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+import structlog
+
+from bot.errors import TransientError
 from bot.events import ORCHESTRATE, Event, Type
 from bot.runs.budget import is_low, left_tokens, left_usd
 from bot.runs.model import Run
@@ -27,6 +30,26 @@ KEEP_SECONDS = 1.0
 """How often a turn's spending is kept at the most: what a crash may lose of it is a request's."""
 
 
+WRITE_TRIES = 60
+"""Tries of a write that only this process can make, one a second: what is out of reach for longer
+than that is no restart of the database, and a process that shares it has lost its lease."""
+
+_T = TypeVar("_T")
+
+log = structlog.get_logger()
+
+
+async def patiently(write: Callable[[], Awaitable[_T]]) -> _T:
+    """Write what only this process knows, and again while the database is out of reach."""
+    for _ in range(WRITE_TRIES):
+        try:
+            return await write()
+        except TransientError as error:
+            log.warning("not written yet", error=str(error))
+            await asyncio.sleep(KEEP_SECONDS)
+    return await write()
+
+
 @contextlib.asynccontextmanager
 async def watching(store: Store, run_id: str, look: Callable[[Run], None]) -> AsyncIterator[None]:
     """Call `look` with the run now, and again whenever it may have changed."""
@@ -35,7 +58,8 @@ async def watching(store: Store, run_id: str, look: Callable[[Run], None]) -> As
     async def watch() -> None:
         while True:
             changed.clear()
-            look(await store.load(run_id))
+            with contextlib.suppress(TransientError):
+                look(await store.load(run_id))
             with contextlib.suppress(TimeoutError):
                 # Not wait_for: before Python 3.12 it can swallow the cancellation below.
                 async with asyncio.timeout(WATCH_SECONDS):
@@ -98,7 +122,7 @@ class TurnWatch:
         traceback: TracebackType | None,
     ) -> None:
         await self._stack.aclose()
-        await self._store.keep_turn(self._run.id, self._run.turns, self._kept)
+        await patiently(self._keep_now)
 
     async def next(self) -> Told:
         """Wait for the next message; each is given once, in the order in which they came."""
@@ -107,7 +131,8 @@ class TurnWatch:
     async def ack(self, told: Told) -> None:
         """Note that the agent has been given a message."""
         data = {"messages": [told.id], "turn": self._run.turns}
-        await self._note(f"{told.id}:heard:{self._run.turns}", Type.HEARD, data)
+        id = f"{told.id}:heard:{self._run.turns}"
+        await patiently(lambda: self._note(id, Type.HEARD, data))
 
     async def changed(self) -> Allowed:
         """Wait until a person has given the run other limits."""
@@ -153,19 +178,22 @@ class TurnWatch:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await self._store.keep_turn(self._run.id, self._run.turns, self._kept)
-            await self._warn()
+            await patiently(self._keep_now)
+            await patiently(self._warn)
             await asyncio.sleep(KEEP_SECONDS)
+
+    async def _keep_now(self) -> None:
+        await self._store.keep_turn(self._run.id, self._run.turns, self._kept)
 
     async def _warn(self) -> None:
         """Say once that the budget comes to its end."""
         under_way = Usage.model_validate(self._kept.get("usage") or {})
         if self._run.budget_low or not is_low(self._run, under_way):
             return
-        self._run = self._run.model_copy(update={"budget_low": True})
         limits = {"usd": self._run.usd_limit, "tokens": self._run.token_limit}
         id = f"{self._run.id}:low:{limits['usd']}:{limits['tokens']}"
         await self._note(id, Type.BUDGET_LOW, limits)
+        self._run = self._run.model_copy(update={"budget_low": True})
 
     async def _note(self, id: str, kind: Type, data: dict[str, Any]) -> None:
         event = Event(id=id, at=self._clock(), actor=ORCHESTRATE, type=kind, data=data)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from bot.errors import ConfigError
+from bot.errors import ConfigError, TransientError
 from bot.events import ORCHESTRATE, Event, Type
 from bot.redact import Redactor
 from bot.runs import budget, texts
@@ -41,7 +41,7 @@ from bot.runs.recorder import Recorder
 from bot.runs.revisions import VIOLATIONS, Stuck, author_of, judged, with_base
 from bot.runs.store import Store
 from bot.runs.transitions import Work
-from bot.runs.watch import TurnWatch, stop_of
+from bot.runs.watch import WATCH_SECONDS, TurnWatch, patiently, stop_of
 from bot.usage import Usage
 from policies.bounds import bounded
 from policies.config import PATH, Agent, Config, digest, parse
@@ -126,7 +126,13 @@ class Worker:
     async def _fresh(self, run: Run) -> Run:
         """Load the run again: a try after a fault may find more recorded than the first one."""
         current = await self._ports.store.load(run.id)
-        return await self._ports.forge.refresh(current)
+        try:
+            return await self._ports.forge.refresh(current)
+        except TransientError:
+            # What a turn left lies on this machine, whatever the repository is called now.
+            if current.turn_open:
+                return current
+            raise
 
     async def _config(self, run: Run) -> Config:
         return self._read(run, await self._ports.git.config(run, run.config))
@@ -203,9 +209,11 @@ class Worker:
             allowance_tokens=budget.left_tokens(run),
         )
         report = await self._given(run, order)
-        left = await self._left(run, report.outcome)
+        # It is known here alone; a second try of all this would take the turn for a dead one's.
+        left = await patiently(lambda: self._left(run, report.outcome))
         data = {"turn": number, "outcome": report.outcome, "seconds": round(report.seconds, 3)}
-        now = await self._ports.store.load(run.id)  # its limits may be others than they were
+        # Its limits may be others than they were.
+        now = await patiently(lambda: self._ports.store.load(run.id))
         data |= {**_measured(report), **left, **_why(now, report, bool(left))}
         return [(Type.TURN_ENDED, data, ORCHESTRATE)]
 
@@ -236,14 +244,15 @@ class Worker:
         """Give the agent its prompt, and look after its turn until it is over."""
         watch = TurnWatch(self._ports.store, self._ports.clock, run)
         order = replace(order, steer=watch, progress=watch, purse=watch)
-        async with watch, self._halting(watch.stop), self._disk_of(run, watch.stop) as full:
+        disk = self._disk_of(run, watch.stop)
+        async with watch, self._halting(run, watch.stop) as halted, disk as full:
             report = await self._ports.agents.turn(
                 order, stop=watch.stop, output=self._printer(run)
             )
             watch.usage(report.usage)
             watch.session(report.session)
             watch.ended(summary=report.summary, reason=report.reason)
-        if self.halt.is_set() and report.outcome == "stopped":
+        if halted.is_set() and report.outcome == "stopped":
             report = replace(report, outcome="interrupted")
         if not full.cancelled():
             report = replace(report, outcome="failed", reason=_too_large(full.result()))
@@ -536,24 +545,41 @@ class Worker:
 
     @contextlib.asynccontextmanager
     async def _stop_of(self, run: Run) -> AsyncIterator[asyncio.Event]:
-        async with stop_of(self._ports.store, run) as stop_event, self._halting(stop_event):
+        async with stop_of(self._ports.store, run) as stop_event, self._halting(run, stop_event):
             yield stop_event
 
     @contextlib.asynccontextmanager
-    async def _halting(self, stop: asyncio.Event) -> AsyncIterator[None]:
-        """Set `stop` as soon as this process ends."""
+    async def _halting(self, run: Run, stop: asyncio.Event) -> AsyncIterator[asyncio.Event]:
+        """Set `stop` as soon as this process ends or an operator stops the work; and what it gives.
+
+        What was at work then goes on by itself, here or elsewhere.
+        """
+        halted = asyncio.Event()
 
         async def wait() -> None:
-            await self.halt.wait()
+            while not await self._is_halted(run):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(WATCH_SECONDS):
+                        await self.halt.wait()
+            halted.set()
             stop.set()
 
         waiter = asyncio.create_task(wait())
         try:
-            yield
+            yield halted
         finally:
             waiter.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await waiter
+
+    async def _is_halted(self, run: Run) -> bool:
+        if self.halt.is_set():
+            return True
+        try:
+            stopped = await self._ports.store.queue.stop_of(run.repository.installation)
+        except TransientError:
+            return False  # Out of reach, the database stops nobody.
+        return stopped is not None
 
     @contextlib.asynccontextmanager
     async def _disk_of(self, run: Run, stop: asyncio.Event) -> AsyncIterator[asyncio.Task[int]]:

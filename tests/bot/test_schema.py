@@ -178,7 +178,7 @@ def test_the_command_says_how_a_database_stands(
     assert done.exit_code == (0 if told["ok"] else 1)
     assert told["wanted"] == SCHEMA
     said = CliRunner().invoke(app, ["db", "check"]).stdout
-    assert ("`orchestrate db upgrade` brings it" in said) is not told["ok"]
+    assert ("`orchestrate db upgrade` makes what" in said) is not told["ok"]
 
 
 @pytest.mark.parametrize("role", ["web", "worker", "clock"])
@@ -190,3 +190,13 @@ def test_with_sqlite_there_is_one_process(
     done = CliRunner().invoke(app, [role, "--port", "0"])
     assert isinstance(done.exception, OperatorError)
     assert "With SQLite, `orchestrate serve` does everything in one." in str(done.exception)
+
+
+async def test_where_there_is_no_file_it_is_said_what_makes_one(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/not/here.db"
+    found = await schema.check(url)
+    assert not found.ok
+    assert found.missing[0].startswith("There is no database yet; `orchestrate serve` makes it")
+    assert not (tmp_path / "not").exists()
+    with pytest.raises(OperatorError, match="`createdb` makes one"):
+        await schema.check(f"postgresql://nobody@/none?host={tmp_path}")

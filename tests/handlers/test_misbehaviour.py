@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
 
 from bot.github import breaker, pacing
 from bot.hub.faults import Faults
+from bot.runs import segments
 from bot.runs.model import Run
 from bot.runs.transitions import State
 from tests.support.world import AGENT, PATIENCE_SECONDS, Repo, World
@@ -111,3 +113,62 @@ async def test_what_happened_while_github_was_down_is_shown_when_it_is_back(
     (pull,) = await repo.pulls()
     assert (pull["number"], pull["head"]["sha"]) == (run.pull_request, run.head)
     assert len(await repo.status_comments(issue)) == 1
+
+
+async def test_a_run_outlasts_an_outage_of_hours_and_says_that_it_waits(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "TRIES", 2)
+    world = repo.world
+    store, queue = world.server.bot.store, world.server.bot.store.queue
+    issue = await repo.person("writer").issue("Outage")
+    world.hub.faults.fail(path=f"/{repo.name}.git/*", times=None)
+    await repo.person("writer").comment(issue, "/orchestrate add a note")
+
+    async def shown(text: str) -> str:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                for status in await repo.status_comments(issue):
+                    if text in status:
+                        return status
+                await asyncio.sleep(0.05)
+
+    status = await shown("Waiting for what is out of reach")
+    assert "could not reach" in status
+    run = await repo.run(issue)
+    assert (run.state, run.active) == (State.QUEUED, True)
+    # The clock jumps: two hours and a half of it are over, and then it is back.
+    monkeypatch.setattr(queue, "clock", lambda: time.time() + 2.5 * 3600)
+    world.server.bot.engine._look.set()
+    since = await queue.waits_since(run.id)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (await queue.rounds())[run.id] < 2:  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0.02)
+    assert await queue.waits_since(run.id) == since
+    assert (await repo.run(issue)).state is State.QUEUED
+    world.hub.faults.clear()
+    monkeypatch.setattr(queue, "clock", lambda: time.time() + 2.9 * 3600)
+    run = await repo.until(issue, State.AWAITING_REVIEW)
+    assert not await store.queue.waiting()
+    (status,) = await repo.status_comments(issue)
+    assert "Ready for review" in status
+
+
+async def test_an_outage_that_outlasts_the_operators_patience_fails_the_run(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "TRIES", 1)
+    queue = repo.world.server.bot.store.queue
+    issue = await repo.person("writer").issue("Outage")
+    repo.world.hub.faults.fail(path=f"/{repo.name}.git/*", times=None)
+    await repo.person("writer").comment(issue, "/orchestrate add a note")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not any((await queue.rounds()).values()):  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0.02)
+    monkeypatch.setattr(queue, "clock", lambda: time.time() + 4 * 3600)
+    run = await repo.until(issue, State.FAILED)
+    assert run.reason.startswith("This was tried for 3 hours while starting the run: git ")
+    monkeypatch.undo()
+    repo.world.hub.faults.clear()
+    await repo.person("writer").comment(issue, "/resume")
+    await repo.until(issue, State.AWAITING_REVIEW)

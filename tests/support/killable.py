@@ -31,7 +31,9 @@ READS = {
     "Store": {
         *("load", "has", "events", "all", "of_thread", "of_repository", "scheduled", "of_branch"),
         *("active", "going_on", "dirty", "to_draw", "results", "repository", "repositories"),
-        *("drawing", "turn", "pack"),
+        *("drawing", "turn", "pack", "is_current"),
+        # They change what is shown, or what an older version left.
+        *("touch", "line_up"),
     },
     "Inbox": {"waiting", "get", "known", "received_since"},
     "Workbench": {"config", "read", "paths", "tree", "changes", "compare", "recorded"},
@@ -176,6 +178,7 @@ def wrap_all(instants: Instants) -> None:
     from bot.github.client import GitHubApp
     from bot.github.forge import GitHubForge
     from bot.runs.engine import Engine
+    from bot.runs.queue import Queue
     from bot.runs.segments import Segments
     from bot.runs.store import Store
 
@@ -185,6 +188,7 @@ def wrap_all(instants: Instants) -> None:
             wrap(instants, owner, method, _named(f"{owner.__name__}.{method}"))
     for pushes in (workbench, records):
         wrap(instants, pushes, "push", lambda _given, _result: "git push")
+    wrap(instants, Queue, "admit", lambda _given, result: "admitted" if result else None)
     wrap(instants, Engine, "_enqueue", _named("enqueued"))
     for method in ("advance", "finish"):
         _mark_beginning(instants, Segments, method)

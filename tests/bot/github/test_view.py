@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -14,7 +15,7 @@ from bot.github.checks import ANNOTATIONS
 from bot.github.markup import BODY_LIMIT, OUTPUT_LIMIT
 from bot.github.shown import View
 from bot.github.view import view
-from bot.runs.model import Answer, Approval, Outcome, Run, Source
+from bot.runs.model import Answer, Approval, Outcome, Run, Source, Standing
 from bot.runs.transitions import TERMINAL, State
 from tests.bot.github.runs import (
     AT,
@@ -45,6 +46,36 @@ def first_line(run: Run) -> str:
     ("run", "line"),
     [
         (a_young_run(State.QUEUED), "**Queued:** it begins as soon as there is room."),
+        (
+            a_young_run(State.QUEUED, standing=Standing(kind="queued", place=3)),
+            "**Third in the queue:** it begins as soon as there is room.",
+        ),
+        (
+            a_run(State.RUNNING, standing=Standing(kind="queued", place=6)),
+            "**Further back in the queue, with more than 5 before it:** it begins as soon as there "
+            "is room.",
+        ),
+        (
+            a_young_run(
+                State.RUNNING,
+                standing=Standing(
+                    kind="outside",
+                    reason="GitHub answered 502 to GET /repos.",
+                    since=AT,
+                    until=AT + timedelta(hours=3),
+                ),
+            ),
+            "**Waiting for what is out of reach** since 2026-01-02 03:04 UTC (running). GitHub "
+            "answered 502 to GET /repos. It is tried again by itself, until 2026-01-02 06:04 UTC "
+            "at the most.",
+        ),
+        (
+            a_young_run(
+                State.QUEUED, standing=Standing(kind="stopped", reason="New disks.", since=AT)
+            ),
+            "**Stopped by the operator of this server** since 2026-01-02 03:04 UTC (queued). New "
+            "disks. Nothing is lost: it goes on by itself once the operator lets it.",
+        ),
         (a_young_run(State.PLANNING), "**Planning:** the plan is being written."),
         (
             a_young_run(State.AWAITING_APPROVAL),
