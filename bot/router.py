@@ -20,6 +20,7 @@ from bot.errors import ConfigError, Refused, TransientError, UserError
 from bot.events import Event, Type
 from bot.found import REVIEWS, comment_on, is_unedited, review_of, where
 from bot.payloads import Arrival, RepositoryArrival, Where
+from bot.runs.inforce import InForce
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Base, Clock
 from bot.runs.revisions import Kept
@@ -119,7 +120,13 @@ class Repositories(Protocol):
     """What handlers ask of the repositories themselves."""
 
     async def policy(self, repository: Repository) -> Config:
-        """Read the configuration on the default branch now; `ConfigError` when it is wrong."""
+        """Read the configuration that holds now: while the newest is wrong, the last good one.
+
+        `ConfigError` says what is wrong where there never was a good one.
+        """
+
+    async def in_force(self, repository: Repository) -> InForce:
+        """Read the configuration that holds now, and what is wrong with the newest."""
 
     async def learn_schedules(self, repository: Repository) -> None:
         """Keep the schedules that the configuration on the default branch names now."""

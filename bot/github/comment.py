@@ -92,6 +92,7 @@ def status_comment(run: Run, results: Sequence[Mapping[str, Any]], links: Mappin
     parts = [
         f"{marker(run)}\n{headline(run)}",
         _plan(run),
+        _configuration(run),
         _refused(run),
         checkpoint_list(run),
         _lost(run),
@@ -267,6 +268,17 @@ def _plan(run: Run) -> str:
     asked = [f"- {prose(each, 300)}" for each in run.instructions]
     heard = ["", "With what was asked since:", "", *asked] if asked else []
     return "\n".join(["The plan:", "", *tasks, *heard])
+
+
+def _configuration(run: Run) -> str:
+    """Say that the newest configuration is wrong and another one in force; empty where not."""
+    if not run.config_wrong or run.state in TERMINAL:
+        return ""
+    held = commit(run, run.config_of)
+    return (
+        f"**The configuration is wrong:** {prose(run.config_wrong, 500)} This run keeps to the "
+        f"last good one, as of {held}."
+    )
 
 
 def _refused(run: Run) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from bot.errors import Refused, TransientError
 from bot.github.answers import id_of, moment, text_of
 from bot.github.client import GitHubApp, Params
+from bot.github.file_check import show_check
 from bot.github.markup import cut_body
 from bot.github.once import SKEW, Once, Place, repo_path
 from bot.github.reads import (
@@ -34,6 +35,7 @@ from bot.threads import (
     Changes,
     Comment,
     DeliverySummary,
+    FileCheck,
     Installation,
     Issue,
     LastChange,
@@ -94,14 +96,27 @@ class GitHubThreads:
                 return True
         return False
 
-    async def file(self, repository: Repository, path: str) -> bytes | None:
-        """Read a file of the default branch; None when there is none.
+    async def file(self, repository: Repository, path: str, at: str = "") -> bytes | None:
+        """Read a file of the default branch, or of the commit `at`; None when there is none.
 
         GitHub gives the content of files up to 1 MB in this answer, more than we read of any.
         """
         where = f"{repo_path(repository)}/contents/{quote(path)}"
-        found = await self._app.session(repository).find(where)
+        params: Params = {"ref": at} if at else {}
+        found = await self._app.session(repository).find(where, params)
         return b64decode(text_of(found, "content")) if found else None
+
+    async def changes(self, repository: Repository, pull: int, path: str) -> bool:
+        """Say whether a pull request changes a file; GitHub lists the first 3,000 that it does."""
+        where = f"{repo_path(repository)}/pulls/{pull}/files"
+        async for each in self._app.session(repository).pages(where):
+            if text_of(each, "filename") == path:
+                return True
+        return False
+
+    async def show_check(self, repository: Repository, check: FileCheck) -> None:
+        """Let a check stand on a commit; the same one again changes nothing."""
+        await show_check(self._app.session(repository), repository, check)
 
     # -- conversations
 

@@ -159,6 +159,8 @@ def _started(run: Run, event: Event) -> dict[str, Any]:
         "head": run.head or data["base_sha"],
         "branch": data["branch"],
         "config": data.get("config", ""),
+        "config_wrong": data.get("config_wrong", ""),
+        "config_of": data.get("config_of", ""),
         "agent": data["agent"],
         "minutes": data["minutes"],
         "turn_limit": run.turns + data["turns"],

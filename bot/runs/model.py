@@ -196,7 +196,8 @@ class Run(_Value):
     `sessions` are those of each agent's last turn, by which the next one can go on. `lost_turns`
     went with the machine that they were on. `taken` is who has the branch instead of the agent, and
     `handed` the head that was published for them; `given` that it came back with commits, from
-    which the agent has yet to go on.
+    which the agent has yet to go on. `config_wrong` says what is wrong with the newest
+    configuration, where that of the commit `config_of` is in force instead.
     """
 
     id: str
@@ -235,6 +236,8 @@ class Run(_Value):
     base_tree: str = ""
     head: str = ""
     config: str = ""
+    config_wrong: str = ""
+    config_of: str = ""
     plan: Plan = Plan()
     turns: int = 0
     turn_limit: int = 1

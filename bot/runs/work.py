@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from bot.errors import ConfigError
 from bot.events import ORCHESTRATE, Event, Type
 from bot.redact import Redactor
 from bot.runs import budget, texts
 from bot.runs.fold import BLOCKED_HOSTS
+from bot.runs.inforce import InForce, in_force, read_config
 from bot.runs.logs import write_log
 from bot.runs.model import CheckpointKind, Run
 from bot.runs.ports import (
@@ -44,7 +44,7 @@ from bot.runs.transitions import Work
 from bot.runs.watch import TurnWatch, stop_of
 from bot.usage import Usage
 from policies.bounds import bounded
-from policies.config import PATH, Agent, Config, digest, parse
+from policies.config import Agent, Config, digest
 from policies.config import Check as ConfiguredCheck
 from policies.facts import Change
 from policies.paths import instructions
@@ -130,23 +130,30 @@ class Worker:
         return await self._ports.forge.refresh(current)
 
     async def _config(self, run: Run) -> Config:
-        return self._read(run, await self._ports.git.config(run, run.config))
+        text = await self._ports.git.config(run, run.config)
+        return self._bounded(run, read_config(text))
 
-    def _read(self, run: Run, text: str) -> Config:
-        return own(run, bounded(read_config(text), self._ports.bounds))
+    def _bounded(self, run: Run, config: Config) -> Config:
+        return own(run, bounded(config, self._ports.bounds))
+
+    async def _in_force(self, run: Run, blob: str) -> InForce:
+        """Read the newest configuration, or the last good one while that is wrong."""
+        git = self._ports.git
+        return await in_force(git, run.repository, await git.config(run, blob), blob)
 
     async def _present(self, run: Run) -> Config:
         """Read the configuration as it is now, and not as it was when the run began."""
         git = self._ports.git
         base = await git.base(run, run.base)
-        return self._read(run, await git.config(run, base.config))
+        return self._bounded(run, (await self._in_force(run, base.config)).config)
 
     # -- the beginning
 
     async def _start(self, run: Run, _cause: str) -> Made:
         git = self._ports.git
         base = await git.base(run, run.base)
-        config = self._read(run, await git.config(run, base.config))
+        found = await self._in_force(run, base.config)
+        config = self._bounded(run, found.config)
         if config.base and not run.base:
             base = await git.base(run, config.base)
         data = {
@@ -154,7 +161,9 @@ class Worker:
             "base_sha": base.sha,
             "base_tree": base.tree,
             "branch": texts.branch_name(run),
-            "config": base.config,
+            "config": found.blob,
+            "config_wrong": found.wrong,
+            "config_of": found.commit,
             "agent": self._ports.agents.choose(run.agent, config),
             "turns": config.limits.turns,
             "minutes": run.minutes or config.limits.minutes,
@@ -565,15 +574,6 @@ class Worker:
                 watcher.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await watcher
-
-
-def read_config(text: str) -> Config:
-    """Read a repository's configuration; `ConfigError` names the first line that is wrong."""
-    parsed = parse(text)
-    if parsed.config is None:
-        first = parsed.problems[0]
-        raise ConfigError(f"{PATH}, line {first.line}: {first.message}")
-    return parsed.config
 
 
 def own(run: Run, config: Config) -> Config:
