@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -18,6 +19,7 @@ from bot.runs.work import own
 from policies.bounds import bounded
 from policies.config import PATH, Config
 from policies.facts import Change
+from policies.owners import PLACES, Owned, owned, parse_owners
 from policies.verdict import code
 
 log = structlog.get_logger()
@@ -87,6 +89,24 @@ class Library:
         await self._store.save_repository(repository)
         schedules = [schedule.model_dump(mode="json") for schedule in config.schedule]
         await self._store.keep_schedules(repository.id, schedules)
+
+    async def owners(self, run: Run) -> tuple[Owned, ...]:
+        """Say whose the paths are that a run changes, by the base's CODEOWNERS as it is now."""
+        base = await self._git.base(run, run.base)
+        there = await self._git.ids(run, base.sha, PLACES)
+        place = next((each for each in PLACES if each in there), None)
+        if place is None:
+            return ()
+        text = await self._git.read(run, base.sha, place)
+        if text is None:
+            raise UserError(
+                f"{code(place)} is no file of at most 1 MB, so nobody can tell who owns what was "
+                "changed; mend it on the base branch, then approve again."
+            )
+        lines = parse_owners(text.decode("utf-8", "replace"))
+        paths = await self._git.touched(run, run.base_sha, run.head)
+        # Thousands of paths by hundreds of lines take a while, in which others are answered.
+        return await asyncio.to_thread(owned, paths, lines)
 
     async def differences(self, run: Run, old: str, new: str) -> str:
         """Describe in Markdown what changed between two commits of a run."""

@@ -170,6 +170,9 @@ class People(Protocol):
     ) -> bool:
         """Say whether any person but those of `excluding` has at least that role."""
 
+    async def is_member(self, repository: Repository, team: str, login: str) -> bool:
+        """Say whether a person is in a team, `organisation/team`; `UserError` where not told."""
+
 
 class Threads(People, Protocol):
     """What people write and see on GitHub. Every call may raise `TransientError` or `Refused`."""

@@ -68,6 +68,10 @@ def _approval(own: Approval, least: Approval) -> Approval:
     update: dict[str, Any] = {}
     if "required" in named:
         update["required"] = max(own.required, least.required)
+    if "teams" in named:
+        update["teams"] = tuple(dict.fromkeys((*own.teams, *least.teams)))
+    if "code_owners" in named:
+        update["code_owners"] = own.code_owners or least.code_owners
     if "requester" in named:
         update["requester"] = max(own.requester, least.requester, key=_REQUESTER.index)
     return own.model_copy(update=update)

@@ -237,7 +237,8 @@ def _checkpoint_name(run: Run) -> str:
 def _so_far(run: Run) -> str:
     """Say who has approved the head, or what changed since somebody approved another one."""
     if given := run.approved():
-        return f" Approved so far by {', '.join(code(each.by) for each in given)}."
+        lacks = f" {prose(given[-1].lacks, 1_000)}" if given[-1].lacks else ""
+        return f" Approved so far by {', '.join(code(each.by) for each in given)}.{lacks}"
     if (old := run.voided()) is None or old.sha == run.head:
         return ""
     seen = f"[what changed since]({page(run)}/compare/{old.sha}...{run.head})"

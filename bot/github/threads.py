@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
-from bot.errors import Refused, TransientError
+from bot.errors import Refused, TransientError, UserError
 from bot.github.answers import id_of, moment, text_of
 from bot.github.client import GitHubApp, Params
 from bot.github.file_check import show_check
@@ -44,6 +44,7 @@ from bot.threads import (
     ReviewComment,
 )
 from policies.facts import Role
+from policies.verdict import code
 
 MARK = "<!-- orchestrate:"
 """The beginning of every marker."""
@@ -95,6 +96,23 @@ class GitHubThreads:
             if role_by_permissions(each).at_least(role):
                 return True
         return False
+
+    async def is_member(self, repository: Repository, team: str, login: str) -> bool:
+        """Say whether a person is in a team, `organisation/team`; `UserError` where not told.
+
+        Who was invited and has not answered is no member.
+        """
+        owner, _, slug = team.partition("/")
+        where = f"/orgs/{quote(owner, safe='')}/teams/{quote(slug, safe='')}"
+        path = f"{where}/memberships/{quote(login, safe='')}"
+        try:
+            found = await self._app.session(repository).find(path)
+        except Refused as error:
+            raise UserError(
+                f"GitHub does not say who is in {code('@' + team)}: the App needs read access to "
+                "the organisation's members. Ask an owner of the organisation to give it that."
+            ) from error
+        return found is not None and text_of(found, "state") == "active"
 
     async def file(self, repository: Repository, path: str, at: str = "") -> bytes | None:
         """Read a file of the default branch, or of the commit `at`; None when there is none.

@@ -134,7 +134,10 @@ class Outcome(_Value):
 
 
 class Approval(_Value):
-    """Who approved which head or plan, and how; `plan` and `policy` name what held then."""
+    """Who approved which head or plan, and how; `plan` and `policy` name what held then.
+
+    `lacks` says who else had to approve at that time.
+    """
 
     by: str
     sha: str
@@ -145,6 +148,7 @@ class Approval(_Value):
     how: Literal["command", "review", "button", "cli"]
     at: datetime
     reason: str = ""
+    lacks: str = ""
 
 
 class Override(_Value):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bot.runs.dependencies import brought_by
 from bot.runs.model import Checkpoint, Run
 from bot.runs.ports import Conflict, Git
 from bot.runs.texts import conflict_lines
@@ -72,16 +73,18 @@ async def what_passes(git: Git, run: Run, config: Config, known: frozenset[str])
         return Stuck(f"{why}, and not all of them are recorded.", again)
     changes = await git.changes(run, run.head, tree)
     secrets = await git.leaks(run, run.head, tree, known)
-    gone = offenders(changes, violations, secrets, config, author_of(run))
+    brought = await brought_by(git, run, run.head, tree, changes)
+    gone = offenders(changes, violations, secrets, config, author_of(run), brought)
     if gone is None:
-        why = judge(changes, violations, secrets, config, author_of(run)).reason
+        why = judge(changes, violations, secrets, config, author_of(run), brought).reason
         return Stuck(f"No path can be left out so that the rest passes: {why}", again)
     tree = await git.without(run, tree, gone)
     if tree == run.tree:
         return Stuck("All that the turn changed breaks a rule, so nothing is left to keep.", again)
     secrets = await git.leaks(run, run.head, tree, known)
     changes = await git.changes(run, run.head, tree)
-    verdict = judge(changes, (), secrets, config, author_of(run))
+    brought = await brought_by(git, run, run.head, tree, changes)
+    verdict = judge(changes, (), secrets, config, author_of(run), brought)
     if not verdict.allowed:
         return Stuck(f"What would be left breaks a rule too: {verdict.reason}", again)
     return Kept(tree, tuple(sorted(gone)))

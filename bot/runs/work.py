@@ -16,6 +16,7 @@ from typing import Any
 from bot.events import ORCHESTRATE, Event, Type
 from bot.redact import Redactor
 from bot.runs import budget, texts
+from bot.runs.dependencies import brought_by
 from bot.runs.fold import BLOCKED_HOSTS
 from bot.runs.inforce import InForce, in_force, read_config
 from bot.runs.logs import write_log
@@ -292,7 +293,9 @@ class Worker:
         violations = [(path, reason) for path, reason in left["violations"]]
         known = self._ports.redactor.known
         secrets = await git.leaks(run, run.head, left["tree"], known)
-        verdict = judge(changes, violations, secrets, await self._config(run), author_of(run))
+        brought = await brought_by(git, run, run.head, left["tree"], changes)
+        config = await self._config(run)
+        verdict = judge(changes, violations, secrets, config, author_of(run), brought)
         if not verdict.allowed:
             step = "`/resume` gives the agent another turn from the last checkpoint."
             if left["tree"] != run.tree:
@@ -319,7 +322,9 @@ class Worker:
         if asked["kind"] == "kept":
             known = self._ports.redactor.known
             secrets = await self._ports.git.leaks(run, run.head, asked["tree"], known)
-            verdict = judge(changes, (), secrets, await self._config(run), author_of(run))
+            brought = await brought_by(self._ports.git, run, run.head, asked["tree"], changes)
+            config = await self._config(run)
+            verdict = judge(changes, (), secrets, config, author_of(run), brought)
             if not verdict.allowed:
                 return [_blocked(verdict.reason, "`/resume` gives the agent another turn.")]
             text = verdict.text()

@@ -18,7 +18,7 @@ BOUNDS = """
 limits: {usd: 2, files: 10}
 paths: {protected: [/law/, '!uv.lock']}
 secrets: {allowed: [fixtures/], comments: false}
-approval: {required: 2, requester: if-alone}
+approval: {required: 2, requester: if-alone, teams: [security], code_owners: true}
 commands: {who: {approve: admin, resume: maintain}}
 merge: {method: squash}
 """
@@ -36,6 +36,8 @@ merge: {method: squash}
         ("secrets: {ignored: [jwt]}", "secrets", "ignored", ("jwt",)),
         ("approval: {required: 3}", "approval", "required", 3),
         ("", "approval", "required", 2),
+        ("approval: {teams: [ops]}", "approval", "teams", ("ops", "security")),
+        ("", "approval", "code_owners", True),
         ("approval: {requester: always}", "approval", "requester", "if-alone"),
         ("approval: {requester: never}", "approval", "requester", "never"),
         ("merge: {method: rebase}", "merge", "method", "squash"),
