@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.config import Config
-from policies.facts import Change, Dependency, MODE_SYMLINK, Secret
+from policies.facts import MODE_SYMLINK, Change, Dependency, Secret
 from policies.rules import judge, judge_whole, offenders
 from tests.policies.builders import change, config
 
