@@ -150,3 +150,21 @@ class ConsentFacts:
     approvers: tuple[Approver, ...]
     owned: tuple[Owned, ...] = ()
     part: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was spent: dollars, tokens, and minutes in which agents worked."""
+
+    usd: float = 0.0
+    tokens: int = 0
+    minutes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DaySpent:
+    """What a repository has spent today, and of that what `login` asked for."""
+
+    login: str
+    repository: Spent = Spent()
+    person: Spent = Spent()

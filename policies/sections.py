@@ -426,6 +426,38 @@ class Limits(Section):
     )
 
 
+class Daily(Section):
+    """What may be spent in a day, which begins at 0:00 UTC. What is left out has no such limit."""
+
+    usd: Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] | None = Field(
+        default=None, description="What the models may cost, in US dollars."
+    )
+    tokens: Annotated[int, Field(ge=1_000, le=10**12)] | None = Field(
+        default=None, description="How many tokens may be read and written."
+    )
+    minutes: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="How many minutes agents may work, all of them together."
+    )
+
+
+class Budget(Section):
+    """What a day may cost. Where it is used up, no run starts and no turn, until the next day.
+
+    Turns that are under way at the same time may go over it by what each of them takes.
+    """
+
+    repository: Daily = Field(
+        default=Daily(usd=50.0),
+        description="What all runs of the repository may spend in a day; fifty dollars where it is"
+        " left out, which is ten runs that use all that one may.",
+    )
+    person: Daily = Field(
+        default=Daily(usd=25.0),
+        description="What the runs that one person asked for may spend in a day; twenty-five"
+        " dollars where it is left out, so that two must go astray before everybody waits.",
+    )
+
+
 class Merge(Section):
     """How an approved run is merged."""
 

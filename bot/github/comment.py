@@ -173,7 +173,10 @@ def spending(run: Run) -> str:
         used = f"Used so far: {used or 'what the turn under way takes'}."
     if low and run.state in ACTIVE:
         used = f"**Most of the budget is used.** {used} At its end the run stops, and asks."
-    return " ".join(part for part in (used, budget.unpriced(run)) if part)
+    parts = [used, budget.unpriced(run)]
+    if run.state in ACTIVE:
+        parts += [prose(run.day, 500), budget.forecast(run)]
+    return " ".join(part for part in parts if part)
 
 
 def blocked_hosts(run: Run) -> str:

@@ -201,7 +201,8 @@ class Run(_Value):
     went with the machine that they were on. `taken` is who has the branch instead of the agent, and
     `handed` the head that was published for them; `given` that it came back with commits, from
     which the agent has yet to go on. `config_wrong` says what is wrong with the newest
-    configuration, where that of the commit `config_of` is in force instead.
+    configuration, where that of the commit `config_of` is in force instead. `forecast` is what runs
+    here cost before, and `day` a warning about today's budget.
     """
 
     id: str
@@ -242,6 +243,8 @@ class Run(_Value):
     config: str = ""
     config_wrong: str = ""
     config_of: str = ""
+    forecast: dict[str, float] = Field(default_factory=dict)
+    day: str = ""
     plan: Plan = Plan()
     turns: int = 0
     turn_limit: int = 1

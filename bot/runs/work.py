@@ -16,6 +16,7 @@ from typing import Any
 from bot.events import ORCHESTRATE, Event, Type
 from bot.redact import Redactor
 from bot.runs import budget, texts
+from bot.runs.day import forecast_of, spent_today
 from bot.runs.dependencies import brought_by
 from bot.runs.fold import BLOCKED_HOSTS
 from bot.runs.inforce import InForce, in_force, read_config
@@ -47,9 +48,11 @@ from bot.usage import Usage
 from policies.bounds import bounded
 from policies.config import Agent, Config, digest
 from policies.config import Check as ConfiguredCheck
-from policies.facts import Change
+from policies.facts import Change, DaySpent
 from policies.paths import instructions
 from policies.rules import judge
+from policies.sections import Budget, Daily
+from policies.spending import check_day, left_today, warning
 
 MINUTE_SECONDS = 60.0
 """The seconds of a configured minute."""
@@ -165,6 +168,7 @@ class Worker:
             "config": found.blob,
             "config_wrong": found.wrong,
             "config_of": found.commit,
+            "forecast": await forecast_of(self._ports.store, run),
             "agent": self._ports.agents.choose(run.agent, config),
             "turns": config.limits.turns,
             "minutes": run.minutes or config.limits.minutes,
@@ -189,6 +193,9 @@ class Worker:
             return [_blocked(*used)]
         git, number = self._ports.git, run.turns + 1
         config = await self._config(run)
+        day = await self._day(run)
+        if over := day_used_up(day, config):
+            return [_blocked(*over)]
         ready = await self._prepared(run, config, f"{cause}:setup")
         if isinstance(ready, Unprepared) and ready.own:
             # The agent's own change: it is told of that, and mends it on what the base needs.
@@ -199,25 +206,30 @@ class Worker:
         is_known = git.place(run).home.exists()
         place = await git.open(run, run.head, ready.key)
         prompt = await self._prompt(run, number, place)
-        started = {"turn": number, "agent": run.agent, "told": [it.id for it in run.unheard()]}
+        told = [it.id for it in run.unheard()]
+        started = {"turn": number, "agent": run.agent, "told": told, "day": warning(day, config)}
         run = await self._note(run, f"{cause}:turn", Type.TURN_STARTED, started)
         order = TurnOrder(
             number=number,
             agent=run.agent,
             prompt=prompt,
             place=place,
-            seconds=(run.minutes or config.limits.minutes) * MINUTE_SECONDS,
+            seconds=_seconds(run, config, day),
             log=place.logs / f"turn-{number}.log",
             config=config,
             session=run.sessions.get(run.agent, "") if is_known else "",
-            allowance_usd=budget.left_usd(run),
-            allowance_tokens=budget.left_tokens(run),
+            allowance_usd=_least(budget.left_usd(run), left_today(day, config, "usd")),
+            allowance_tokens=_tokens(run, config, day),
         )
         report = await self._given(run, order)
-        left = await self._left(run, report.outcome)
+        found = await self._left(run, report.outcome)
         data = {"turn": number, "outcome": report.outcome, "seconds": round(report.seconds, 3)}
-        data |= {**_measured(report), **left, **_why(run, report, bool(left))}
+        data |= {**_measured(report), **found, **_why(run, report, bool(found), day, config)}
         return [(Type.TURN_ENDED, data, ORCHESTRATE)]
+
+    async def _day(self, run: Run) -> DaySpent:
+        store, now = self._ports.store, self._ports.clock()
+        return await spent_today(store, run.repository, run.requester, now)
 
     async def _prompt(self, run: Run, number: int, place: Place) -> str:
         """Write a turn's prompt, and keep it beside the turn's log."""
@@ -587,6 +599,8 @@ def own(run: Run, config: Config) -> Config:
     if run.is_local:
         # Whoever sits at the machine decides alone.
         update["approval"] = config.approval.model_copy(update={"requester": "always"})
+        if "budget" not in config.model_fields_set:
+            update["budget"] = Budget(repository=Daily(), person=Daily())
     if run.own_agent:
         update["agents"] = {**config.agents, OWN_AGENT: Agent(command=run.own_agent)}
     if run.own_checks:
@@ -664,13 +678,46 @@ def _kind(outcome: str) -> CheckpointKind:
     return kinds.get(outcome, "interrupted")
 
 
-def _why(run: Run, report: TurnReport, changed: bool) -> dict[str, Any]:
+def _least(*limits: float | None) -> float | None:
+    """Return the tightest of limits, where None is none."""
+    return min((each for each in limits if each is not None), default=None)
+
+
+def _tokens(run: Run, config: Config, day: DaySpent) -> int | None:
+    """Return the tokens that a turn may take, of the run's own and of today's."""
+    least = _least(budget.left_tokens(run), left_today(day, config, "tokens"))
+    return None if least is None else int(least)
+
+
+def _seconds(run: Run, config: Config, day: DaySpent) -> float:
+    """Return how long a turn may take: as asked, and as long as there is time left today."""
+    minutes = _least(
+        float(run.minutes or config.limits.minutes), left_today(day, config, "minutes")
+    )
+    return (minutes or 0.0) * MINUTE_SECONDS
+
+
+def day_used_up(day: DaySpent, config: Config) -> tuple[str, str] | None:
+    """Say that the day's budget is used up, and what goes on from here; None where it is not."""
+    verdict = check_day(day, config)
+    return None if verdict.allowed else (verdict.reason, "`/resume` goes on from here then.")
+
+
+def _why(
+    run: Run, report: TurnReport, changed: bool, day: DaySpent, config: Config
+) -> dict[str, Any]:
     again = "`/resume` gives it another turn, `/resume --agent NAME` another agent one."
     if report.outcome == "budget":
         usage = run.usage + Usage.model_validate(report.usage)
         after = run.model_copy(update={"usage": usage})
+        if used := budget.used_up(after):
+            return stop(*used)
+        today, mine = left_today(day, config, "usd"), budget.left_usd(run)
+        if today is not None and (mine is None or today < mine):
+            step = "`/resume` goes on from here tomorrow, after 0:00 UTC."
+            return stop("What was left of today's budget is used up.", step)
         # What is left may be too little for a request, so that it stops before all is used.
-        return stop(*(budget.used_up(after) or budget.too_little(after)))
+        return stop(*budget.too_little(after))
     if report.outcome == "failed":
         return stop(report.reason, again)
     if report.outcome == "ended" and not changed:

@@ -98,7 +98,7 @@ def test_more_than_may_come_are_refused_by_name_and_can_be_left_out() -> None:
     assert "`limits: dependencies:`" in verdict.reason
     changes = [change("package.json"), change("src/a.js")]
     few = config("limits: {dependencies: 1}")
-    assert offenders(changes, (), (), few, dependencies=found) == {"package.json"}
+    assert offenders(changes, (), (), few, dependencies=found) == frozenset({"package.json"})
     assert judge(changes, (), (), Config(), dependencies=found).allowed
     assert not judge(changes, (), (), config("extends: [strict]"), dependencies=found[:1]).allowed
 
