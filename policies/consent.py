@@ -76,16 +76,16 @@ def _owners(facts: ConsentFacts, counting: Sequence[Approver], config: Config) -
         else:
             missing.append(f"{listed(paths)} needs one of its owners: {listed(owners)}")
     if missing:
-        return Verdict(False, "owners", _some(missing, "ask them to approve it"))
+        return Verdict(False, "owners", _some(missing, "Ask them to approve it."))
     if alone:
-        told = "who had a part in the change, so another approval counts in their place"
+        told = "They had a part in the change, so another approval counts in their place."
         return Verdict(True, "owners", _some(alone, told))
     return Verdict(True, "owners", "Of each changed path's owners one approved, where it has any.")
 
 
 def _some(sentences: Sequence[str], ending: str) -> str:
     more = f"; and {len(sentences) - NAMED} more" if len(sentences) > NAMED else ""
-    return f"{'; '.join(sentences[:NAMED])}{more}: {ending}."
+    return f"{'; '.join(sentences[:NAMED])}{more}. {ending}"
 
 
 def _is_owner(who: Approver, owners: Iterable[str]) -> bool:
