@@ -19,7 +19,7 @@ EVIDENCE = {
     Type.CANDIDATE_REFUSED: ("reason",),
     Type.CHECKPOINTED: ("number", "kind", "sha", "tree"),
     Type.CHECKED: ("sha", "green"),
-    Type.APPROVED: ("of", "sha", "tree", "plan", "policy", "how", "reason", "missing"),
+    Type.APPROVED: ("of", "sha", "tree", "plan", "policy", "how", "reason", "missing", "lacks"),
     Type.REJECTED: ("sha",),
     Type.OVERRIDDEN: ("check", "why", "sha", "tree"),
     Type.RESUMED: ("agent", "turns", "usd", "tokens", "minutes"),

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
 from bot.errors import ConfigError, UserError
+from bot.runs.inforce import InForce, in_force, read_config
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Base, Difference, Git
 from bot.runs.revisions import Kept, Stuck, what_passes, with_base
 from bot.runs.store import Store
-from bot.runs.work import own, read_config
+from bot.runs.work import own
 from policies.bounds import bounded
 from policies.config import PATH, Config
 from policies.facts import Change
+from policies.owners import PLACES, Owned, owned, parse_owners
 from policies.verdict import code
 
 log = structlog.get_logger()
@@ -49,22 +53,60 @@ class Library:
         self._store = store
         self._read = read
         self._git = git
+        self._wrong: dict[int, tuple[str, InForce]] = {}
 
     async def policy(self, repository: Repository) -> Config:
-        """Read the configuration on the default branch now; `ConfigError` when it is wrong."""
-        data = await self._read(repository, PATH)
-        return bounded(read_config((data or b"").decode("utf-8", "replace")), self._bounds)
+        """Read the configuration that holds on the default branch now, the last good one.
+
+        `ConfigError` says what is wrong where there never was a good one.
+        """
+        return (await self.in_force(repository)).config
+
+    async def in_force(self, repository: Repository) -> InForce:
+        """Read the configuration that holds now, within what the server lays down."""
+        text = await self._newest(repository)
+        known = self._wrong.get(repository.id)
+        if known is None or known[0] != text:
+            found = await in_force(self._git, repository, text)
+            known = (text, replace(found, config=bounded(found.config, self._bounds)))
+            # The past is looked through once for each text that is wrong.
+            if found.wrong:
+                self._wrong[repository.id] = known
+            else:
+                self._wrong.pop(repository.id, None)
+        return known[1]
+
+    async def _newest(self, repository: Repository) -> str:
+        return (await self._read(repository, PATH) or b"").decode("utf-8", "replace")
 
     async def learn_schedules(self, repository: Repository) -> None:
         """Keep the schedules that the configuration names now; a wrong one changes nothing."""
         try:
-            config = await self.policy(repository)
+            config = bounded(read_config(await self._newest(repository)), self._bounds)
         except ConfigError as error:
             log.info("schedules not learned", repository=repository.id, error=str(error))
             return
         await self._store.save_repository(repository)
         schedules = [schedule.model_dump(mode="json") for schedule in config.schedule]
         await self._store.keep_schedules(repository.id, schedules)
+
+    async def owners(self, run: Run) -> tuple[Owned, ...]:
+        """Say whose the paths are that a run changes, by the base's CODEOWNERS as it is now."""
+        base = await self._git.base(run, run.base)
+        there = await self._git.ids(run, base.sha, PLACES)
+        place = next((each for each in PLACES if each in there), None)
+        if place is None:
+            return ()
+        text = await self._git.read(run, base.sha, place)
+        if text is None:
+            raise UserError(
+                f"{code(place)} is no file of at most 1 MB, so nobody can tell who owns what was "
+                "changed; mend it on the base branch, then approve again."
+            )
+        lines = parse_owners(text.decode("utf-8", "replace"))
+        paths = await self._git.touched(run, run.base_sha, run.head)
+        # Thousands of paths by hundreds of lines take a while, in which others are answered.
+        return await asyncio.to_thread(owned, paths, lines)
 
     async def differences(self, run: Run, old: str, new: str) -> str:
         """Describe in Markdown what changed between two commits of a run."""

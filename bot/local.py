@@ -71,6 +71,10 @@ class _Alone:
         """There is nobody else, so the person decides alone."""
         return False
 
+    async def is_member(self, repository: Repository, team: str, login: str) -> bool:
+        """There are no teams on a machine, and whoever is there stands for all of them."""
+        return True
+
 
 @dataclass(slots=True)
 class Local:

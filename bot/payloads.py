@@ -188,12 +188,12 @@ class ReviewSubmitted(_OnPull):
 
 
 class PullChanged(_OnPull):
-    """A pull request was closed (perhaps `merged`, as `merge_sha`), reopened or pushed to.
+    """A pull request was opened, pushed to, closed (perhaps `merged`, as `merge_sha`) or reopened.
 
     `head_repository` is None when the fork was deleted.
     """
 
-    action: Literal["closed", "reopened", "synchronize"]
+    action: Literal["opened", "closed", "reopened", "synchronize"]
     head_repository: int | None = _at_or(None, "pull_request", "head", "repo", "id")
     base_ref: str = _at("pull_request", "base", "ref")
     merged: bool = _at_or(False, "pull_request", "merged")
@@ -286,6 +286,7 @@ _ARRIVALS: Mapping[tuple[str, str], type[Arrival]] = {
     ("issues", "labeled"): Labeled,
     ("pull_request_review_comment", "created"): ReviewCommentCreated,
     ("pull_request_review", "submitted"): ReviewSubmitted,
+    ("pull_request", "opened"): PullChanged,
     ("pull_request", "closed"): PullChanged,
     ("pull_request", "reopened"): PullChanged,
     ("pull_request", "synchronize"): PullChanged,

@@ -102,6 +102,44 @@ def policy_test(
         raise typer.Exit(1)
 
 
+@policy_app.command("simulate")
+def policy_simulate(
+    pull: Annotated[int, typer.Option("--pull", metavar="N", min=1, help="The pull request.")],
+    repo: Repo = Path(),
+    agent: Annotated[
+        str, typer.Option("--agent", metavar="A", help="Judge it as that agent's work.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say what the rules would say of a pull request, as if an agent had made it, and why.
+
+    It asks the remote `origin` of a clone for the pull request, with your own git, and judges it by
+    the configuration on the default branch there. Nothing of it is run. It ends with 0 where the
+    rules allow it and it merges.
+
+    Examples:
+
+    `orchestrate policy simulate --pull 12`
+
+    `orchestrate policy simulate --pull 12 --repo ~/src/tool --agent claude --json`
+    """
+    from bot.simulate import simulate_pull
+
+    found = complete(simulate_pull(repo, pull, agent))
+    if as_json:
+        print_json(found.as_json())
+    else:
+        files = "1 file" if found.files == 1 else f"{found.files:,} files"
+        typer.echo(f"#{found.pull} at {found.head[:7]} changes {files} since {found.base[:7]}.")
+        typer.echo(found.rules.text())
+        for path in found.conflicts:
+            typer.echo(f"conflict  {path}")
+        typer.echo("To merge it, with nobody's approval yet:")
+        typer.echo(found.approval.text())
+    if not found.allowed:
+        raise typer.Exit(1)
+
+
 def audit(
     run: Annotated[
         str | None, typer.Option(metavar="RUN", help="One run, by its id or the beginning of it.")

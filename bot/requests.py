@@ -11,11 +11,13 @@ from bot.errors import ConfigError, UserError
 from bot.events import Event, Type
 from bot.router import Desk, Order, Spoken
 from bot.runs.budget import read_minutes, read_tokens, read_usd, token_limit, usd_limit
+from bot.runs.day import spent_today
 from bot.runs.model import Checkpoint, Repository, Run, Source, run_id
 from bot.runs.texts import title_line
 from bot.runs.transitions import State
 from policies.config import Config
 from policies.facts import Role
+from policies.spending import check_day
 from policies.verdict import code
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -37,6 +39,9 @@ async def start_run(
     going_on = await desk.store.going_on(repository.id, issue)
     if len(going_on) >= config.limits.runs_per_issue:
         raise UserError(_busy(going_on[0]))
+    spent = await spent_today(desk.store, repository, spoken.login, desk.clock())
+    if not (verdict := check_day(spent, config)).allowed:
+        raise UserError(verdict.reason)
     data = {
         **data,
         "source": source.model_dump(),

@@ -20,6 +20,7 @@ from bot.errors import ConfigError, Refused, TransientError, UserError
 from bot.events import Event, Type
 from bot.found import REVIEWS, comment_on, is_unedited, review_of, where
 from bot.payloads import Arrival, RepositoryArrival, Where
+from bot.runs.inforce import InForce
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Base, Clock
 from bot.runs.revisions import Kept
@@ -30,6 +31,7 @@ from policies.bounds import bounded
 from policies.commands import may_command
 from policies.config import Config
 from policies.facts import CommandFacts, Person, Role
+from policies.owners import Owned
 
 log = structlog.get_logger()
 
@@ -119,10 +121,19 @@ class Repositories(Protocol):
     """What handlers ask of the repositories themselves."""
 
     async def policy(self, repository: Repository) -> Config:
-        """Read the configuration on the default branch now; `ConfigError` when it is wrong."""
+        """Read the configuration that holds now: while the newest is wrong, the last good one.
+
+        `ConfigError` says what is wrong where there never was a good one.
+        """
+
+    async def in_force(self, repository: Repository) -> InForce:
+        """Read the configuration that holds now, and what is wrong with the newest."""
 
     async def learn_schedules(self, repository: Repository) -> None:
         """Keep the schedules that the configuration on the default branch names now."""
+
+    async def owners(self, run: Run) -> tuple[Owned, ...]:
+        """Say whose the paths are that a run changes, by the base's CODEOWNERS as it is now."""
 
     async def differences(self, run: Run, old: str, new: str) -> str:
         """Describe in Markdown what changed between two commits of a run."""
@@ -376,11 +387,14 @@ class Router:
         return await handle(self.desk, order)
 
     async def _others_can(self, spoken: Spoken, run: Run | None, config: Config) -> bool:
-        """Say whether somebody else could approve; asked only where the answer decides."""
-        if run is None or spoken.login.lower() != run.requester.lower():
+        """Say whether somebody without a part in it could approve; asked where that decides."""
+        if run is None:
+            return True
+        part = {run.requester, *(login for each in run.checkpoints for login in each.by)}
+        if spoken.login.casefold() not in {each.casefold() for each in part}:
             return True
         least = config.commands.least_role("approve") or Role.MAINTAIN
-        return await self.desk.people.others_with(spoken.repository, least, {run.requester})
+        return await self.desk.people.others_with(spoken.repository, least, part)
 
 
 def _is_before(comment: Comment, spoken: Spoken) -> bool:

@@ -144,6 +144,21 @@ class LastChange:
     etag: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """A check of one file on a commit: `remarks` are what is wrong, by line and column.
+
+    Without remarks it passes. `name` tells it from others on the same commit.
+    """
+
+    name: str
+    head: str
+    path: str
+    title: str
+    summary: str
+    remarks: tuple[tuple[int, int, str], ...] = ()
+
+
 class People(Protocol):
     """Who may do what. Every call may raise `TransientError` or `Refused`."""
 
@@ -155,12 +170,21 @@ class People(Protocol):
     ) -> bool:
         """Say whether any person but those of `excluding` has at least that role."""
 
+    async def is_member(self, repository: Repository, team: str, login: str) -> bool:
+        """Say whether a person is in a team, `organisation/team`; `UserError` where not told."""
+
 
 class Threads(People, Protocol):
     """What people write and see on GitHub. Every call may raise `TransientError` or `Refused`."""
 
-    async def file(self, repository: Repository, path: str) -> bytes | None:
-        """Read a file of the default branch; None when there is none."""
+    async def file(self, repository: Repository, path: str, at: str = "") -> bytes | None:
+        """Read a file of the default branch, or of the commit `at`; None when there is none."""
+
+    async def changes(self, repository: Repository, pull: int, path: str) -> bool:
+        """Say whether a pull request changes a file."""
+
+    async def show_check(self, repository: Repository, check: FileCheck) -> None:
+        """Let a check stand on a commit; the same one again changes nothing."""
 
     async def react(
         self,

@@ -14,6 +14,7 @@ from bot.router import Feature
 from bot.settings import Settings
 from handlers import FEATURES
 from handlers.help import table
+from policies import pages as rules
 from policies.config import Config
 from policies.reference import markdown
 
@@ -38,6 +39,7 @@ def pages() -> dict[str, str]:
         "commands.md": NOTE + commands(),
         "configuration.md": NOTE + markdown(),
         "settings.md": NOTE + settings(),
+        **{f"rules/{name}.md": NOTE + text for name, text in rules.pages().items()},
     }
 
 
@@ -102,6 +104,7 @@ def main(arguments: list[str]) -> int:
             sys.stderr.write(f"docs/{name} is out of date: run scripts/docs.\n")
         return 1 if stale else 0
     for name in stale:
+        (DOCS / name).parent.mkdir(exist_ok=True)
         (DOCS / name).write_text(pages()[name])
         sys.stderr.write(f"Written: docs/{name}\n")
     return 0

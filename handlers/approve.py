@@ -5,7 +5,8 @@
 
 An approving review counts the same. An approval is for one head: with a SHA for that one, without
 for the head at the time of the comment. Another head, plan or configuration voids it; a head with
-the very same files, as after a rebase, does not. `approval: required:` says how many it takes.
+the very same files, as after a rebase, does not. `approval: required:` says how many it takes, and
+`teams:` and `code_owners:` of whom; each must have the role when the last one approves.
 Whoever asked for the run, and whoever wrote commits of it,
 does not count, unless the configuration says so or nobody else could approve.
 """
@@ -13,7 +14,8 @@ does not count, unless the configuration says so or nobody else could approve.
 from __future__ import annotations
 
 from bot.commands import Usage
-from bot.errors import UserError
+from bot.consent import consent_facts, who_approved
+from bot.errors import TransientError, UserError
 from bot.events import Event, Type
 from bot.requests import same_head
 from bot.router import Desk, Feature, Order
@@ -22,25 +24,58 @@ from bot.runs.model import Run
 from bot.runs.transitions import State
 from policies.approval import may_approve
 from policies.config import digest
-from policies.facts import ApprovalFacts
+from policies.consent import enough
+from policies.consent import missing as count_missing
+from policies.facts import ApprovalFacts, ConsentFacts
+
+TRIES = 10
+"""How often it is asked anew because others approved meanwhile: as many as approve at once."""
 
 
 async def handle(desk: Desk, order: Order) -> str | None:
     """Record the approval of a plan or of the present head."""
     run = order.required_run()
     reason = _allowed(order, run)
+    for _ in range(TRIES):
+        facts = await _facts(desk, order, run)
+        run, lacks = await _record(desk, order, run, facts, reason)
+        if lacks is None:
+            return None
+        if lacks:
+            return f"Noted: `{run.head[:7]}` is not merged yet. {lacks}"
+    raise TransientError("Others approve at the same time; their approvals come first.")
 
-    missing = 0
+
+async def _facts(desk: Desk, order: Order, run: Run) -> ConsentFacts | None:
+    """Ask who approved the head; nothing where it is the plan that is decided on."""
+    if run.state is not State.AWAITING_REVIEW:
+        return None
+    return await consent_facts(desk, order, run)
+
+
+async def _record(
+    desk: Desk, order: Order, run: Run, facts: ConsentFacts | None, reason: str
+) -> tuple[Run, str | None]:
+    """Record the approval; return the run, and what else it needs, None where that is nothing.
+
+    An empty text says that nothing was recorded, since somebody else approved meanwhile.
+    """
+    lacks: str | None = None
 
     def decide(now: Run) -> list[Event]:
-        nonlocal missing
+        nonlocal lacks
+        lacks, missing = None, 0
         same_head(run, now)
-        plan = now.state is State.AWAITING_APPROVAL
-        missing = 0 if plan else _missing(order, now)
-        if missing and now.state is not State.AWAITING_REVIEW:
+        if facts is not None and now.state is not State.AWAITING_REVIEW:
             raise UserError(cannot(now))
+        if _is_news(order, now, facts):
+            lacks = ""
+            return []
+        if facts is not None:
+            missing = count_missing(facts, order.config)
+            lacks = enough(facts, order.config).reason if missing else None
         data = {
-            "of": "plan" if plan else "head",
+            "of": "head" if facts else "plan",
             "sha": now.head,
             "tree": now.tree,
             "plan": now.plan.digest,
@@ -48,21 +83,18 @@ async def handle(desk: Desk, order: Order) -> str | None:
             "how": order.spoken.how,
             "reason": reason,
             "missing": missing,
+            "lacks": lacks or "",
         }
         return [order.event(desk, Type.APPROVED, data)]
 
-    await desk.store.append(run.id, decide)
-    if missing:
-        needs = "needs 1 more approval" if missing == 1 else f"needs {missing} more approvals"
-        return f"Noted: `{run.head[:7]}` {needs} before it is merged."
-    return None
+    return await desk.store.append(run.id, decide), lacks
 
 
-def _missing(order: Order, now: Run) -> int:
-    """Count who must still approve the head after this person did."""
-    policy, me = digest(order.config), order.person.login.casefold()
-    others = [a for a in now.approved() if a.by.casefold() != me and a.policy in ("", policy)]
-    return max(0, order.config.approval.required - len(others) - 1)
+def _is_news(order: Order, now: Run, facts: ConsentFacts | None) -> bool:
+    """Say whether others approved, or the run came to its review, while GitHub was asked."""
+    if facts is None:
+        return now.state is State.AWAITING_REVIEW
+    return who_approved(order, now) != tuple(each.login for each in facts.approvers)
 
 
 def _allowed(order: Order, run: Run) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bot.configuration import check_proposed, check_pushed
 from bot.errors import UserError
 from bot.events import Event, Type
 from bot.payloads import GHOST, PullChanged, Pushed
@@ -24,8 +25,9 @@ async def on_push(router: Router, arrival: Pushed) -> None:
     """Take a push in; those of the bot itself say nothing new."""
     desk, repository = router.desk, repository_of(arrival.where)
     if arrival.branch == repository.default_branch:
-        if arrival.paths_cut or PATH in arrival.paths:
+        if arrival.after != NOTHING and (arrival.paths_cut or PATH in arrival.paths):
             await desk.repositories.learn_schedules(repository)
+            await check_pushed(desk, repository, arrival.after)
         return
     if arrival.branch is None or arrival.sender == desk.bot or arrival.after == NOTHING:
         return
@@ -38,8 +40,13 @@ async def on_push(router: Router, arrival: Pushed) -> None:
 
 
 async def on_pull(router: Router, arrival: PullChanged) -> None:
-    """Take in that a run's pull request was closed, or merged by hand."""
+    """Take in that a run's pull request was closed, or merged by hand; look at the configuration.
+
+    A pull request that would change the configuration says on its lines whether it can be read.
+    """
     desk, repository = router.desk, repository_of(arrival.where)
+    if arrival.action != "closed" and arrival.base_ref == repository.default_branch:
+        await check_proposed(desk, repository, arrival.number, arrival.head_sha)
     if arrival.sender == desk.bot or arrival.action != "closed":
         return
     runs = await desk.store.of_thread(repository.id, arrival.number)

@@ -27,7 +27,8 @@ async def handle(desk: Desk, order: Order) -> str | None:
             raise UserError(f"@{now.taken} has the branch already; `/give` gives it back.")
         data = {
             "reason": f"@{login} has the branch {code(now.branch)}.",
-            "next_step": "`/give` takes what was pushed to it in, and lets the run go on.",
+            "next_step": "`/give` gives it back: what you pushed becomes a checkpoint, and the run"
+            " goes on.",
         }
         return [order.event(desk, Type.TAKEN, data)]
 

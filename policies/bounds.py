@@ -11,7 +11,16 @@ from typing import Any
 
 from policies.config import Config
 from policies.facts import Role
-from policies.sections import Approval, Commands, Limits, Merge, Paths, Secrets
+from policies.sections import (
+    Approval,
+    Budget,
+    Commands,
+    Daily,
+    Limits,
+    Merge,
+    Paths,
+    Secrets,
+)
 
 # The stricter later.
 _REQUESTER = ("always", "if-alone", "never")
@@ -31,6 +40,8 @@ def bounded(config: Config, bounds: Config) -> Config:
         update["approval"] = _approval(config.approval, bounds.approval)
     if "commands" in named:
         update["commands"] = _commands(config.commands, bounds.commands)
+    if "budget" in named:
+        update["budget"] = _budget(config.budget, bounds.budget)
     if "merge" in named and "method" in bounds.merge.model_fields_set:
         update["merge"] = Merge(method=bounds.merge.method)
     return config.model_copy(update=update) if update else config
@@ -39,6 +50,23 @@ def bounded(config: Config, bounds: Config) -> Config:
 def _limits(own: Limits, most: Limits) -> Limits:
     lower = {name: min(getattr(own, name), getattr(most, name)) for name in most.model_fields_set}
     return own.model_copy(update=lower)
+
+
+def _budget(own: Budget, most: Budget) -> Budget:
+    update = {
+        name: _daily(getattr(own, name), getattr(most, name)) for name in most.model_fields_set
+    }
+    return own.model_copy(update=update)
+
+
+def _daily(own: Daily, most: Daily) -> Daily:
+    """Lower each limit that is named to what it may be; one that a repository left out is set."""
+    update: dict[str, Any] = {}
+    for name in most.model_fields_set:
+        mine, bound = getattr(own, name), getattr(most, name)
+        known = [each for each in (mine, bound) if each is not None]
+        update[name] = min(known, default=None)
+    return own.model_copy(update=update)
 
 
 def _paths(own: Paths, bound: Paths) -> Paths:
@@ -68,6 +96,10 @@ def _approval(own: Approval, least: Approval) -> Approval:
     update: dict[str, Any] = {}
     if "required" in named:
         update["required"] = max(own.required, least.required)
+    if "teams" in named:
+        update["teams"] = tuple(dict.fromkeys((*own.teams, *least.teams)))
+    if "code_owners" in named:
+        update["code_owners"] = own.code_owners or least.code_owners
     if "requester" in named:
         update["requester"] = max(own.requester, least.requester, key=_REQUESTER.index)
     return own.model_copy(update=update)

@@ -17,7 +17,6 @@ LATER = frozenset(
     {
         "environment",
         "network",
-        "budget",
         "review",
         "hold",
         "freeze",

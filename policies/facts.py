@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from policies.owners import Owned
+
 ChangeStatus = Literal["added", "modified", "deleted", "renamed", "typechange", "mode"]
 
 # Modes as git writes them in a tree (gitformat-index, "32-bit mode").
@@ -55,6 +57,14 @@ class Secret:
     line: int
     kind: str
     marked: bool = False
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Dependency:
+    """What a candidate newly depends on, by name, and the manifest or lock file that names it."""
+
+    path: str
+    name: str
 
 
 KNOWN = "secret-of-this-server"
@@ -115,3 +125,46 @@ class ApprovalFacts:
     others_can: bool
     seen_sha: str | None
     head_sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approver:
+    """Somebody whose approval of the head stands, with the role they have at this moment.
+
+    `teams` are those that were asked about, as `organisation/team` in small letters.
+    """
+
+    login: str
+    role: Role | None
+    teams: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentFacts:
+    """All approvals of one head, and whose the paths are that it changes.
+
+    `part` are those who asked for the change or wrote at it.
+    """
+
+    organisation: str
+    approvers: tuple[Approver, ...]
+    owned: tuple[Owned, ...] = ()
+    part: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was spent: dollars, tokens, and minutes in which agents worked."""
+
+    usd: float = 0.0
+    tokens: int = 0
+    minutes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DaySpent:
+    """What a repository has spent today, and of that what `login` asked for."""
+
+    login: str
+    repository: Spent = Spent()
+    person: Spent = Spent()

@@ -17,9 +17,16 @@ PRESETS: Mapping[str, Table] = MappingProxyType(
         # Where a mistake costs much: little at a time, judged by somebody else, and what decides
         # how a product is built stays with people.
         "strict": {
-            "approval": {"requester": "never"},
+            "approval": {"requester": "never", "code_owners": True},
             "commands": {"who": {"orchestrate": "maintain", "override": "admin"}},
-            "limits": {"turns": 2, "files": 50, "lines": 2000, "megabytes": 1, "binaries": 0},
+            "limits": {
+                "turns": 2,
+                "files": 50,
+                "lines": 2000,
+                "megabytes": 1,
+                "binaries": 0,
+                "dependencies": 0,
+            },
             "paths": {
                 "protected": [
                     "Dockerfile*",

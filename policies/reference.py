@@ -34,6 +34,19 @@ def markdown() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def setting_lines(setting: str) -> Iterator[str]:
+    """Tell a setting by its dotted name, and what is in it, as the reference does."""
+    root = schema()
+    name, _, inner = setting.partition(".")
+    section = _section(root["properties"][name], root)
+    if section is None:
+        raise KeyError(setting)
+    properties = section["properties"]
+    only = {key: properties[key] for key in ([inner] if inner else properties)}
+    for line in _keys({**section, "properties": only}, root):
+        yield line.replace("- `", f"- `{name}: ", 1) if line.startswith("- `") else line
+
+
 def _intro() -> list[str]:
     return [
         "Read from the default branch only. Without the file, or with an empty one, every"

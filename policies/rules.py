@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policies.config import Config
-from policies.facts import ANYBODY, Author, Change, Secret
+from policies.dependencies import check_dependencies
+from policies.facts import ANYBODY, Author, Change, Dependency, Secret
 from policies.limits import check_limits
 from policies.paths import check_paths
 from policies.secrets import check_secrets
@@ -20,12 +21,13 @@ def judge(
     secrets: Sequence[Secret],
     config: Config,
     by: Author = ANYBODY,
+    dependencies: Sequence[Dependency] = (),
 ) -> Verdict:
     """Judge a candidate before anything of it is committed or pushed.
 
     `violations` are what the host found in the workspace that no tree can hold: a path and
-    the reason each. `secrets` are those that the candidate adds, and `by` is who made it. The
-    answer's children are the rules, always in the same order.
+    the reason each. `secrets` and `dependencies` are those that the candidate adds, and `by` is who
+    made it. The answer's children are the rules, always in the same order.
     """
     return all_of(
         RULE,
@@ -33,6 +35,7 @@ def judge(
             _workspace(violations),
             check_paths(changes, config, by),
             check_limits(changes, config),
+            check_dependencies(dependencies, config),
             check_secrets(secrets, config),
         ),
     )
@@ -52,6 +55,7 @@ def offenders(
     secrets: Sequence[Secret],
     config: Config,
     by: Author = ANYBODY,
+    dependencies: Sequence[Dependency] = (),
 ) -> frozenset[str] | None:
     """Name the paths that break a rule, both sides of a rename; what is left is to be judged anew.
 
@@ -63,6 +67,9 @@ def offenders(
         # Each path is judged for itself, whatever others the candidate touches.
         if change.path in found or not check_paths((change,), config, by).allowed:
             found |= {change.path, change.old_path or change.path}
+    if not check_dependencies(dependencies, config).allowed:
+        # Which of them is one too many nobody can say, so all go back.
+        found |= {each.path for each in dependencies}
     if "" in found or not (found or judge(changes, (), (), config, by).allowed):
         return None
     return frozenset(found)

@@ -36,6 +36,7 @@ MAX_PATH = 200
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?")
+_TEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # The rules, and a set-up that failed, are shown as checks of these names.
 _RESERVED_CHECKS = frozenset({"rules", "environment"})
@@ -168,6 +169,14 @@ def _path(value: str) -> str:
     return str(path)
 
 
+def _team(value: str) -> str:
+    if not _TEAM.fullmatch(value):
+        raise ValueError(
+            "A team is written as in its address, without the organisation: `security`."
+        )
+    return value.lower()
+
+
 def _run_kind(value: object) -> str:
     return "word" if isinstance(value, str) else "list"
 
@@ -180,6 +189,7 @@ Closed = Annotated[str, AfterValidator(_closed)]
 Kind = Annotated[str, Field(max_length=MAX_HOST), AfterValidator(_kind)]
 Host = Annotated[str, Field(max_length=MAX_HOST), AfterValidator(_host)]
 Variable = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_variable)]
+Team = Annotated[str, AfterValidator(_team)]
 Inside = Annotated[str, Field(max_length=MAX_PATH), AfterValidator(_path)]
 SetupRun = Annotated[
     Annotated[Literal["auto", "none"], Tag("word")]
@@ -307,7 +317,10 @@ class Commands(Section):
 
 
 class Approval(Section):
-    """What it takes to merge. Who may approve is the role of `approve` in `commands: who:`."""
+    """What it takes to merge. Who may approve is the role of `approve` in `commands: who:`.
+
+    It counts by what GitHub says of each of them when the last one approves.
+    """
 
     required: int = Field(
         default=1,
@@ -315,6 +328,16 @@ class Approval(Section):
         le=6,
         description="How many people must approve the head before it is merged. Six at most, as"
         " GitHub's own branch rules take.",
+    )
+    teams: Annotated[tuple[Team, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        default=(),
+        description="Teams of the organisation, by the name in their address: of each somebody must"
+        " be among those who approve. The App must be allowed to read members.",
+    )
+    code_owners: bool = Field(
+        default=False,
+        description="Whether each changed path must be approved by one of its owners in the base's"
+        " `CODEOWNERS`, where it has any.",
     )
     requester: Literal["never", "if-alone", "always"] = Field(
         default="if-alone",
@@ -386,12 +409,52 @@ class Limits(Section):
         description="How many binary files one checkpoint may add or change. Twenty, as a few"
         " pictures are: nobody sees in a review what is in them.",
     )
+    dependencies: int = Field(
+        default=10,
+        ge=0,
+        le=10_000,
+        description="How many dependencies one checkpoint may bring that the repository did not"
+        " name before, in the manifests and lock files of Python, npm, Cargo and Go. Ten, as one"
+        " library with what it needs is: each is code of others that nobody here has read.",
+    )
     runs_per_issue: int = Field(
         default=1,
         ge=1,
         le=10,
         description="How many runs may be at work for one issue at a time. One, so that two do"
         " not do the same work twice.",
+    )
+
+
+class Daily(Section):
+    """What may be spent in a day, which begins at 0:00 UTC. What is left out has no such limit."""
+
+    usd: Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] | None = Field(
+        default=None, description="What the models may cost, in US dollars."
+    )
+    tokens: Annotated[int, Field(ge=1_000, le=10**12)] | None = Field(
+        default=None, description="How many tokens may be read and written."
+    )
+    minutes: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="How many minutes agents may work, all of them together."
+    )
+
+
+class Budget(Section):
+    """What a day may cost. Where it is used up, no run starts and no turn, until the next day.
+
+    Turns that are under way at the same time may go over it by what each of them takes.
+    """
+
+    repository: Daily = Field(
+        default=Daily(usd=50.0),
+        description="What all runs of the repository may spend in a day; fifty dollars where it is"
+        " left out, which is ten runs that use all that one may.",
+    )
+    person: Daily = Field(
+        default=Daily(usd=25.0),
+        description="What the runs that one person asked for may spend in a day; twenty-five"
+        " dollars where it is left out, so that two must go astray before everybody waits.",
     )
 
 

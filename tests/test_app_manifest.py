@@ -18,10 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # GitHub sends these to every App, and takes no subscription to them.
 UNASKED = {"installation", "installation_repositories"}
 
-# Each is needed by a call or an event of the adapter; administration, workflows, members and
+# Each is needed by a call or an event of the adapter; administration, workflows and
 # secrets are not among them, and must not come in unnoticed.
 NEEDED = {
     "metadata": "read",
+    "members": "read",
     "contents": "write",
     "issues": "write",
     "pull_requests": "write",

@@ -26,7 +26,7 @@ COMPOSITION = frozenset(
         ROOT_MODULE,
         *("bot.cli", "bot.demo", "bot.doctor", "bot.local", "bot.terminal"),
         *("bot.rebuild", "bot.verify", "bot.retention", "bot.erasure", "bot.inspection"),
-        *("bot.audit", "bot.policy_cli", "bot.stops"),
+        *("bot.audit", "bot.policy_cli", "bot.stops", "bot.simulate"),
     }
 )
 

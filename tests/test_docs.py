@@ -19,7 +19,7 @@ from policies.config import parse
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = [
     *(ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 # Set by the scripts for tests; no setting of a server.
 OF_TESTS = {"ORCHESTRATE_TEST_TOOLS", "ORCHESTRATE_GITHUB_SPEC"}

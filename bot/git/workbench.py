@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -23,6 +23,7 @@ from bot.git import (
     checkpoint,
     diff,
     environments,
+    history,
     leaks,
     leases,
     lfs,
@@ -46,6 +47,7 @@ from bot.git.push import PushRejected, Update, push
 from bot.git.records import Address, Records
 from bot.git.scan import Source
 from bot.git.workspace import Layer, Workspace, Workspaces
+from bot.runs.inforce import Earlier
 from bot.runs.model import Repository, Run
 from bot.runs.ports import (
     Base,
@@ -151,6 +153,16 @@ class Workbench:
             return None
         await self._hydrate(repository, blob)
         return await self._call(objects.read_blob, held, blob, READ_LIMIT)
+
+    async def earlier(self, repository: Repository, path: str) -> AsyncIterator[Earlier]:
+        """Yield what a file of the default branch was before what it is now, the newest first."""
+        held = await self._fetched(repository)
+        ref = f"refs/remotes/origin/{repository.default_branch}"
+        tip = await self._call(refs.tip, held, ref)
+        for each in await self._call(history.versions, held, tip, path) if tip else ():
+            await self._hydrate(repository, each.blob)
+            data = await self._call(objects.read_blob, held, each.blob, READ_LIMIT)
+            yield Earlier(each.commit, each.blob, data.decode("utf-8", "replace"))
 
     async def config(self, run: Run, blob: str) -> str:
         """Read the configuration kept as `blob`; empty when there was none."""

@@ -96,6 +96,7 @@ def status_comment(run: Run, results: Sequence[Mapping[str, Any]], links: Mappin
     parts = [
         f"{marker(run)}\n{headline(run)}",
         _plan(run),
+        _configuration(run),
         _refused(run),
         checkpoint_list(run),
         _lost(run),
@@ -205,7 +206,10 @@ def spending(run: Run) -> str:
         used = f"Used so far: {used or 'what the turn under way takes'}."
     if low and run.state in ACTIVE:
         used = f"**Most of the budget is used.** {used} At its end the run stops, and asks."
-    return " ".join(part for part in (used, budget.unpriced(run)) if part)
+    parts = [used, budget.unpriced(run)]
+    if run.state in ACTIVE:
+        parts += [prose(run.day, 500), budget.forecast(run)]
+    return " ".join(part for part in parts if part)
 
 
 def blocked_hosts(run: Run) -> str:
@@ -269,7 +273,8 @@ def _checkpoint_name(run: Run) -> str:
 def _so_far(run: Run) -> str:
     """Say who has approved the head, or what changed since somebody approved another one."""
     if given := run.approved():
-        return f" Approved so far by {', '.join(code(each.by) for each in given)}."
+        lacks = f" {prose(given[-1].lacks, 1_000)}" if given[-1].lacks else ""
+        return f" Approved so far by {', '.join(code(each.by) for each in given)}.{lacks}"
     if (old := run.voided()) is None or old.sha == run.head:
         return ""
     seen = f"[what changed since]({page(run)}/compare/{old.sha}...{run.head})"
@@ -300,6 +305,17 @@ def _plan(run: Run) -> str:
     asked = [f"- {prose(each, 300)}" for each in run.instructions]
     heard = ["", "With what was asked since:", "", *asked] if asked else []
     return "\n".join(["The plan:", "", *tasks, *heard])
+
+
+def _configuration(run: Run) -> str:
+    """Say that the newest configuration is wrong and another one in force; empty where not."""
+    if not run.config_wrong or run.state in TERMINAL:
+        return ""
+    held = commit(run, run.config_of)
+    return (
+        f"**The configuration is wrong:** {prose(run.config_wrong, 500)} This run keeps to the "
+        f"last good one, as of {held}."
+    )
 
 
 def _refused(run: Run) -> str:

@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
-from bot.errors import Refused, TransientError
+from bot.errors import Refused, TransientError, UserError
 from bot.github.answers import id_of, moment, text_of
 from bot.github.client import GitHubApp, Params
+from bot.github.file_check import show_check
 from bot.github.markup import cut_body
 from bot.github.once import SKEW, Once, Place, repo_path
 from bot.github.reads import (
@@ -34,6 +35,7 @@ from bot.threads import (
     Changes,
     Comment,
     DeliverySummary,
+    FileCheck,
     Installation,
     Issue,
     LastChange,
@@ -42,6 +44,7 @@ from bot.threads import (
     ReviewComment,
 )
 from policies.facts import Role
+from policies.verdict import code
 
 MARK = "<!-- orchestrate:"
 """The beginning of every marker."""
@@ -94,14 +97,44 @@ class GitHubThreads:
                 return True
         return False
 
-    async def file(self, repository: Repository, path: str) -> bytes | None:
-        """Read a file of the default branch; None when there is none.
+    async def is_member(self, repository: Repository, team: str, login: str) -> bool:
+        """Say whether a person is in a team, `organisation/team`; `UserError` where not told.
+
+        Who was invited and has not answered is no member.
+        """
+        owner, _, slug = team.partition("/")
+        where = f"/orgs/{quote(owner, safe='')}/teams/{quote(slug, safe='')}"
+        path = f"{where}/memberships/{quote(login, safe='')}"
+        try:
+            found = await self._app.session(repository).find(path)
+        except Refused as error:
+            raise UserError(
+                f"GitHub does not say who is in {code('@' + team)}: the App needs read access to "
+                "the organisation's members. Ask an owner of the organisation to give it that."
+            ) from error
+        return found is not None and text_of(found, "state") == "active"
+
+    async def file(self, repository: Repository, path: str, at: str = "") -> bytes | None:
+        """Read a file of the default branch, or of the commit `at`; None when there is none.
 
         GitHub gives the content of files up to 1 MB in this answer, more than we read of any.
         """
         where = f"{repo_path(repository)}/contents/{quote(path)}"
-        found = await self._app.session(repository).find(where)
+        params: Params = {"ref": at} if at else {}
+        found = await self._app.session(repository).find(where, params)
         return b64decode(text_of(found, "content")) if found else None
+
+    async def changes(self, repository: Repository, pull: int, path: str) -> bool:
+        """Say whether a pull request changes a file; GitHub lists the first 3,000 that it does."""
+        where = f"{repo_path(repository)}/pulls/{pull}/files"
+        async for each in self._app.session(repository).pages(where):
+            if text_of(each, "filename") == path:
+                return True
+        return False
+
+    async def show_check(self, repository: Repository, check: FileCheck) -> None:
+        """Let a check stand on a commit; the same one again changes nothing."""
+        await show_check(self._app.session(repository), repository, check)
 
     # -- conversations
 

@@ -10,6 +10,6 @@ async with serve(hub, port=0):
 from bot.hub.app import create_app, serve
 from bot.hub.core import Hub
 from bot.hub.people import As
-from bot.hub.seed import Credentials, add_repository, seed
+from bot.hub.seed import Credentials, add_repository, add_team, seed
 
-__all__ = ["As", "Credentials", "Hub", "add_repository", "create_app", "seed", "serve"]
+__all__ = ["As", "Credentials", "Hub", "add_repository", "add_team", "create_app", "seed", "serve"]

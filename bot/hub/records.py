@@ -29,6 +29,16 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Team:
+    """A team of an organisation."""
+
+    id: int
+    organisation_id: int
+    slug: str
+    members: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class App:
     """A GitHub App: its public key proves its JSON Web Tokens, its bot user signs what it does."""
 

@@ -15,7 +15,7 @@ from bot.hub.access import Person
 from bot.hub.actions import repos
 from bot.hub.core import Hub
 from bot.hub.events import brief, emit_installation
-from bot.hub.records import App, Installation, Role, User
+from bot.hub.records import App, Installation, Role, Team, User
 
 ORGANISATION = "acme"
 SLUG = "orchestrate"
@@ -34,6 +34,7 @@ PERMISSIONS = {
     "checks": "write",
     "contents": "write",
     "issues": "write",
+    "members": "read",
     "metadata": "read",
     "pull_requests": "write",
 }
@@ -129,6 +130,17 @@ async def add_repository(
     )
     hub.state.commit()
     return made.id
+
+
+def add_team(hub: Hub, slug: str, *logins: str) -> None:
+    """Make a team of `acme`, or say anew who is in it."""
+    owner = hub.user(ORGANISATION)
+    assert owner is not None
+    members = frozenset(user.id for login in logins if (user := hub.user(login)) is not None)
+    known = hub.state.teams.one(slug=(owner.id, slug))
+    new_id = known.id if known else hub.state.teams.next_id()
+    hub.state.teams.put(Team(new_id, owner.id, slug, members))
+    hub.state.commit()
 
 
 def new_key() -> str:

@@ -134,6 +134,7 @@ class State:
 
     def __init__(self, folder: Path, *, durable: bool = False) -> None:
         self.users = Table("user", r.User, login=lambda u: u.login.lower(), email=lambda u: u.email)
+        self.teams = Table("team", r.Team, slug=lambda t: (t.organisation_id, t.slug))
         self.apps = Table("app", r.App, slug=lambda a: a.slug)
         self.installations = Table(
             "installation", r.Installation, account=lambda i: i.account_id, app=lambda i: i.app_id

@@ -110,6 +110,21 @@ def unpriced(run: Run) -> str:
     return f"The price of {names} is not known here, so tokens alone bound it." if names else ""
 
 
+def forecast(run: Run) -> str:
+    """Say what runs here cost before, as a sentence; empty where that is not known."""
+    past = run.forecast
+    if not past:
+        return ""
+    half, most = past["usd"], past["usd_most"]
+    more = ""
+    if run.usd_limit is not None and half > run.usd_limit:
+        more = f", which is more than the {usd(run.usd_limit)} of this run"
+    return (
+        f"Of the last {past['runs']:.0f} runs here half cost at most {usd(half)}{more}, and nine "
+        f"of ten at most {usd(most)}."
+    )
+
+
 def usd(amount: float) -> str:
     """Write a sum of money: two digits behind the point, more where it is less than a cent."""
     if 0 < amount < 0.005:

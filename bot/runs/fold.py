@@ -159,6 +159,9 @@ def _started(run: Run, event: Event) -> dict[str, Any]:
         "head": run.head or data["base_sha"],
         "branch": data["branch"],
         "config": data.get("config", ""),
+        "config_wrong": data.get("config_wrong", ""),
+        "config_of": data.get("config_of", ""),
+        "forecast": data.get("forecast") or {},
         "agent": data["agent"],
         "minutes": data["minutes"],
         "turn_limit": run.turns + data["turns"],
@@ -182,6 +185,7 @@ def _turn_started(run: Run, event: Event) -> dict[str, Any]:
         "turns": turn,
         "turn_open": True,
         "agent": event.data["agent"],
+        "day": event.data.get("day", ""),
         "messages": _told(run, event.data.get("told", ()), turn),
     }
 

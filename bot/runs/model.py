@@ -134,7 +134,10 @@ class Outcome(_Value):
 
 
 class Approval(_Value):
-    """Who approved which head or plan, and how; `plan` and `policy` name what held then."""
+    """Who approved which head or plan, and how; `plan` and `policy` name what held then.
+
+    `lacks` says who else had to approve at that time.
+    """
 
     by: str
     sha: str
@@ -145,6 +148,7 @@ class Approval(_Value):
     how: Literal["command", "review", "button", "cli"]
     at: datetime
     reason: str = ""
+    lacks: str = ""
 
 
 class Override(_Value):
@@ -210,8 +214,10 @@ class Run(_Value):
     `sessions` are those of each agent's last turn, by which the next one can go on. `lost_turns`
     went with the machine that they were on. `taken` is who has the branch instead of the agent, and
     `handed` the head that was published for them; `given` that it came back with commits, from
-    which the agent has yet to go on. `standing` is no part of what is kept: it is asked for where a
-    run is shown.
+    which the agent has yet to go on. `config_wrong` says what is wrong with the newest
+    configuration, where that of the commit `config_of` is in force instead. `forecast` is what runs
+    here cost before, and `day` a warning about today's budget. `standing` is no part of what is
+    kept: it is asked for where a run is shown.
     """
 
     id: str
@@ -250,6 +256,10 @@ class Run(_Value):
     base_tree: str = ""
     head: str = ""
     config: str = ""
+    config_wrong: str = ""
+    config_of: str = ""
+    forecast: dict[str, float] = Field(default_factory=dict)
+    day: str = ""
     plan: Plan = Plan()
     turns: int = 0
     turn_limit: int = 1

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+from bot.runs.inforce import Past
 from bot.runs.model import Approval, Run
 from policies.config import Config
 from policies.facts import Change, Secret
@@ -161,7 +162,7 @@ class Conflict:
     hunks: tuple[Hunk, ...]
 
 
-class Git(Protocol):
+class Git(Past, Protocol):
     """The work on a repository; every call may run twice."""
 
     async def begin(self, active: Collection[str]) -> None:

@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bot.runs.dependencies import brought_by
 from bot.runs.model import Checkpoint, Run
 from bot.runs.ports import Conflict, Git
 from bot.runs.texts import conflict_lines
 from policies.config import Config
-from policies.facts import Author, Change, Secret
+from policies.facts import Author, Change, Dependency, Secret
 from policies.rules import judge, judge_whole, offenders
 from policies.verdict import Verdict, code, counted
 
@@ -64,9 +65,10 @@ async def judged(
     secrets: Sequence[Secret],
     config: Config,
     by: Author,
+    dependencies: Sequence[Dependency] = (),
 ) -> Verdict:
     """Judge as `policies.rules` does, beside the event loop: 10,000 files take some 70 ms."""
-    return await asyncio.to_thread(judge, changes, violations, secrets, config, by)
+    return await asyncio.to_thread(judge, changes, violations, secrets, config, by, dependencies)
 
 
 async def what_passes(git: Git, run: Run, config: Config, known: frozenset[str]) -> Kept | Stuck:
@@ -84,16 +86,19 @@ async def what_passes(git: Git, run: Run, config: Config, known: frozenset[str])
         return Stuck(f"{why}, and not all of them are recorded.", again)
     changes = await git.changes(run, run.head, tree)
     secrets = await git.leaks(run, run.head, tree, known)
-    gone = await asyncio.to_thread(offenders, changes, violations, secrets, config, author_of(run))
+    brought = await brought_by(git, run, run.head, tree, changes)
+    given = (changes, violations, secrets, config, author_of(run), brought)
+    gone = await asyncio.to_thread(offenders, *given)
     if gone is None:
-        why = (await judged(changes, violations, secrets, config, author_of(run))).reason
+        why = (await judged(*given)).reason
         return Stuck(f"No path can be left out so that the rest passes: {why}", again)
     tree = await git.without(run, tree, gone)
     if tree == run.tree:
         return Stuck("All that the turn changed breaks a rule, so nothing is left to keep.", again)
     secrets = await git.leaks(run, run.head, tree, known)
     changes = await git.changes(run, run.head, tree)
-    verdict = await judged(changes, (), secrets, config, author_of(run))
+    brought = await brought_by(git, run, run.head, tree, changes)
+    verdict = await judged(changes, (), secrets, config, author_of(run), brought)
     if not verdict.allowed:
         return Stuck(f"What would be left breaks a rule too: {verdict.reason}", again)
     return Kept(tree, tuple(sorted(gone)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, delete, select, update
@@ -27,7 +28,7 @@ from bot.database import (
     turns,
 )
 from bot.errors import UserError
-from bot.events import Event
+from bot.events import Event, Type
 from bot.redact import Redactor
 from bot.runs import queue as lines
 from bot.runs.fold import evolve, new_run, rest
@@ -250,6 +251,29 @@ class Store:
         query = _runs().where(runs.c.repository == repository, runs.c.issue.is_(None))
         newest = query.order_by(runs.c.created_at.desc()).limit(limit)
         return [run for run in await self._select(newest) if run.source.kind == "schedule"]
+
+    async def turns_since(self, repository: int, since: datetime) -> list[tuple[str, str, Event]]:
+        """Return the turns of a repository that ended since then: run, requester, the event."""
+        at = since.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        query = (
+            select(runs.c.id, runs.c.body["requester"].as_string().label("who"), events.c.body)
+            .join(events, events.c.run == runs.c.id)
+            .where(runs.c.repository == repository)
+            .where(runs.c.body["updated_at"].as_string() >= at[: len("2026-01-01T00:00:00")])
+            .where(events.c.body["type"].as_string() == Type.TURN_ENDED)
+            .where(events.c.body["at"].as_string() >= at)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [(row.id, row.who, Event.model_validate(row.body)) for row in rows]
+
+    async def costs(self, repository: int, limit: int) -> list[float]:
+        """Return what the newest runs of a repository cost that were done, in US dollars."""
+        query = select(runs.c.body["usage", "usd"].as_float().label("usd"))
+        query = query.where(runs.c.repository == repository, runs.c.state == State.DONE)
+        async with self._database.read() as connection:
+            newest = query.order_by(runs.c.created_at.desc()).limit(limit)
+            return [row.usd or 0.0 for row in await connection.execute(newest)]
 
     async def of_branch(self, repository: int, branch: str) -> Run | None:
         """Return the run that owns a branch, if there is one."""

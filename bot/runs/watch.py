@@ -94,14 +94,22 @@ async def stop_of(store: Store, run: Run) -> AsyncIterator[asyncio.Event]:
 class TurnWatch:
     """One turn of a run, while it goes on: `stop`, and the ports Steering, Progress and Purse.
 
-    Its methods are called on the loop that it was entered on.
+    Its methods are called on the loop that it was entered on. `allowed` says of a run whose limits
+    were changed what a turn may take of them.
     """
 
-    def __init__(self, store: Store, clock: Clock, run: Run) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        run: Run,
+        allowed: Callable[[Run], Allowed] = lambda run: Allowed(left_usd(run), left_tokens(run)),
+    ) -> None:
         self.stop = asyncio.Event()
         self._store = store
         self._clock = clock
         self._run = run
+        self._of = allowed
         self._said: asyncio.Queue[Told] = asyncio.Queue()
         self._allowed: asyncio.Queue[Allowed] = asyncio.Queue()
         self._known = {each.id for each in run.messages if each.turn is not None}
@@ -172,7 +180,7 @@ class TurnWatch:
             return
         self._run = self._run.model_copy(update={**limits, "budget_low": now.budget_low})
         # What this turn has used so far is not yet among what the run has.
-        self._allowed.put_nowait(Allowed(left_usd(now), left_tokens(now)))
+        self._allowed.put_nowait(self._of(now))
 
     async def _keep(self) -> None:
         while True:

@@ -11,17 +11,22 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from bot.errors import ConfigError, TransientError
+from bot.errors import TransientError
 from bot.events import ORCHESTRATE, Event, Type
 from bot.redact import Redactor
 from bot.runs import budget, texts
+from bot.runs.day import forecast_of, spent_today
+from bot.runs.dependencies import brought_by
 from bot.runs.fold import BLOCKED_HOSTS
+from bot.runs.inforce import InForce, in_force, read_config
 from bot.runs.logs import write_log
 from bot.runs.model import CheckpointKind, Run
 from bot.runs.ports import (
     Agents,
+    Allowed,
     Check,
     Checks,
     Clock,
@@ -44,10 +49,12 @@ from bot.runs.transitions import Work
 from bot.runs.watch import WATCH_SECONDS, TurnWatch, patiently, stop_of
 from bot.usage import Usage
 from policies.bounds import bounded
-from policies.config import PATH, Agent, Config, digest, parse
+from policies.config import Agent, Config, digest
 from policies.config import Check as ConfiguredCheck
-from policies.facts import Change
+from policies.facts import Change, DaySpent
 from policies.paths import instructions
+from policies.sections import Budget, Daily
+from policies.spending import check_day, left_today, warning
 
 MINUTE_SECONDS = 60.0
 """The seconds of a configured minute."""
@@ -135,23 +142,30 @@ class Worker:
             raise
 
     async def _config(self, run: Run) -> Config:
-        return self._read(run, await self._ports.git.config(run, run.config))
+        text = await self._ports.git.config(run, run.config)
+        return self._bounded(run, read_config(text))
 
-    def _read(self, run: Run, text: str) -> Config:
-        return own(run, bounded(read_config(text), self._ports.bounds))
+    def _bounded(self, run: Run, config: Config) -> Config:
+        return own(run, bounded(config, self._ports.bounds))
+
+    async def _in_force(self, run: Run, blob: str) -> InForce:
+        """Read the newest configuration, or the last good one while that is wrong."""
+        git = self._ports.git
+        return await in_force(git, run.repository, await git.config(run, blob), blob)
 
     async def _present(self, run: Run) -> Config:
         """Read the configuration as it is now, and not as it was when the run began."""
         git = self._ports.git
         base = await git.base(run, run.base)
-        return self._read(run, await git.config(run, base.config))
+        return self._bounded(run, (await self._in_force(run, base.config)).config)
 
     # -- the beginning
 
     async def _start(self, run: Run, _cause: str) -> Made:
         git = self._ports.git
         base = await git.base(run, run.base)
-        config = self._read(run, await git.config(run, base.config))
+        found = await self._in_force(run, base.config)
+        config = self._bounded(run, found.config)
         if config.base and not run.base:
             base = await git.base(run, config.base)
         data = {
@@ -159,7 +173,10 @@ class Worker:
             "base_sha": base.sha,
             "base_tree": base.tree,
             "branch": texts.branch_name(run),
-            "config": base.config,
+            "config": found.blob,
+            "config_wrong": found.wrong,
+            "config_of": found.commit,
+            "forecast": await forecast_of(self._ports.store, run),
             "agent": self._ports.agents.choose(run.agent, config),
             "turns": config.limits.turns,
             "minutes": run.minutes or config.limits.minutes,
@@ -184,6 +201,9 @@ class Worker:
             return [_blocked(*used)]
         git, number = self._ports.git, run.turns + 1
         config = await self._config(run)
+        day = await self._day(run)
+        if over := day_used_up(day, config):
+            return [_blocked(*over)]
         ready = await self._prepared(run, config, f"{cause}:setup")
         if isinstance(ready, Unprepared) and ready.own:
             # The agent's own change: it is told of that, and mends it on what the base needs.
@@ -194,28 +214,35 @@ class Worker:
         is_known = git.place(run).home.exists()
         place = await git.open(run, run.head, ready.key)
         prompt = await self._prompt(run, number, place)
-        started = {"turn": number, "agent": run.agent, "told": [it.id for it in run.unheard()]}
+        told = [it.id for it in run.unheard()]
+        started = {"turn": number, "agent": run.agent, "told": told, "day": warning(day, config)}
         run = await self._note(run, f"{cause}:turn", Type.TURN_STARTED, started)
+        allowed = partial(_allowed, day=day, config=config)
+        usd, tokens = allowed(run)
         order = TurnOrder(
             number=number,
             agent=run.agent,
             prompt=prompt,
             place=place,
-            seconds=(run.minutes or config.limits.minutes) * MINUTE_SECONDS,
+            seconds=_seconds(run, config, day),
             log=place.logs / f"turn-{number}.log",
             config=config,
             session=run.sessions.get(run.agent, "") if is_known else "",
-            allowance_usd=budget.left_usd(run),
-            allowance_tokens=budget.left_tokens(run),
+            allowance_usd=usd,
+            allowance_tokens=tokens,
         )
-        report = await self._given(run, order)
+        report = await self._given(run, order, allowed)
         # It is known here alone; a second try of all this would take the turn for a dead one's.
         left = await patiently(lambda: self._left(run, report.outcome))
         data = {"turn": number, "outcome": report.outcome, "seconds": round(report.seconds, 3)}
         # Its limits may be others than they were.
         now = await patiently(lambda: self._ports.store.load(run.id))
-        data |= {**_measured(report), **left, **_why(now, report, bool(left))}
+        data |= {**_measured(report), **left, **_why(now, report, bool(left), day, config)}
         return [(Type.TURN_ENDED, data, ORCHESTRATE)]
+
+    async def _day(self, run: Run) -> DaySpent:
+        store, now = self._ports.store, self._ports.clock()
+        return await spent_today(store, run.repository, run.requester, now)
 
     async def _prompt(self, run: Run, number: int, place: Place) -> str:
         """Write a turn's prompt, and keep it beside the turn's log."""
@@ -240,9 +267,11 @@ class Worker:
         found = {path: await git.read(run, run.base_sha, path) for path in paths}
         return {path: (text or b"").decode("utf-8", "replace") for path, text in found.items()}
 
-    async def _given(self, run: Run, order: TurnOrder) -> TurnReport:
+    async def _given(
+        self, run: Run, order: TurnOrder, allowed: Callable[[Run], Allowed]
+    ) -> TurnReport:
         """Give the agent its prompt, and look after its turn until it is over."""
-        watch = TurnWatch(self._ports.store, self._ports.clock, run)
+        watch = TurnWatch(self._ports.store, self._ports.clock, run, allowed)
         order = replace(order, steer=watch, progress=watch, purse=watch)
         disk = self._disk_of(run, watch.stop)
         async with watch, self._halting(run, watch.stop) as halted, disk as full:
@@ -292,9 +321,10 @@ class Worker:
         violations = [(path, reason) for path, reason in left["violations"]]
         known = self._ports.redactor.known
         secrets = await git.leaks(run, run.head, left["tree"], known)
-        verdict = await judged(
-            changes, violations, secrets, await self._config(run), author_of(run)
-        )
+        brought = await brought_by(git, run, run.head, left["tree"], changes)
+        config = await self._config(run)
+        by = author_of(run)
+        verdict = await judged(changes, violations, secrets, config, by, brought)
         if not verdict.allowed:
             step = "`/resume` gives the agent another turn from the last checkpoint."
             if left["tree"] != run.tree:
@@ -321,7 +351,9 @@ class Worker:
         if asked["kind"] == "kept":
             known = self._ports.redactor.known
             secrets = await self._ports.git.leaks(run, run.head, asked["tree"], known)
-            verdict = await judged(changes, (), secrets, await self._config(run), author_of(run))
+            brought = await brought_by(self._ports.git, run, run.head, asked["tree"], changes)
+            config = await self._config(run)
+            verdict = await judged(changes, (), secrets, config, author_of(run), brought)
             if not verdict.allowed:
                 return [_blocked(verdict.reason, "`/resume` gives the agent another turn.")]
             text = verdict.text()
@@ -595,21 +627,14 @@ class Worker:
                     await watcher
 
 
-def read_config(text: str) -> Config:
-    """Read a repository's configuration; `ConfigError` names the first line that is wrong."""
-    parsed = parse(text)
-    if parsed.config is None:
-        first = parsed.problems[0]
-        raise ConfigError(f"{PATH}, line {first.line}: {first.message}")
-    return parsed.config
-
-
 def own(run: Run, config: Config) -> Config:
     """Return the configuration with what was given with the request itself in its place."""
     update: dict[str, Any] = {}
     if run.is_local:
         # Whoever sits at the machine decides alone.
         update["approval"] = config.approval.model_copy(update={"requester": "always"})
+        if "budget" not in config.model_fields_set:
+            update["budget"] = Budget(repository=Daily(), person=Daily())
     if run.own_agent:
         update["agents"] = {**config.agents, OWN_AGENT: Agent(command=run.own_agent)}
     if run.own_checks:
@@ -687,13 +712,49 @@ def _kind(outcome: str) -> CheckpointKind:
     return kinds.get(outcome, "interrupted")
 
 
-def _why(run: Run, report: TurnReport, changed: bool) -> dict[str, Any]:
+def _least(*limits: float | None) -> float | None:
+    """Return the tightest of limits, where None is none."""
+    return min((each for each in limits if each is not None), default=None)
+
+
+def _allowed(run: Run, *, day: DaySpent, config: Config) -> Allowed:
+    """Say what a turn may take, of the run's own and of what was left of the day at its start."""
+    tokens = _least(budget.left_tokens(run), left_today(day, config, "tokens"))
+    return Allowed(
+        _least(budget.left_usd(run), left_today(day, config, "usd")),
+        None if tokens is None else int(tokens),
+    )
+
+
+def _seconds(run: Run, config: Config, day: DaySpent) -> float:
+    """Return how long a turn may take: as asked, and as long as there is time left today."""
+    minutes = _least(
+        float(run.minutes or config.limits.minutes), left_today(day, config, "minutes")
+    )
+    return (minutes or 0.0) * MINUTE_SECONDS
+
+
+def day_used_up(day: DaySpent, config: Config) -> tuple[str, str] | None:
+    """Say that the day's budget is used up, and what goes on from here; None where it is not."""
+    verdict = check_day(day, config)
+    return None if verdict.allowed else (verdict.reason, "`/resume` goes on from here then.")
+
+
+def _why(
+    run: Run, report: TurnReport, changed: bool, day: DaySpent, config: Config
+) -> dict[str, Any]:
     again = "`/resume` gives it another turn, `/resume --agent NAME` another agent one."
     if report.outcome == "budget":
         usage = run.usage + Usage.model_validate(report.usage)
         after = run.model_copy(update={"usage": usage})
+        if used := budget.used_up(after):
+            return stop(*used)
+        today, mine = left_today(day, config, "usd"), budget.left_usd(run)
+        if today is not None and (mine is None or today < mine):
+            step = "`/resume` goes on from here tomorrow, after 0:00 UTC."
+            return stop("What was left of today's budget is used up.", step)
         # What is left may be too little for a request, so that it stops before all is used.
-        return stop(*(budget.used_up(after) or budget.too_little(after)))
+        return stop(*budget.too_little(after))
     if report.outcome == "failed":
         return stop(report.reason, again)
     if report.outcome == "ended" and not changed:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bot.hub import add_team
 from bot.runs.model import Run
 from bot.runs.transitions import State
 from tests.support.world import CONFIG, Repo, World, yaml_of
@@ -145,7 +146,7 @@ async def approved_once(world: World) -> tuple[Repo, int, Run]:
     repo = await world.repository(TWO)
     issue, run = await repo.started()
     (answer,) = await repo.person("maintainer").says(issue, f"/approve {run.head}")
-    assert f"`{run.head[:7]}` needs 1 more approval" in answer
+    assert f"`{run.head[:7]}` is not merged yet. It needs 1 more approval" in answer
     return repo, issue, await repo.run(issue)
 
 
@@ -219,3 +220,64 @@ async def test_two_pull_requests_of_one_head_do_not_share_an_approval(repo: Repo
     await repo.world.settled()
     after = await repo.run(issue)
     assert (after.state, after.approvals) == (State.AWAITING_REVIEW, ())
+
+
+async def test_a_team_and_the_owners_of_what_changed_must_approve(world: World) -> None:
+    asked = {"approval": {"required": 2, "teams": ["security"], "code_owners": True}}
+    files = {".github/CODEOWNERS": "* @acme/all\nnotes.txt @admin @acme/security\n"}
+    repo = await world.repository(asked, files)
+    add_team(world.hub, "security", "reader")
+    issue, run = await repo.started()
+    maintainer, admin = repo.person("maintainer"), repo.person("admin")
+    (answer,) = await maintainer.says(issue, f"/approve {run.head}")
+    assert "It needs 1 more approval, by people with the maintain role." in answer
+    assert "Nobody of the team `@acme/security` approved it yet" in answer
+    assert "`notes.txt` needs one of its owners: `@acme/security`, `@admin`" in answer
+    (status,) = await repo.status_comments(issue)
+    assert "Approved so far by `maintainer`. It needs 1 more approval" in status
+
+    # An owner too, and one more; but still nobody of the team.
+    (answer,) = await admin.says(issue, f"/approve {run.head}")
+    assert "Nobody of the team `@acme/security` approved it yet" in answer
+    assert "owners" not in answer
+    assert (await repo.run(issue)).state is State.AWAITING_REVIEW
+
+    # Who is in the team is asked when the last one approves, of everybody who did.
+    add_team(world.hub, "security", "maintainer")
+    await admin.comment(issue, f"/approve {run.head}")
+    await repo.until(issue, State.DONE)
+
+
+async def test_who_has_lost_the_role_since_has_not_approved(world: World) -> None:
+    repo, issue, run = await approved_once(world)
+    admin = repo.person("admin")
+    await admin.request("PUT", "/collaborators/maintainer", {"permission": "push"})
+    (answer,) = await admin.says(issue, f"/approve {run.head}")
+    assert "`maintainer` approved, and no longer has the maintain role" in answer
+    assert (await repo.run(issue)).state is State.AWAITING_REVIEW
+
+
+async def test_two_who_approve_at_once_are_two(world: World) -> None:
+    repo = await world.repository(TWO)
+    issue, run = await repo.started()
+    # In two conversations, so that neither waits for the other.
+    first = repo.person("maintainer").comment(issue, f"/approve {run.head}")
+    second = repo.person("admin").comment(run.pull_request or 0, f"/approve {run.head}")
+    await asyncio.gather(first, second)
+    run = await repo.until(issue, State.DONE)
+    assert {each.by for each in run.approvals} == {"maintainer", "admin"}
+
+
+async def test_an_author_who_is_alone_decides_and_it_is_told(world: World) -> None:
+    repo = await world.repository()
+    issue, run = await repo.started()
+    maintainer, admin = repo.person("maintainer"), repo.person("admin")
+    theirs = await maintainer.write("mine.txt", "mine\n", branch=run.branch)
+    await repo.until(issue, lambda run: run.head == theirs and not run.active)
+    (answer,) = await maintainer.says(issue, f"/approve {theirs}")
+    assert "is an author of this change" in answer
+    theirs = await admin.write("mine.txt", "more\n", branch=run.branch)
+    await repo.until(issue, lambda run: run.head == theirs and not run.active)
+    await maintainer.comment(issue, f"/approve {theirs}")
+    run = await repo.until(issue, State.DONE)
+    assert "decides alone because nobody else here has the role" in run.approvals[-1].reason

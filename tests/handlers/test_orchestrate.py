@@ -190,3 +190,21 @@ async def test_a_secret_of_the_server_reaches_neither_github_nor_an_agent(world:
         assert secret[::-1] not in text
     (diff,) = await repo.person("writer").says(run.pull_request or 0, "/diff")
     assert secret not in diff
+
+
+async def test_more_new_dependencies_than_may_come_are_refused_by_name(world: World) -> None:
+    add = """printf '{"dependencies": {"left": "1", "pad": "1"}}' > package.json"""
+    config = {
+        "agents": {"writer": {"command": f"cat > /dev/null; {add}; echo more >> notes.txt"}},
+        "limits": {"dependencies": 1},
+    }
+    before = '{"dependencies": {"old": "1"}}'
+    repo = await world.repository(config, {"package.json": before})
+    issue, run = await repo.started()
+    assert run.state is State.BLOCKED
+    (status,) = await repo.status_comments(issue)
+    assert "2 new dependencies, and one checkpoint may bring 1" in status
+    await repo.person("writer").comment(issue, "/rollback --only-violations")
+    run = await repo.until(issue, State.AWAITING_REVIEW)
+    assert repo.file(run.head, "package.json") == before
+    assert repo.file(run.head, "notes.txt") == "first\nmore"

@@ -17,7 +17,7 @@ async def test_a_branch_taken_in_mid_turn_has_what_the_agent_did_and_is_given_ba
     assert repo.git("rev-parse", run.branch) == run.head
     (status,) = await repo.status_comments(issue)
     assert f"writer has the branch `{run.branch}`" in status.replace("@", "").replace("\u200b", "")
-    assert "`/give` takes what was pushed" in status
+    assert "`/give` gives it back: what you pushed becomes a checkpoint" in status
 
     (answer,) = await writer.says(issue, "/resume")
     assert "`/give` gives it back to the agent" in answer

@@ -11,16 +11,17 @@ from policies.commands import may_command
 from policies.config import Config
 from policies.facts import Change, Role, Secret
 from policies.rules import judge
-from policies.sections import Limits, Paths, Secrets
+from policies.sections import Daily, Limits, Paths, Secrets
 from tests.policies.builders import change, command, config
 
 BOUNDS = """
 limits: {usd: 2, files: 10}
 paths: {protected: [/law/, '!uv.lock']}
 secrets: {allowed: [fixtures/], comments: false}
-approval: {required: 2, requester: if-alone}
+approval: {required: 2, requester: if-alone, teams: [security], code_owners: true}
 commands: {who: {approve: admin, resume: maintain}}
 merge: {method: squash}
+budget: {person: {usd: 3, tokens: 9000}}
 """
 
 
@@ -36,6 +37,16 @@ merge: {method: squash}
         ("secrets: {ignored: [jwt]}", "secrets", "ignored", ("jwt",)),
         ("approval: {required: 3}", "approval", "required", 3),
         ("", "approval", "required", 2),
+        ("approval: {teams: [ops]}", "approval", "teams", ("ops", "security")),
+        ("", "approval", "code_owners", True),
+        ("budget: {person: {usd: 9}}", "budget", "person", Daily(usd=3.0, tokens=9000)),
+        (
+            "budget: {person: {usd: 2, minutes: 5}}",
+            "budget",
+            "person",
+            Daily(usd=2.0, tokens=9000, minutes=5),
+        ),
+        ("budget: {repository: {usd: 900}}", "budget", "repository", Daily(usd=900.0)),
         ("approval: {requester: always}", "approval", "requester", "if-alone"),
         ("approval: {requester: never}", "approval", "requester", "never"),
         ("merge: {method: rebase}", "merge", "method", "squash"),

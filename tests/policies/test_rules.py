@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.config import Config
-from policies.facts import MODE_SYMLINK, Change, Secret
+from policies.facts import MODE_SYMLINK, Change, Dependency, Secret
 from policies.rules import judge, judge_whole, offenders
 from tests.policies.builders import change, config
 
@@ -17,14 +17,17 @@ LEAK = Secret("src/a.py", 3, "aws-access-token")
 def test_a_good_candidate_is_allowed_by_every_rule() -> None:
     verdict = judge([GOOD], [], [], Config())
     assert verdict.allowed
-    assert [child.rule for child in verdict.children] == ["workspace", "paths", "limits", "secrets"]
+    rules = ["workspace", "paths", "limits", "dependencies", "secrets"]
+    assert [child.rule for child in verdict.children] == rules
 
 
 def test_a_refusal_tells_all_that_is_wrong_at_once() -> None:
     changes = [change("uv.lock"), change("a"), change("b")]
     found = [("dev/tty", "is a device.")]
-    verdict = judge(changes, found, [LEAK], config("limits: {files: 2}"))
-    assert [child.allowed for child in verdict.children] == [False, False, False, False]
+    brought = [Dependency("uv.lock", "left")]
+    few = config("limits: {files: 2, dependencies: 0}")
+    verdict = judge(changes, found, [LEAK], few, dependencies=brought)
+    assert [child.allowed for child in verdict.children] == [False] * 5
     for said in ("`dev/tty` is a device", "`uv.lock`", "3 files changed", "`src/a.py`, line 3"):
         assert said in verdict.reason
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from githubkit import AppAuthStrategy, GitHub, TokenAuthStrategy
+from githubkit.exception import RequestFailed
 
-from bot.hub.rest import apps, checks, git, issues, pulls, repos
+from bot.hub import add_team
+from bot.hub.rest import apps, checks, git, issues, orgs, pulls, repos
 from tests.bot.hub.world import World
 from tests.support.github_spec import CheckedTransport, github_spec, github_spec_or_none
 
@@ -88,6 +90,19 @@ async def test_users_limits_and_repositories_parse(world: World, client: Client)
     assert made.parsed_data.full_name == "acme/gears"
     own = await admin.rest.repos.async_create_for_authenticated_user(name="mine", private=True)
     assert own.parsed_data.private
+
+
+async def test_a_teams_members_parse(world: World, client: Client) -> None:
+    add_team(world.hub, "security", "maintainer")
+    bot = client("bot")
+    found = await bot.rest.teams.async_get_membership_for_user_in_org(
+        "acme", "security", "maintainer"
+    )
+    assert found.parsed_data.state == "active"
+    for slug, login in (("security", "writer"), ("nothing", "maintainer")):
+        with pytest.raises(RequestFailed) as refused:
+            await bot.rest.teams.async_get_membership_for_user_in_org("acme", slug, login)
+        assert refused.value.response.status_code == 404
 
 
 async def test_collaborators_branches_and_contents_parse(client: Client) -> None:
@@ -250,7 +265,7 @@ async def test_check_runs_and_suites_parse(world: World, client: Client) -> None
 
 def test_every_address_is_described_by_github() -> None:
     spec = github_spec()
-    tables = (apps, checks, git, issues, pulls, repos)
+    tables = (apps, checks, git, issues, orgs, pulls, repos)
     routes = {(m, path) for t in tables for m, path, _ in t.TABLE} - UNDESCRIBED
     missing = [(m, p) for m, p in sorted(routes) if spec.find(m, _example(p)) is None]
     assert missing == []
@@ -263,7 +278,7 @@ def _example(path: str) -> str:
 def test_every_described_address_was_driven() -> None:
     """Stands last in this module, and counts what those before it did."""
     spec = github_spec()
-    tables = (apps, checks, git, issues, pulls, repos)
+    tables = (apps, checks, git, issues, orgs, pulls, repos)
     routes = {(m, path) for t in tables for m, path, _ in t.TABLE} - UNDESCRIBED
     wanted = {op.id for m, p in routes if (op := spec.find(m, _example(p)))}
     if len(spec.seen) < len(wanted) // 2:

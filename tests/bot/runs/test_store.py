@@ -11,11 +11,13 @@ import pytest
 from bot.database import Database, open_database
 from bot.errors import OperatorError, UserError
 from bot.events import Event, Type
+from bot.runs.day import spent_today
 from bot.runs.fold import fold
 from bot.runs.model import Repository, Run, Source
 from bot.runs.store import Store
 from bot.runs.transitions import State, Work
 from bot.schema import upgrade
+from policies.facts import Spent
 from tests.support.cluster import Cluster, cluster, needs_postgresql
 
 REPOSITORY = Repository(id=7, owner="acme", name="widgets", installation=3)
@@ -156,6 +158,26 @@ async def test_the_same_cause_at_once_is_one_run(database: Database) -> None:
     )
     assert sum(new for _, new in made) == 1
     assert len({run.id for run, _ in made}) == 1
+
+
+async def test_the_turns_of_a_day_and_what_runs_cost_are_added_up(store: Store) -> None:
+    run = await started(store)
+    usage = {"usd": 0.5, "input_tokens": 7}
+    ended = event("turn:1", Type.TURN_ENDED, turn=1, outcome="ended", usage=usage, seconds=90)
+    began = event("turn", Type.TURN_STARTED, turn=1, agent="ruff")
+    await store.append(run.id, lambda _: [began, ended])
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    spent = await spent_today(store, REPOSITORY, "ADA", noon)
+    assert (spent.repository, spent.person) == (Spent(0.5, 7, 1.5), Spent(0.5, 7, 1.5))
+    assert (await spent_today(store, REPOSITORY, "bob", noon)).person == Spent()
+    tomorrow = noon + timedelta(days=1)
+    assert (await spent_today(store, REPOSITORY, "ada", tomorrow)).repository == Spent()
+    elsewhere = REPOSITORY.model_copy(update={"id": 8})
+    assert (await spent_today(store, elsewhere, "ada", noon)).repository == Spent()
+    assert await store.costs(REPOSITORY.id, 10) == []
+    merged = event("merged", Type.MERGED, sha="d" * 40, by_hand=True)
+    await store.append(run.id, lambda _: [merged])
+    assert await store.costs(REPOSITORY.id, 10) == [0.5]
 
 
 async def test_what_no_remote_has_is_kept_until_it_has(store: Store) -> None:
