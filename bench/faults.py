@@ -251,13 +251,10 @@ class Trial:
     # -- all of it
 
     async def rounds(self, until: float) -> None:
-        """Do all that is to be done in this town, the rare things first; stop at `until`."""
+        """Do all that is to be done in this town, the rare things first; no kills after `until`."""
         town, size = self._town, self._size
         for name, chaos in self._bad_days():
-            if time.monotonic() < until:
-                await self.round(chaos(), name)
-            else:
-                self._tally.cut_short = True
+            await self.round(chaos(), name)
         passed = [each for each in town.passed() if each[0] != "clock"] if size.boundaries else []
         town.targets.extend(Target(*each) for each in passed)
         self._tally.known |= {(self.name, *each) for each in passed}

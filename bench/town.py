@@ -12,7 +12,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator
@@ -30,7 +29,7 @@ from bot.schema import upgrade
 from bot.shared import Role
 from tests.support.cluster import Cluster
 from tests.support.killable import Life, Nursery, Order
-from tests.support.stories import TLS, Scene, files_of
+from tests.support.stories import TLS, Scene, files_of, unmount
 
 PATIENCE_SECONDS = 300.0
 """How long anything may take that must happen: many times what it takes on a loaded machine."""
@@ -280,14 +279,6 @@ class Town:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._people.aclose()
         unmount(self.folder)
-
-
-def unmount(folder: Path) -> None:
-    """Do what the next process does in the folder of one that was killed."""
-    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    for place in mounts:
-        if Path(place).is_relative_to(folder):
-            subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def free_port() -> int:

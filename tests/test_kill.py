@@ -25,7 +25,16 @@ import pytest
 from bot.hub import Credentials, Hub, seed, serve
 from bot.hub.seed import new_key
 from tests.support.killable import Life, Nursery, Order, nursery
-from tests.support.stories import LOOK_SECONDS, Scene, difference, files_of, flaws, merged, portrait
+from tests.support.stories import (
+    LOOK_SECONDS,
+    Scene,
+    difference,
+    files_of,
+    flaws,
+    merged,
+    portrait,
+    unmount,
+)
 
 PATIENCE_SECONDS = 180.0
 """How long a run may take without a kill: many times what it takes on a loaded machine …"""
@@ -204,6 +213,7 @@ async def told(
             assert story.life
             story.life.kill()
             await story.life.ended
+            unmount(folder)
 
 
 async def carry_out(story: Story, kills: int = 0) -> Counter[str]:

@@ -7,7 +7,6 @@ import contextlib
 import re
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from bot.schema import upgrade
 from bot.shared import Role
 from tests.support.cluster import Cluster, cluster, needs_postgresql
 from tests.support.killable import Life, Nursery, Order, nursery
-from tests.support.stories import LOOK_SECONDS, READY, Scene
+from tests.support.stories import LOOK_SECONDS, READY, Scene, unmount
 from tests.support.world import yaml_of
 
 pytestmark = [pytest.mark.slow, needs_postgresql]
@@ -225,15 +224,7 @@ async def fleet(
             for program in made.programs:
                 await program.end()
             await made.scene.people.aclose()
-            _unmount(folder)
-
-
-def _unmount(folder: Path) -> None:
-    """Do what the next process does in the folder of one that was killed."""
-    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    for place in mounts:
-        if Path(place).is_relative_to(folder):
-            subprocess.run(["umount", "--lazy", place], check=True)
+            unmount(folder)
 
 
 AGENT = "cat > /dev/null; echo more >> notes.txt"

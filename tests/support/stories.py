@@ -377,3 +377,11 @@ async def _commits(scene: Scene, events: list[dict[str, Any]]) -> list[str]:
         open_ = [check["name"] for check in found if check["status"] != "completed"]
         wrong += [f"check {name} never ends" for name in open_]
     return wrong
+
+
+def unmount(folder: Path) -> None:
+    """Do what the next process does in the folder of one that was killed."""
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for place in mounts:
+        if Path(place).is_relative_to(folder):
+            subprocess.run(["umount", "--lazy", place], check=True)
