@@ -92,7 +92,7 @@ class Size:
     seconds: float
 
 
-SHORT = Size(6, 8, 8, boundaries=False, storms=0, seconds=90)
+SHORT = Size(6, 8, 0, boundaries=False, storms=0, seconds=0)
 ORDINARY = Size(10, 10, 100, boundaries=True, storms=1, seconds=560)
 LONG = Size(12, 12, 1_000, boundaries=True, storms=20, seconds=float("inf"))
 
@@ -290,7 +290,9 @@ class Trial:
         await self.cut()
 
     async def _here(self) -> None:
+        await self.at_random(4)
         await self.zombie()
+        await self.at_random(4)
         await self.database()
 
     async def _everything(self) -> None:

@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from bot.console import serving_loop
 from bot.shared import Role
 
 READS = {
@@ -283,7 +284,8 @@ def _child(order: Order) -> None:
     code = 1
     signal.signal(signal.SIGUSR1, _show_tasks)
     try:
-        asyncio.run(_live(order))
+        with asyncio.Runner(loop_factory=serving_loop) as runner:
+            runner.run(_live(order))
         code = 0
     finally:
         sys.stdout.flush()
