@@ -72,6 +72,9 @@ DATABASE_SECONDS = 0.5
 STILL_SECONDS = 8.0
 """Longer than a lease."""
 
+PARTS = ("days", "boundaries", "random")
+"""Bad days at GitHub and of the machines, kills at boundaries, and kills at random instants."""
+
 DELIVERIES: tuple[WebhookFault, ...] = ("drop", "duplicate", "delay", "shuffle")
 
 SCHEDULED = {
@@ -123,8 +126,16 @@ class Tally:
 class Trial:
     """Rounds of stories in one town, compared with undisturbed ones."""
 
-    def __init__(self, town: Town, size: Size, chance: random.Random, tally: Tally) -> None:
+    def __init__(
+        self,
+        town: Town,
+        size: Size,
+        chance: random.Random,
+        tally: Tally,
+        parts: Sequence[str] = PARTS,
+    ) -> None:
         self._town, self._size, self._chance, self._tally = town, size, chance, tally
+        self._parts = parts
         self._whole: dict[str, Counter[str]] = {}
         self.name = "postgresql" if town.cluster else "sqlite"
         self._patience = STORY_SECONDS
@@ -253,14 +264,16 @@ class Trial:
     async def rounds(self, until: float) -> None:
         """Do all that is to be done in this town, the rare things first; no kills after `until`."""
         town, size = self._town, self._size
-        for name, chaos in self._bad_days():
+        for name, chaos in self._bad_days() if "days" in self._parts else ():
             await self.round(chaos(), name)
-        passed = [each for each in town.passed() if each[0] != "clock"] if size.boundaries else []
+        at_boundaries = size.boundaries and "boundaries" in self._parts
+        passed = [each for each in town.passed() if each[0] != "clock"] if at_boundaries else []
         town.targets.extend(Target(*each) for each in passed)
         self._tally.known |= {(self.name, *each) for each in passed}
         while town.targets and time.monotonic() < until:
             await self.round(self.boundaries(), "boundaries")
         count = size.random if town.cluster else size.random // SQLITE_SHARE
+        count = count if "random" in self._parts else 0
         while count > 0 and time.monotonic() < until:
             before = town.kills.total()
             await self.round(self.at_random(min(count, size.kills)), f"random kills, {count} left")
@@ -323,7 +336,9 @@ async def _clock(town: Town, tally: Tally) -> AsyncIterator[None]:
         tally.lost.append(f"scheduled: {len(landed)} of {len(begun)} runs were merged")
 
 
-async def measure(size: Size, databases: Sequence[str], seed: int, folder: Path) -> Tally:
+async def measure(
+    size: Size, databases: Sequence[str], parts: Sequence[str], seed: int, folder: Path
+) -> Tally:
     """Do it in a town for each database, within the time that there is."""
     tally = Tally()
     begun = time.monotonic()
@@ -336,7 +351,7 @@ async def measure(size: Size, databases: Sequence[str], seed: int, folder: Path)
                     found = stack.enter_context(cluster(sync=True))
                 chance = random.Random(seed)
                 async with town(folder / database, bots, chance, found) as made:
-                    trial = Trial(made, size, chance, tally)
+                    trial = Trial(made, size, chance, tally, parts)
                     await trial.undisturbed()
                     async with _clock(made, tally):
                         await trial.rounds(begun + share)
@@ -354,6 +369,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="two minutes of it, for CI")
     parser.add_argument("--long", action="store_true", help="as much as it takes: an hour")
     parser.add_argument("--database", action="append", choices=both, help="only this one")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this of it")
     parser.add_argument("--seed", type=int, default=1, help="what decides by chance")
     given = parser.parse_args()
     configure_logging(quiet=given.json)
@@ -363,7 +379,7 @@ def main() -> int:
         Path(place).chmod(0o755)  # jobs are another user
         # On SQLite the tests of kill -9 do in CI what this does.
         databases = given.database or (both[:1] if given.short else both)
-        tally = asyncio.run(measure(size, databases, given.seed, Path(place)))
+        tally = asyncio.run(measure(size, databases, given.part or PARTS, given.seed, Path(place)))
     told = summary(tally) | {"seed": given.seed, "seconds": round(time.monotonic() - begun, 1)}
     held = targets(told)
     if given.json:
