@@ -243,7 +243,9 @@ class Trial:
     async def zombie(self) -> None:
         """Let a worker stand still until its lease is over, and go on."""
         await asyncio.sleep(self._chance.uniform(0.5, 2.0))
-        place = self._chance.choice(self._town.of("worker"))
+        while not (places := self._town.of("worker")):  # noqa: ASYNC110  they begin anew
+            await asyncio.sleep(0.05)
+        place = self._chance.choice(places)
         if not await self._town.stand_still(place, STILL_SECONDS):
             self._tally.doubled.append("a worker whose lease was over went on")
 
@@ -257,6 +259,8 @@ class Trial:
                     self._tally.faults[kind] += 1
                     await asyncio.sleep(self._chance.uniform(0.1, 0.4))
         finally:
+            # Those that nothing was sent for did not happen.
+            self._tally.faults -= Counter(each.fault for each in faults.armed())
             faults.clear()
 
     # -- all of it
