@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import random
 import signal
@@ -65,7 +66,7 @@ class Place:
     port: int
     lives: int = 0
     life: Life | None = None
-    begun: float = 0.0
+    begun: float = math.inf
     target: Target | None = None
     stands_still: bool = False
 
@@ -105,7 +106,7 @@ class Town:
 
     async def _bear(self, place: Place) -> None:
         place.lives += 1
-        place.begun, place.target = time.monotonic(), self._next_target(place.role)
+        place.begun, place.target = math.inf, self._next_target(place.role)
         name = self._name(place)
         settings = {
             "database_url": self.database,
@@ -124,6 +125,7 @@ class Town:
         kill_at = (f"{place.target.instant} #1",) if place.target else ()
         order = Order(settings, place.port, trace, log, kill_at, place.role)
         place.life = await self.nursery.bear(order)
+        self._spawn(self._note_begin(place))
 
     def _is_ending(self) -> bool:
         return self._ending
@@ -173,9 +175,10 @@ class Town:
                         return
                 await asyncio.sleep(LOOK_SECONDS)
 
-    async def all_ready(self) -> None:
-        """Wait until every process does what it is there for."""
-        await asyncio.gather(*(self._ready(each) for each in self.places))
+    async def _note_begin(self, place: Place) -> None:
+        """A life counts from when it does what it is there for, however slow the machine is."""
+        await self._ready(place)
+        place.begun = time.monotonic()
 
     # -- what befalls them
 
