@@ -307,9 +307,8 @@ class Trial:
         await self.cut()
 
     async def _here(self) -> None:
-        await self.at_random(4)
         await self.zombie()
-        await self.at_random(4)
+        await self.at_random(8)
         await self.database()
 
     async def _everything(self) -> None:

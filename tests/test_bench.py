@@ -243,7 +243,6 @@ def test_faults() -> None:
     assert told["lost"] == told["doubled"] == 0
     assert told["kills_by"].keys() >= {"postgresql", "stopped"}
     assert told["faults_by"].keys() >= {"cut", "drop", "duplicate", "shuffle"}
-    assert told["takeover_s_max"] >= told["takeover_s_p50"] > 0
 
 
 @pytest.mark.parametrize(
