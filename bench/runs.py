@@ -9,6 +9,14 @@ On PostgreSQL, its own cluster with durable commits, and on SQLite:
 - a comment until its agent has started, through the hub, at the median;
 - runs that wait for a decision: the memory and the processor that a worker takes while nothing
   happens, and how long after a decision the next piece of work begins.
+
+What bounds the runs a minute is the processor: nothing waits for the disk or for a lock. On
+PostgreSQL one run took 0.70 s of it on a machine that did much else: 0.42 in the worker, 0.11 in
+the programs that it starts (agent and check in their sandbox, and some ten times git, of which
+five fetch or push), 0.11 in the server, 0.07 in the git workers. The worker's share is some 80
+statements of ours, each with its ping and, where it writes, its look at the lease, the engine's
+30, and loading the run for every step. 1,000 a minute on two cores would leave 0.12 s for all of
+it, which is what the started programs alone take.
 """
 
 from __future__ import annotations
@@ -152,14 +160,22 @@ class Work:
 
         begun = time.perf_counter()
         await asyncio.gather(*(self._request(number) for number in range(count)))
-        while True:
-            runs = await self.bot.store.all(count)
-            if not any(run.active for run in runs):
-                break
+        # Counted by the database: to load all of them that often would be a load of its own.
+        while await self._active():  # noqa: ASYNC110  another process works on them, too
             await asyncio.sleep(LOOK_SECONDS)
         seconds = time.perf_counter() - begun
+        runs = await self.bot.store.all(count)
         assert {run.state for run in runs} == {State.AWAITING_REVIEW}, runs[0].reason
         return {"seconds": seconds}
+
+    async def _active(self) -> int:
+        from sqlalchemy import func, select
+
+        from bot.database import runs
+
+        async with self.bot.database.read() as connection:
+            found = await connection.scalar(select(func.count()).where(runs.c.active))
+        return int(found)
 
     async def _request(self, number: int) -> Any:
         from bot.events import Event, Type

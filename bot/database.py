@@ -55,9 +55,10 @@ BUSY_SECONDS = 30
 
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 
-CONNECTIONS, CONNECTIONS_MAX = 3, 8
-"""Connections that a process keeps to PostgreSQL, and opens at the most. With those of the engine,
-the lease and the hints that makes 16, so that a server that admits 100 serves six processes."""
+CONNECTIONS = 8
+"""Connections that a process opens to PostgreSQL at the most, and then keeps: each costs the server
+a process, whose start takes longer than what is asked. With those of the engine, the lease and the
+hints that makes 16, so that a server that admits 100 serves six processes."""
 
 CONNECT_SECONDS = 5
 """How long a connection may take to come about: a server that is up answers in milliseconds."""
@@ -432,7 +433,7 @@ def postgresql(url: str) -> AsyncEngine:
     return create_async_engine(
         driver_url(url),
         pool_size=CONNECTIONS,
-        max_overflow=CONNECTIONS_MAX - CONNECTIONS,
+        max_overflow=0,
         # A server that was restarted meanwhile is found out before anything relies on it.
         pool_pre_ping=True,
         connect_args={

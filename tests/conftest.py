@@ -37,9 +37,13 @@ async def repo(world: World) -> AsyncIterator[Repo]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Spread the longest tests, so that each process begins with one and none is left over."""
-    long = [item for item in items if item.path.name == "test_kill.py"]
-    rest = [item for item in items if item.path.name != "test_kill.py"]
+    long = [item for item in items if _is_long(item)]
+    rest = [item for item in items if not _is_long(item)]
     stretch = len(rest) // max(1, len(long))
     for number, item in enumerate(long):
         rest.insert(number * (stretch + 1), item)
     items[:] = rest
+
+
+def _is_long(item: pytest.Item) -> bool:
+    return item.path.name == "test_kill.py" or item.name == "test_faults"

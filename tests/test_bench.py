@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from bench import floor, ingest
+from bench import floor, ingest, soak
 from bench.edits import apply, planned
 from bench.peers import Peer
 from bench.repositories import HISTORY, Repository, git, repository, shape_of
 from bench.workspace import NOBODY
 from bot.git.overlay import probe
+from tests.support.cluster import needs_postgresql
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ("--size=small", "--files=60", "--rounds=1")
@@ -224,3 +225,36 @@ def test_policy(folder: Path) -> None:
     assert 0 < told["ms"] < 60_000
     assert told["secrets_mb_s"] > 0
     assert [each["name"] for each in told["targets"]] == ["rules over 200 changed files", "secrets"]
+
+
+@pytest.mark.slow
+@needs_postgresql
+def test_faults() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.faults", "--short", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    told = json.loads(done.stdout)
+    assert told["wrong"] == {"lost": [], "doubled": []}
+    assert told["lost"] == told["doubled"] == 0
+    assert told["kills_by"].keys() >= {"postgresql", "stopped"}
+    assert told["faults_by"].keys() >= {"cut", "drop", "duplicate", "shuffle"}
+
+
+@pytest.mark.parametrize(
+    ("seen", "flat"),
+    [
+        ([100.0] * 60, True),
+        ([100.0 + (n % 7) for n in range(60)], True),
+        ([100.0 + n / 2 for n in range(60)], False),
+        ([*[20.0 + 4 * n for n in range(20)], *[100.0] * 40], True),  # at first, all of them fill
+    ],
+)
+def test_a_process_is_flat_that_grows_no_more_than_it_wavers(seen: list[float], flat: bool) -> None:
+    looked = soak.Seen([float(n) for n in range(60)], dict.fromkeys(soak.LIMITS, seen))
+    held = soak.targets([{"name": "worker", **looked.told()}])
+    assert all(each.holds for each in held) is flat

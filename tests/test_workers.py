@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -28,7 +26,10 @@ from bot.git.repository import Mirror
 from bot.hub import Credentials, Hub, seed, serve
 from bot.leases import LOST
 from bot.schema import upgrade
+from bot.shared import Role
 from tests.support.cluster import Cluster, cluster, needs_postgresql
+from tests.support.killable import Life, Nursery, Order, nursery
+from tests.support.stories import LOOK_SECONDS, READY, Scene, unmount
 from tests.support.world import yaml_of
 
 pytestmark = [pytest.mark.slow, needs_postgresql]
@@ -39,24 +40,7 @@ PATIENCE_SECONDS = 90.0
 TAKEOVER_SECONDS = 10.0
 """How long a run may stand still whose worker died."""
 
-LOOK_SECONDS = 0.1
-"""How often people look at the hub."""
-
 REPO = "acme/widgets"
-BOT = "orchestrate[bot]"
-
-COMMAND = (
-    sys.executable,
-    "-c",
-    "import asyncio, signal\n"
-    "from bot.cli import main\n"
-    "def show(*_):\n"
-    "    for task in asyncio.all_tasks():\n"
-    "        task.print_stack()\n"
-    "signal.signal(signal.SIGUSR1, show)\n"
-    "main()",
-)
-"""The command; on SIGUSR1 it writes down what it waits for, for the test's own failure."""
 
 
 @pytest.fixture(scope="module")
@@ -65,26 +49,25 @@ def postgresql() -> Iterator[Cluster]:
         yield made
 
 
+@pytest.fixture(scope="module")
+async def bots() -> AsyncIterator[Nursery]:
+    async with nursery() as made:
+        yield made
+
+
 @dataclass(slots=True)
 class Program:
     """One process of the product."""
 
-    role: str
+    role: Role
     port: int
-    process: asyncio.subprocess.Process
+    life: Life
     log: Path
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it has not ended."""
-        return self.process.returncode is None
 
     async def end(self, how: signal.Signals = signal.SIGKILL) -> int:
         """End it, if it has not ended, and return how it ended."""
-        if self.is_alive:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(how)
-        return await self.process.wait()
+        self.life.kill(how)
+        return await self.life.ended
 
 
 @dataclass(slots=True)
@@ -92,110 +75,75 @@ class Fleet:
     """A hub, a database, and the processes between them."""
 
     folder: Path
-    hub: Hub
+    scene: Scene
     credentials: Credentials
     database: str
+    bots: Nursery
     web_port: int
-    people: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=30))
     programs: list[Program] = field(default_factory=list)
 
-    def environment(self, **more: str) -> dict[str, str]:
-        """What every process is told."""
+    @property
+    def settings(self) -> dict[str, str]:
+        """What every process is told, and an operator's command."""
         return {
-            **os.environ,
-            "ORCHESTRATE_DATABASE_URL": self.database,
-            "ORCHESTRATE_DATA_DIR": str(self.folder / "data"),
-            "ORCHESTRATE_GITHUB_API_URL": self.hub.api_url,
-            "ORCHESTRATE_APP_ID": str(self.credentials.app_id),
-            "ORCHESTRATE_PRIVATE_KEY": self.credentials.private_key,
-            "ORCHESTRATE_WEBHOOK_SECRET": self.credentials.webhook_secret,
-            "ORCHESTRATE_WRITE_SPACING_SECONDS": "0",
-            "ORCHESTRATE_GATHER_SECONDS": "0.05",
-            **more,
+            "database_url": self.database,
+            "data_dir": str(self.folder / "data"),
+            "github_api_url": self.scene.hub.api_url,
+            "app_id": str(self.credentials.app_id),
+            "private_key": self.credentials.private_key,
+            "webhook_secret": self.credentials.webhook_secret,
         }
 
-    async def begin_all(self, *roles: str, **more: str) -> None:
-        """Start processes side by side."""
-        begun = (self.begin(f"{role}-{n}", **more) for n, role in enumerate(roles))
-        await asyncio.gather(*begun)
-
-    async def begin(self, name: str, **more: str) -> Program:
-        """Start a process and wait until it is ready; its role is the beginning of its name."""
-        role, log = name.partition("-")[0], self.folder / f"{name}.log"
-        port = ("--port", str(self.web_port)) if role == "web" else ()
-        with log.open("wb") as file:
-            process = await asyncio.create_subprocess_exec(
-                *(*COMMAND, role, *port), env=self.environment(**more), stdout=file, stderr=file
-            )
-        made = Program(role, self.web_port, process, log)
-        self.programs.append(made)
+    async def begin_all(self, *roles: Role, **more: Any) -> None:
+        """Start processes side by side, and wait until they are ready."""
+        for role in roles:
+            await self._begin(role, more)
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await self._is_ready(made):
-                assert made.is_alive, log.read_text()
-                await asyncio.sleep(LOOK_SECONDS)
-        return made
+            await asyncio.gather(*map(self._ready, self.programs))
 
-    async def _is_ready(self, program: Program) -> bool:
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", program.log.read_text())
-        if not found:
-            return False
-        program.port = int(found[1])
-        with contextlib.suppress(httpx.HTTPError):
-            answer = await self.people.get(f"http://127.0.0.1:{program.port}/readyz")
-            return answer.status_code == 200
-        return False
+    async def _begin(self, role: Role, more: dict[str, Any]) -> None:
+        number = len(self.programs)
+        port = self.web_port if role == "web" else free_port()
+        settings = {**self.settings, "write_spacing_seconds": 0.0, "gather_seconds": 0.05, **more}
+        log = self.folder / f"{number}-{role}.log"
+        trace = self.folder / f"{number}-{role}.trace"
+        life = await self.bots.bear(Order(settings, port, str(trace), str(log), role=role))
+        self.programs.append(Program(role, port, life, log))
+
+    async def _ready(self, program: Program) -> None:
+        while True:
+            assert program.life.is_alive, program.log.read_text()
+            with contextlib.suppress(httpx.HTTPError):
+                url = f"http://127.0.0.1:{program.port}/readyz"
+                if (await self.scene.people.get(url)).status_code == 200:
+                    return
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def command(self, *words: str) -> dict[str, Any]:
         """What an operator's command prints as JSON."""
+        environment = {f"ORCHESTRATE_{name.upper()}": it for name, it in self.settings.items()}
 
         def call() -> str:
-            done = CliRunner().invoke(app, [*words, "--json"], env=self.environment())
+            done = CliRunner().invoke(app, [*words, "--json"], env=environment)
             assert done.exit_code == 0, (done.output, done.exception)
             return done.stdout.splitlines()[-1]
 
         found: dict[str, Any] = json.loads(await asyncio.to_thread(call))
         return found
 
-    # -- people
-
-    async def ask(self, login: str, method: str, path: str, body: Any = None) -> Any:
-        """Ask the hub as somebody."""
-        url, headers = f"{self.hub.api_url}/repos/{REPO}", {"Authorization": f"Bearer user:{login}"}
-        answer = await self.people.request(method, f"{url}{path}", json=body, headers=headers)
-        answer.raise_for_status()
-        return answer.json()
-
-    async def issue(self, said: str) -> int:
-        """File an issue and give a command there."""
-        made = await self.ask("writer", "POST", "/issues", {"title": "Notes"})
-        await self.say("writer", made["number"], said)
-        return int(made["number"])
-
-    async def say(self, login: str, number: int, body: str) -> None:
-        """Comment."""
-        await self.ask(login, "POST", f"/issues/{number}/comments", {"body": body})
-
-    async def comments(self, number: int) -> list[str]:
-        """What the bot wrote in a conversation."""
-        found = await self.ask("reader", "GET", f"/issues/{number}/comments?per_page=100")
-        return [each["body"] for each in found if each["user"]["login"] == BOT]
-
     async def until_shown(self, issue: int, pattern: str) -> re.Match[str]:
         """Wait until the status comment says so."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while True:
-                    for body in await self.comments(issue):
-                        if found := re.search(pattern, body, re.DOTALL):
-                            return found
-                    await asyncio.sleep(LOOK_SECONDS)
+                return await self.scene.until_shown(issue, pattern)
         except TimeoutError:
-            raise AssertionError(f"{await self.comments(issue)}\n{await self.told()}") from None
+            said = await self.scene.comments(issue)
+            raise AssertionError(f"{said}\n{await self.told()}") from None
 
     async def merged(self, issue: int) -> None:
         """Approve what is shown, and wait until it is merged."""
-        shown = await self.until_shown(issue, r"\*\*Ready for review.* merges exactly \[?`(\w+)`")
-        await self.say("maintainer", issue, f"/approve {shown[1]}")
+        shown = await self.until_shown(issue, READY)
+        await self.scene.say("maintainer", issue, f"/approve {shown[1]}")
         await self.until_shown(issue, r"\*\*Done")
         async with asyncio.timeout(PATIENCE_SECONDS):
             while self.record(issue)[-1]["type"] != "merged":  # noqa: ASYNC110  others push it
@@ -206,8 +154,7 @@ class Fleet:
     async def told(self) -> str:
         """What each process wrote, what it waits for now, and what the database has."""
         for each in self.programs:
-            if each.is_alive:
-                each.process.send_signal(signal.SIGUSR1)
+            each.life.kill(signal.SIGUSR1)
         await asyncio.sleep(1)
         rows = [
             *self.rows("SELECT id, state, active, seq, touched, drawn FROM runs"),
@@ -222,7 +169,7 @@ class Fleet:
         """The workers whose agent has written `line` into its log."""
         found = self.folder.glob("data/workers/*/runs/*/logs/turn-*.log")
         folders = {each.parents[3] for each in found if line in each.read_text(errors="replace")}
-        return [p for p in self.programs if p.is_alive and _folder_of(p) in folders]
+        return [p for p in self.programs if p.life.is_alive and _folder_of(p) in folders]
 
     async def until_at_work(self, line: str) -> Program:
         """Wait until an agent has said so; the worker that has it."""
@@ -248,21 +195,25 @@ class Fleet:
 
     def record(self, issue: int) -> list[dict[str, Any]]:
         """The record of an issue's run, as it was published."""
-        found = self.hub.repository(REPO)
-        assert found
-        mirror = Mirror(self.hub.bare(found).folder)
         [run] = [id for (id,) in self.rows(f"SELECT id FROM runs WHERE issue = {issue}")]  # noqa: S608
-        return ledger.read(mirror, run)
+        return ledger.read(Mirror(self.scene.git_dir), run)
 
 
 def _folder_of(program: Program) -> Path | None:
     """The folder that a worker has locked."""
-    for link in Path(f"/proc/{program.process.pid}/fd").iterdir():
+    for link in Path(f"/proc/{program.life.pid}/fd").iterdir():
         with contextlib.suppress(OSError):
             to = link.readlink()
             if to.name == "lock" and to.parent.parent.name == "workers":
                 return to.parent
     return None
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def config(agent: str) -> str:
@@ -272,35 +223,25 @@ def config(agent: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def fleet(folder: Path, postgresql: Cluster, agent: str) -> AsyncIterator[Fleet]:
+async def fleet(
+    folder: Path, postgresql: Cluster, bots: Nursery, agent: str
+) -> AsyncIterator[Fleet]:
     """A hub and an empty database; the test starts what it needs."""
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     hub = Hub(folder / "hub", hourly_limit=1_000_000)
     files = {"notes.txt": "first\n", ".github/orchestrate.yml": config(agent)}
     credentials = await seed(hub, webhook_url=f"http://127.0.0.1:{port}/webhook", files=files)
     database = postgresql.database()
     await upgrade(database)
     async with serve(hub):
-        made = Fleet(folder, hub, credentials, database, port)
+        made = Fleet(folder, Scene(hub, REPO), credentials, database, bots, port)
         try:
             yield made
         finally:
             for program in made.programs:
                 await program.end()
-            await made.people.aclose()
-            _unmount(folder)
-
-
-def _unmount(folder: Path) -> None:
-    """Do what the next process does in the folder of one that was killed."""
-    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    for place in mounts:
-        if Path(place).is_relative_to(folder):
-            subprocess.run(["umount", "--lazy", place], check=True)
+            await made.scene.people.aclose()
+            unmount(folder)
 
 
 AGENT = "cat > /dev/null; echo more >> notes.txt"
@@ -312,15 +253,15 @@ WAITING = SLOW.replace("sleep 5", "until [ -e $HOME/go ]; do sleep 0.1; done") +
 
 
 async def test_a_run_goes_from_comment_to_merge_through_three_processes(
-    postgresql: Cluster, tmp_path: Path
+    postgresql: Cluster, bots: Nursery, tmp_path: Path
 ) -> None:
-    async with fleet(tmp_path, postgresql, AGENT) as all_of_it:
+    async with fleet(tmp_path, postgresql, bots, AGENT) as all_of_it:
         await all_of_it.begin_all("web", "worker", "clock")
-        issue = await all_of_it.issue("/orchestrate add a note")
+        issue = await all_of_it.scene.issue("/orchestrate add a note")
         await all_of_it.merged(issue)
         kinds = [each["type"] for each in all_of_it.record(issue)]
         assert kinds.count("turn_started") == kinds.count("merged") == 1
-        said = await all_of_it.comments(issue)
+        said = await all_of_it.scene.comments(issue)
         assert len([body for body in said if ":attention:" not in body]) == 1
         await looks_from_outside(all_of_it)
         await stops_and_goes_on(all_of_it)
@@ -347,7 +288,7 @@ async def looks_from_outside(all_of_it: Fleet) -> None:
 async def stops_and_goes_on(all_of_it: Fleet) -> None:
     """An operator's stop reaches every process through the database."""
     assert (await all_of_it.command("pause", "--all", "--why", "New disks."))["stops"]
-    issue = await all_of_it.issue("/orchestrate add more")
+    issue = await all_of_it.scene.issue("/orchestrate add more")
     await all_of_it.until_shown(issue, "has stopped all work. New disks. Your command is kept")
     await all_of_it.until_shown(issue, "Stopped by the operator of this server")
     [run] = [each for each in (await all_of_it.command("runs"))["runs"] if each["issue"] == issue]
@@ -367,11 +308,11 @@ async def comes_back_from_its_records(all_of_it: Fleet, postgresql: Cluster) -> 
 
 
 async def test_another_worker_goes_on_where_one_was_killed_in_mid_turn(
-    postgresql: Cluster, tmp_path: Path
+    postgresql: Cluster, bots: Nursery, tmp_path: Path
 ) -> None:
-    async with fleet(tmp_path, postgresql, SLOW) as all_of_it:
+    async with fleet(tmp_path, postgresql, bots, SLOW) as all_of_it:
         await all_of_it.begin_all("web", "worker", "worker", "worker")
-        issue = await all_of_it.issue("/orchestrate add a note")
+        issue = await all_of_it.scene.issue("/orchestrate add a note")
         killed = await all_of_it.until_at_work("begun")
         await killed.end()
         died = time.monotonic()
@@ -387,23 +328,23 @@ async def test_another_worker_goes_on_where_one_was_killed_in_mid_turn(
         ]
         made = [each["data"] for each in record if each["type"] == "checkpointed"]
         assert [each["number"] for each in made] == [1]
-        said = await all_of_it.comments(issue)
+        said = await all_of_it.scene.comments(issue)
         assert len([body for body in said if ":attention:" not in body]) == 1
 
 
 async def test_a_worker_that_stood_still_ends_itself_and_writes_nothing(
-    postgresql: Cluster, tmp_path: Path
+    postgresql: Cluster, bots: Nursery, tmp_path: Path
 ) -> None:
-    async with fleet(tmp_path, postgresql, SLOW) as all_of_it:
+    async with fleet(tmp_path, postgresql, bots, SLOW) as all_of_it:
         await all_of_it.begin_all("web", "worker", "worker")
-        issue = await all_of_it.issue("/orchestrate add a note")
+        issue = await all_of_it.scene.issue("/orchestrate add a note")
         stopped = await all_of_it.until_at_work("begun")
-        stopped.process.send_signal(signal.SIGSTOP)
+        stopped.life.kill(signal.SIGSTOP)
         died = time.monotonic()
         await all_of_it.until_recorded(issue, "turn_ended")
         assert time.monotonic() - died < TAKEOVER_SECONDS
-        stopped.process.send_signal(signal.SIGCONT)
-        assert await stopped.process.wait() == LOST
+        stopped.life.kill(signal.SIGCONT)
+        assert await stopped.life.ended == LOST
         await all_of_it.merged(issue)
         record = all_of_it.record(issue)
         assert [each["seq"] for each in record] == [*range(1, len(record) + 1)]
@@ -412,11 +353,11 @@ async def test_a_worker_that_stood_still_ends_itself_and_writes_nothing(
 
 
 async def test_a_worker_that_is_told_to_end_hands_on_what_its_agent_did(
-    postgresql: Cluster, tmp_path: Path
+    postgresql: Cluster, bots: Nursery, tmp_path: Path
 ) -> None:
-    async with fleet(tmp_path, postgresql, SLOW) as all_of_it:
-        await all_of_it.begin_all("web", "worker", "worker", ORCHESTRATE_DRAIN_SECONDS="0")
-        issue = await all_of_it.issue("/orchestrate add a note")
+    async with fleet(tmp_path, postgresql, bots, SLOW) as all_of_it:
+        await all_of_it.begin_all("web", "worker", "worker", drain_seconds=0.0)
+        issue = await all_of_it.scene.issue("/orchestrate add a note")
         ended = await all_of_it.until_at_work("begun")
         await ended.end(signal.SIGTERM)
         await all_of_it.merged(issue)
@@ -427,11 +368,11 @@ async def test_a_worker_that_is_told_to_end_hands_on_what_its_agent_did(
 
 
 async def test_a_database_that_is_killed_and_comes_back_loses_and_doubles_nothing(
-    postgresql: Cluster, tmp_path: Path
+    postgresql: Cluster, bots: Nursery, tmp_path: Path
 ) -> None:
-    async with fleet(tmp_path, postgresql, WAITING) as all_of_it:
-        await all_of_it.begin_all("web", "worker", ORCHESTRATE_LEASE_SECONDS="60")
-        issue = await all_of_it.issue("/orchestrate add a note")
+    async with fleet(tmp_path, postgresql, bots, WAITING) as all_of_it:
+        await all_of_it.begin_all("web", "worker", lease_seconds=60.0)
+        issue = await all_of_it.scene.issue("/orchestrate add a note")
         await all_of_it.until_at_work("begun")
         await asyncio.to_thread(postgresql.stop, signal.SIGKILL)
         (home,) = tmp_path.glob("data/workers/*/runs/*/home")  # noqa: ASYNC240  a test's own folder

@@ -98,6 +98,10 @@ class Faults:
         """Drop, duplicate, delay (by `seconds`) or shuffle (within `seconds`) deliveries."""
         self._webhooks.append(WebhookRule(fault, event, times, seconds))
 
+    def armed(self) -> list[WebhookRule]:
+        """The faults of sending that have not happened yet."""
+        return list(self._webhooks)
+
     def refuse_refs(self, prefix: str | None) -> None:
         """Refuse pushes to refs that begin so, as some servers do with custom ones."""
         self.refused_refs = prefix

@@ -3,7 +3,7 @@
 `python -m tests.support.killable` imports the product once, then forks one bot for each line of
 JSON that it reads, which takes milliseconds instead of a second. In such a bot whatever has an
 effect is wrapped, from outside: each effect that is over is an instant, written to a trace under
-its name, and at the one named `kill_at` the process kills itself.
+its name, and at the first of those in `kill_at` the process kills itself.
 
 Nothing happens between two effects, so the instant before one is that after another. What only
 reads has no effect, and what is made of smaller effects has their instants.
@@ -21,11 +21,14 @@ import selectors
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+
+from bot.console import serving_loop
+from bot.shared import Role
 
 READS = {
     "Store": {
@@ -42,17 +45,23 @@ READS = {
 """What has no effect; whatever else is public and asynchronous counts as one."""
 
 _NUMBERS = re.compile(r"/(\d+|[0-9a-f]{40})(?=/|$)")
+_REPOSITORY = re.compile(r"^/repos/[^/]+/[^/]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One life of a bot: `settings` for it, its port, and the instant at which it ends."""
+    """One life of a bot: `settings` for it, its port, and where it ends.
+
+    It ends at the first of the instants `kill_at`. `role` is what the process does of it, where
+    several share a database.
+    """
 
     settings: dict[str, Any]
     port: int
     trace: str
     log: str
-    kill_at: str = ""
+    kill_at: Sequence[str] = ()
+    role: Role = "serve"
 
 
 @dataclass(slots=True)
@@ -62,11 +71,16 @@ class Life:
     pid: int
     ended: asyncio.Future[int]
 
-    def kill(self) -> None:
-        """Kill it as the kernel does."""
-        if not self.ended.done():
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return not self.ended.done()
+
+    def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """Send it a signal; by default kill it as the kernel does."""
+        if self.is_alive:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, how)
 
 
 @dataclass(slots=True)
@@ -125,7 +139,7 @@ class Instants:
     """Counts the instants of a life, and ends it at one of them."""
 
     def __init__(self, order: Order) -> None:
-        self._kill_at = order.kill_at
+        self._kill_at = frozenset(order.kill_at)
         self._seen: Counter[str] = Counter()
         self._trace = os.open(order.trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
@@ -134,7 +148,7 @@ class Instants:
         self._seen[name] += 1
         instant = f"{name} #{self._seen[name]}"
         os.write(self._trace, f"{instant}\n".encode())
-        if instant == self._kill_at:
+        if instant in self._kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -227,14 +241,16 @@ def _named(name: str) -> Name:
 def _request(given: Mapping[str, Any], _result: Any) -> str | None:
     if given["method"] == "GET":
         return None
-    return f"{given['method']} {_NUMBERS.sub('/N', urlsplit(given['path']).path)}"
+    path = _NUMBERS.sub("/N", urlsplit(given["path"]).path)
+    return f"{given['method']} {_REPOSITORY.sub('/repos/R', path)}"
 
 
 async def _live(order: Order) -> None:
     import uvicorn
     from pydantic import SecretStr
 
-    from bot.app import build
+    from bot.app import Door, Server, build, build_web
+    from bot.redact import Redactor
     from bot.serve import configure_logging, listen, web_config
     from bot.settings import load
 
@@ -245,12 +261,24 @@ async def _live(order: Order) -> None:
     for secret in ("private_key", "webhook_secret"):
         given[secret] = SecretStr(given[secret])
     listening = listen("127.0.0.1", order.port)
-    server = await build(
-        load(**given),
-        on_output=lambda _run, line: instants.reach(f"printed {line.strip()}"),
-        wait_max=0.2,
-    )
+    settings = load(**given)
+    server: Server | Door
+    if order.role == "web":
+        server = await build_web(settings, Redactor())
+    else:
+        server = await build(
+            settings,
+            on_output=lambda _run, line: instants.reach(f"printed {line.strip()}"),
+            wait_max=0.2,
+            role=order.role,
+        )
     await uvicorn.Server(web_config(server)).serve(sockets=[listening])
+
+
+def _show_tasks(*_: object) -> None:
+    """Write down what the bot waits for, for a test's own failure."""
+    for task in asyncio.all_tasks():
+        task.print_stack()
 
 
 def _child(order: Order) -> None:
@@ -258,8 +286,10 @@ def _child(order: Order) -> None:
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
     code = 1
+    signal.signal(signal.SIGUSR1, _show_tasks)
     try:
-        asyncio.run(_live(order))
+        with asyncio.Runner(loop_factory=serving_loop) as runner:
+            runner.run(_live(order))
         code = 0
     finally:
         sys.stdout.flush()
