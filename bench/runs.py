@@ -10,7 +10,7 @@ On PostgreSQL, its own cluster with durable commits, and on SQLite:
 - runs that wait for a decision: the memory and the processor that a worker takes while nothing
   happens, and how long after a decision the next piece of work begins.
 
-What bounds the runs a minute is the processor: nothing waits for the disk or for a lock. On
+What bounds the runs a minute is the processor. On
 PostgreSQL one run took 0.70 s of it on a machine that did much else: 0.42 in the worker, 0.11 in
 the programs that it starts (agent and check in their sandbox, and some ten times git, of which
 five fetch or push), 0.11 in the server, 0.07 in the git workers. The worker's share is some 80

@@ -33,7 +33,7 @@ def complete(coroutine: Coroutine[Any, Any, _T], *, serves: bool = False) -> _T:
 
 
 def serving_loop() -> AbstractEventLoop:
-    """Make the event loop that servers run on: with it they take in half as many webhooks again."""
+    """Make the event loop that servers run on: uvloop, as in the measurement of the way in."""
     import uvloop
 
     return uvloop.new_event_loop()
