@@ -15,7 +15,7 @@ from .lines import counted
 from .program import text
 from .repository import Mirror, lookup, open_repository
 from .sparse import sparse
-from .trees import EXECUTABLE, FILE, LINK, SUBMODULE
+from .trees import EXECUTABLE, FILE, LINK, SUBMODULE, Entry
 from .walk import Line, Pair, differing, differing_lines, root, trees_of
 
 PATCH_LIMIT = 1_000_000
@@ -172,14 +172,22 @@ def _deltas(mirror: Mirror, old: str, new: str) -> list[_Delta]:
 def _difference(mirror: Mirror, pairs: Sequence[Pair], *, exact: bool = False) -> pygit2.Diff:
     before, after = sparse(mirror).trees(pairs)
     difference = before.diff_to_tree(after, flags=DiffOption.INCLUDE_TYPECHANGE)
-    gone = sum(now is None for _, _, now in pairs)
-    come = sum(was is None for _, was, _ in pairs)
+    # What becomes another kind of thing goes and comes, too: another file may have moved there.
+    gone = sum(now is None or _is_other(was, now) for _, was, now in pairs)
+    come = sum(was is None or _is_other(was, now) for _, was, now in pairs)
     how = DiffFind.FIND_RENAMES
     if exact or gone * come > RENAME_PAIRS:
         how |= DiffFind.FIND_EXACT_MATCH_ONLY
     if gone and come:
         difference.find_similar(how, rename_limit=RENAME_LIMIT)
     return difference
+
+
+def _is_other(was: Entry | None, now: Entry | None) -> bool:
+    """Whether something stands there on both sides, but not the same kind of thing."""
+    if was is None or now is None or was[0] == now[0]:
+        return False
+    return not _REGULAR.issuperset((int(was[0], 8), int(now[0], 8)))
 
 
 def _moved(pairs: Iterable[Pair]) -> frozenset[bytes]:
@@ -190,9 +198,12 @@ def _moved(pairs: Iterable[Pair]) -> frozenset[bytes]:
     gone: dict[bytes, list[bytes]] = {}
     come: dict[bytes, list[bytes]] = {}
     for path, was, now in pairs:
-        entry, there = (was, gone) if now is None else (now, come)
-        if (was is None or now is None) and entry is not None and int(entry[0], 8) in _REGULAR:
-            there.setdefault(entry[1], []).append(path)
+        if was is not None and now is not None and not _is_other(was, now):
+            continue
+        for entry, there in ((was, gone), (now, come)):
+            if entry is not None and int(entry[0], 8) in _REGULAR:
+                # With the other kind that stood or stands there, there is a choice.
+                there.setdefault(entry[1], []).extend([path] * (1 + (None not in (was, now))))
     return frozenset(
         path
         for oid in gone.keys() & come.keys()

@@ -30,7 +30,8 @@ work on a tree.
 
 _ENTRY = re.compile(rb"[0-7]+ [^\0]+\0.{20}", re.DOTALL)
 _NAMED = re.compile(rb"([0-7]+ ([^\0]+)\0.{20})", re.DOTALL)
-_ENTRIES = re.compile(rb"(?:[0-7]+ [^\0]+\0.{20})*+", re.DOTALL)
+# Not possessive, which would be a third faster: before Python 3.11.5 that ends an entry too early.
+_ENTRIES = re.compile(rb"(?:[0-7]+ [^\0]+\0.{20})*", re.DOTALL)
 _MODE = re.compile(rb"[0-7]+")
 
 FEW = 6

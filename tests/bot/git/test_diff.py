@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pygit2
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pygit2.enums import DiffFind, DiffOption
 
@@ -40,6 +40,7 @@ def test_names_are_those_that_git_gives(mirror: Mirror, before: Files, after: Fi
 
 
 @many
+@example({"a": (0o100644, "x"), "a.b": (0o120000, "x")}, {"a.b": (0o100644, "x")})
 @given(before=FILES, after=FILES)
 def test_what_is_compared_sparsely_is_compared_the_same(
     mirror: Mirror, before: Files, after: Files
