@@ -179,7 +179,7 @@ async def test_the_end_of_the_budget_is_a_checkpoint_and_more_goes_on_from_there
 
     (refusal,) = await repo.person("writer").says(issue, "/resume")
     assert "`/resume --budget +2` goes on from here" in refusal
-    await repo.person("writer").comment(issue, "/resume --minutes 5 --budget +2")
+    await repo.person("writer").comment(issue, "/resume --agent other --budget +2")
     run = await repo.until(issue, State.AWAITING_REVIEW)
 
     assert (run.usd_limit, run.usage.usd, run.turns) == (4.04, 2.34, 2)
