@@ -104,10 +104,11 @@ async def test_other_limits_are_told_as_what_the_turn_may_use_in_all(store: Stor
     run = await begun(store, usd=1.0, tokens=1000)
     async with TurnWatch(store, lambda: AT, run) as turn:
         turn.usage({"usd": 0.9})
-        await happened(store, run, Type.LIMITS_GIVEN, usd=3.0)
-        assert await turn.changed() == (3.0, 1000)
-        await happened(store, run, Type.LIMITS_GIVEN, tokens=5000)
-        assert await turn.changed() == (3.0, 5000)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await happened(store, run, Type.LIMITS_GIVEN, id="more", usd=3.0)
+            assert await turn.changed() == (3.0, 1000)
+            await happened(store, run, Type.LIMITS_GIVEN, id="and more", tokens=5000)
+            assert await turn.changed() == (3.0, 5000)
 
 
 async def test_messages_are_given_once_and_in_order(store: Store) -> None:
