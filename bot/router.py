@@ -335,7 +335,8 @@ class Router:
 
     async def _stopped(self, spoken: Spoken) -> str | None:
         """Say what becomes of a command while an operator has stopped the work."""
-        stop = await self.desk.store.queue.stop_of(spoken.repository.installation)
+        # Not as it was a moment ago: whoever stops all work and is asked next is told of it.
+        stop = await self.desk.store.queue.stop_of(spoken.repository.installation, sure=True)
         run = await self.run_of(spoken)
         if stop is None or run is None:
             return None

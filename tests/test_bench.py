@@ -228,6 +228,7 @@ def test_policy(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.environ.get("ORCHESTRATE_TEST_LONG") != "all", reason="minutes of kills")
 @needs_postgresql
 def test_faults() -> None:
     done = subprocess.run(

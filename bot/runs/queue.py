@@ -250,10 +250,10 @@ class Queue:
         async with self._database.read() as connection:
             return list((await self._stops_of(connection)).values())
 
-    async def stop_of(self, installation: int) -> Stop | None:
-        """Return the stop that an installation is under, as it was a moment ago."""
+    async def stop_of(self, installation: int, *, sure: bool = False) -> Stop | None:
+        """Return the stop that an installation is under, as it was a moment ago; `sure`: as now."""
         at, found = self._seen
-        if time.monotonic() - at > BELIEVED_SECONDS:
+        if sure or time.monotonic() - at > BELIEVED_SECONDS:
             async with self._database.read() as connection:
                 found = await self._stops_of(connection)
         return _stop_in(found, installation)
