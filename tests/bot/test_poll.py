@@ -27,7 +27,7 @@ from bot.runs.transitions import State
 from bot.serve import listen
 from bot.settings import Settings
 from bot.threads import Changes, Installation, LastChange
-from tests.support.world import CONFIG, Repo, World, served, settings_of, yaml_of
+from tests.support.world import CONFIG, KEPT, Repo, World, served, settings_of, yaml_of
 
 QUICK = {"poll_seconds": 0.1, "poll_requests_an_hour": 10_000_000}
 
@@ -68,7 +68,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         ".github/orchestrate.yml": yaml_of(CONFIG),
     }
     credentials = await seed(hub, webhook_url=f"http://127.0.0.1:{port}/webhook", files=files)
-    async with serve(hub), httpx.AsyncClient(timeout=30, trust_env=False) as client:
+    async with serve(hub), httpx.AsyncClient(timeout=30, trust_env=False, limits=KEPT) as client:
         settings = settings_of(hub, credentials, tmp_path / "bot", port=port, **QUICK)
         yield Place(hub, settings, client, credentials, tmp_path)
 

@@ -31,7 +31,7 @@ from bot.runs.transitions import State
 from bot.serve import listen
 from bot.settings import Settings
 from tests.bot.test_local import Place
-from tests.support.world import AGENT, CONFIG, Repo, World, yaml_of
+from tests.support.world import AGENT, CONFIG, KEPT, Repo, World, yaml_of
 
 ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 PATIENCE = 120.0
@@ -183,7 +183,7 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
             "ORCHESTRATE_RECONCILE_MINUTES": "0.1",
             "ORCHESTRATE_PORT": str(port),
         }
-        async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=30, trust_env=False, limits=KEPT) as client:
             made = World(hub, credentials, cast(Server, None), tmp_path, client)
             town = Town(made, environment)
             try:

@@ -24,7 +24,7 @@ from bot.git.repository import Mirror
 from bot.git.verify import verify
 from bot.hub import Hub
 from bot.hub.records import Repository
-from tests.support.world import yaml_of
+from tests.support.world import KEPT, yaml_of
 
 BOT = "orchestrate[bot]"
 
@@ -58,7 +58,7 @@ class Scene:
     hub: Hub
     repo: str
     people: httpx.AsyncClient = field(
-        default_factory=lambda: httpx.AsyncClient(verify=TLS, timeout=60)
+        default_factory=lambda: httpx.AsyncClient(verify=TLS, timeout=60, limits=KEPT)
     )
 
     async def ask(self, login: str, method: str, path: str, json: Any = None) -> Any:

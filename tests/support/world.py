@@ -47,6 +47,10 @@ CONFIG = {
 _STATUS = re.compile(r"<!-- orchestrate:run:[a-z2-7]+ -->")
 _numbers = itertools.count(1)
 
+KEPT = httpx.Limits(keepalive_expiry=2)
+"""How long people's connections are kept: less than the hub keeps them, 5 s, or a request meets one
+that is just being closed."""
+
 
 @dataclass(slots=True)
 class World:
@@ -362,6 +366,6 @@ async def make_world(folder: Path, **more: Any) -> AsyncIterator[World]:
     async with serve(hub):
         settings = settings_of(hub, credentials, folder / "bot", **more)
         server = await build(settings, wait_max=0.2)
-        people = httpx.AsyncClient(timeout=30, trust_env=False)
+        people = httpx.AsyncClient(timeout=30, trust_env=False, limits=KEPT)
         async with served(server, listening), people as client:
             yield World(hub, credentials, server, folder, client)
