@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -195,6 +196,9 @@ class Router:
     desk: Desk
     features: Mapping[str, Feature]
     events: Mapping[type[Arrival], On] = field(default_factory=dict)
+    _answering: WeakValueDictionary[tuple[int, str], asyncio.Lock] = field(
+        default_factory=WeakValueDictionary, init=False
+    )
 
     async def take(self, arrival: Arrival) -> None:
         """Take in one arrival. `TransientError` asks for it to be brought again."""
@@ -237,7 +241,7 @@ class Router:
         self, spoken: Spoken, meant: Sequence[Command | Misuse], config: Config
     ) -> None:
         for each in meant:
-            await self._answer(spoken, each, await self.run_of(spoken), config)
+            await self._answer(spoken, each, config)
 
     async def order(self, spoken: Spoken, command: Command, handle: Handle | None = None) -> None:
         """Obey one command that needs no parsing: a button, a review, or a label.
@@ -245,7 +249,7 @@ class Router:
         `handle` takes the place of the command's own handler; the permission is the command's.
         """
         config = await self.policy(spoken.repository)
-        await self._answer(spoken, command, await self.run_of(spoken), config, handle)
+        await self._answer(spoken, command, config, handle)
 
     async def catch_up(self, spoken: Spoken) -> Spoken:
         """Obey first what people said here before, and whose delivery comes later or never.
@@ -312,17 +316,29 @@ class Router:
         self,
         spoken: Spoken,
         found: Command | Misuse,
-        run: Run | None,
         config: Config,
         handle: Handle | None = None,
     ) -> None:
         cause = f"{spoken.cause}:{found.line}"
-        if await self._is_answered(spoken, cause):
-            return
+        lock = self._answering.setdefault((spoken.repository.id, cause), asyncio.Lock())
+        # The webhook and whoever looks may bring the same words at the same moment.
+        is_second = lock.locked()
+        async with lock:
+            if not await self._is_answered(spoken, cause, anew=is_second):
+                await self._answer_alone(spoken, found, config, cause, handle)
+
+    async def _answer_alone(
+        self,
+        spoken: Spoken,
+        found: Command | Misuse,
+        config: Config,
+        cause: str,
+        handle: Handle | None,
+    ) -> None:
         try:
             if isinstance(found, Misuse):
                 raise UserError(found.sentence)
-            said = await self.obey(spoken, found, run, config, handle)
+            said = await self.obey(spoken, found, await self.run_of(spoken), config, handle)
             said = said or await self._stopped(spoken)
         except UserError as refusal:
             log.info("command refused", command=found.verb, cause=cause)
@@ -353,15 +369,18 @@ class Router:
         causes = [f"{spoken.cause}:{each.line}" for each in meant]
         return all([await self._is_answered(spoken, cause) for cause in causes])
 
-    async def _is_answered(self, spoken: Spoken, cause: str) -> bool:
-        """Say whether a command was obeyed, by whichever run, or answered in words."""
+    async def _is_answered(self, spoken: Spoken, cause: str, *, anew: bool = False) -> bool:
+        """Say whether a command was obeyed, by whichever run, or answered in words.
+
+        `anew` asks GitHub for the words even if what was said had been brought along.
+        """
         here, store = spoken.conversation.number, self.desk.store
         for run in await store.of_thread(spoken.repository.id, here):
             if await store.has(run.id, cause):
                 return True
         if any(f"{_reply(cause)} " in each for each in spoken.replies):
             return True
-        return spoken.found and await self.desk.threads.replied(
+        return (spoken.found or anew) and await self.desk.threads.replied(
             spoken.repository, here, _reply(cause), since=spoken.at
         )
 

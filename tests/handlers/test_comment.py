@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 
 import pytest
@@ -164,6 +165,24 @@ async def test_what_was_refused_then_is_not_obeyed_later(repo: Repo, watch: Watc
     await repo.world.settled()
     assert (await repo.run(issue)).state is State.PAUSED
     assert await repo.replies(pull) == [refused]
+
+
+async def test_what_is_told_and_found_at_the_same_moment_is_obeyed_once(
+    repo: Repo, watch: Watch
+) -> None:
+    issue, run = await repo.started()
+    # The answer comes late, so that both are at it when the first of them is through.
+    repo.world.hub.faults.delay(0.3, "GET", "*/collaborators/*")
+    said = repo.person("maintainer").comment(issue, f"/approve {run.head}")
+    await asyncio.gather(said, *(_soon(watch, n / 10) for n in range(5)))
+    await repo.until(issue, State.DONE)
+    await repo.world.settled()
+    assert await repo.replies(issue) == []
+
+
+async def _soon(watch: Watch, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await watch.look()
 
 
 async def test_reviews_pushes_and_closings_that_no_webhook_told_are_found(
