@@ -18,7 +18,6 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import json
 import os
 import re
 import shutil
@@ -32,7 +31,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Target, at_most
+from bench.measure import Target, at_most, conclude
 from bot.agents.model import Turn, TurnEnded
 from bot.agents.program import ProgramAgent
 from bot.sandbox.gateway import Allowance, Gateway, Pass, Prices
@@ -308,17 +307,7 @@ def main() -> int:
     given = parser.parse_args()
     configure_logging(quiet=True)
     found = asyncio.run(measure(given))
-    targets = _targets(found)
-    if given.json:
-        print(json.dumps(found))
-    else:
-        for name, value in found.items():
-            print(
-                f"{name:26} {value:10.3f}" if isinstance(value, float) else f"{name:26} {value:10}"
-            )
-        for each in targets:
-            print(f"{'ok' if each.holds else 'MISSED':6} {each.name} {each.target}")
-    return 0 if all(each.holds for each in targets) else 1
+    return conclude(found, _targets(found), as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import random
 import statistics
 import sys
@@ -38,7 +37,7 @@ import httpx
 import structlog
 
 from bench.measure import Target as Figure
-from bench.measure import at_least, at_most, machine, versions
+from bench.measure import at_least, at_most, conclude
 from bench.town import PATIENCE_SECONDS, Target, Town, town
 from bench.wire import STORMS
 from bot.git import ledger
@@ -384,15 +383,7 @@ def main() -> int:
         databases = given.database or (both[:1] if given.short else both)
         tally = asyncio.run(measure(size, databases, given.part or PARTS, given.seed, Path(place)))
     told = summary(tally) | {"seed": given.seed, "seconds": round(time.monotonic() - begun, 1)}
-    held = targets(told)
-    if given.json:
-        where = machine(Path(tempfile.gettempdir()))
-        print(json.dumps({**told, "machine": where, "versions": versions()}))
-    else:
-        print(json.dumps(told, indent=2))
-        for each in held:
-            print(f"{'ok' if each.holds else 'MISSED':6} {each.name}: {each.measured:g}")
-    return 0 if all(each.holds for each in held) else 1
+    return conclude(told, targets(told), as_json=given.json)
 
 
 def summary(tally: Tally) -> dict[str, Any]:

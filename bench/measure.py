@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -155,6 +155,21 @@ def report(
     for each in targets:
         print(f"{'holds' if each.holds else 'FAILS'}  {each.name}: {each.measured:g} {each.target}")
     return 0
+
+
+def conclude(told: Mapping[str, object], targets: Sequence[Target], *, as_json: bool) -> int:
+    """Print what the product did as a whole, in many processes; return 1 unless it held."""
+    where = machine(Path(tempfile.gettempdir()))
+    if as_json:
+        held = [asdict(each) for each in targets]
+        print(json.dumps({**told, "targets": held, "machine": where, "versions": versions()}))
+    else:
+        for name, value in told.items():
+            print(f"{name}: {json.dumps(value, indent=2)}")
+        for each in targets:
+            verdict = "holds" if each.holds else "FAILS"
+            print(f"{verdict}  {each.name}: {each.measured:g} {each.target}")
+    return 0 if all(each.holds for each in targets) else 1
 
 
 def machine(folder: Path) -> dict[str, object]:

@@ -41,7 +41,7 @@ from typing import Any
 
 import httpx
 
-from bench.measure import Target, at_least, at_most, machine, versions
+from bench.measure import Target, at_least, at_most, conclude
 from bot.hub import Credentials, Hub, seed, serve
 
 WORKERS = 2
@@ -512,17 +512,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-runs-") as place:
         Path(place).chmod(0o755)  # jobs are another user
         found = asyncio.run(measure(given, Path(place)))
-    held = targets(found)
-    if given.json:
-        where = machine(Path(tempfile.gettempdir()))
-        print(json.dumps({**found, "machine": where, "versions": versions()}))
-    else:
-        print(json.dumps(found, indent=2))
-        for each in held:
-            print(
-                f"{'ok' if each.holds else 'MISSED':6} {each.name}: {each.measured:g} {each.target}"
-            )
-    return 0 if all(each.holds for each in held) else 1
+    return conclude(found, targets(found), as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import json
 import math
 import random
 import sys
@@ -28,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Target, at_most, machine, versions
+from bench.measure import Target, at_most, conclude
 from bench.town import Place, Town, town
 from bot.serve import configure_logging
 from tests.support.cluster import cluster
@@ -175,14 +174,7 @@ def main() -> int:
     held = targets(processes)
     flat = all(each.holds for each in held)
     told = {"minutes": given.minutes, "runs": runs, "processes": processes, "flat": flat}
-    if given.json:
-        where = machine(Path(tempfile.gettempdir()))
-        print(json.dumps({**told, "machine": where, "versions": versions()}))
-    else:
-        print(json.dumps(told, indent=2))
-        for each in held:
-            print(f"{'ok' if each.holds else 'GROWS':6} {each.name}: {each.measured} {each.target}")
-    return 0 if flat else 1
+    return conclude(told, held, as_json=given.json)
 
 
 if __name__ == "__main__":

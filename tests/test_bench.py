@@ -160,7 +160,8 @@ def test_agents() -> None:
     assert done.stdout, done.stderr
     told = json.loads(done.stdout)
     figures = ("sandbox_over_bare_ms", "event_overhead_ms", "comment_to_prompt_ms_p50")
-    assert told.keys() == {"sandbox_start_ms", *figures, "bot_mb_per_agent", "agents"}
+    about = {"targets", "machine", "versions"}
+    assert told.keys() == {"sandbox_start_ms", *figures, "bot_mb_per_agent", "agents", *about}
     assert told["agents"] == 2
     assert told["sandbox_start_ms"] > told["sandbox_over_bare_ms"]
     assert 0 < told["comment_to_prompt_ms_p50"] < 60_000
@@ -228,7 +229,6 @@ def test_policy(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.environ.get("ORCHESTRATE_TEST_LONG") != "all", reason="minutes of kills")
 @needs_postgresql
 def test_faults() -> None:
     done = subprocess.run(
