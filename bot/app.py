@@ -7,9 +7,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -17,20 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
 
 from bot.agents.desk import AgentDesk, Choices
 from bot.agents.registry import Registry
-from bot.bus import Bus
 from bot.checks.desk import CheckDesk
-from bot.database import Database, driver_url, is_shared, open_database
+from bot.database import Database, is_shared, open_database
 from bot.deliveries import Delivery, Inbox
 from bot.dispatcher import Dispatcher
+from bot.door import application
 from bot.environments import EnvironmentDesk
-from bot.errors import OperatorError, TransientError
+from bot.errors import OperatorError
 from bot.git.checkpoint import Identity
 from bot.git.environments import Environments
 from bot.git.overlay import probe
@@ -46,6 +41,7 @@ from bot.github.threads import GitHubThreads
 from bot.library import Library
 from bot.paces import DatabaseBuckets
 from bot.payloads import parse
+from bot.places import engine_at, engine_file
 from bot.poll import Poll
 from bot.recovery import Recovery
 from bot.redact import Redactor
@@ -71,10 +67,10 @@ from bot.sandbox.rights import uid_for_jobs
 from bot.sandbox.tools import expand
 from bot.schedule import ScheduleClock
 from bot.settings import Settings
-from bot.shared import DELIVERIES, Role, Shared, SharedForge, SharedInbox, alone
+from bot.shared import DELIVERIES, Role, Shared, SharedForge, alone
 from bot.threads import People, Threads
 from bot.watch import Watch
-from bot.webhook import ASGIApp, Front, Webhook
+from bot.webhook import ASGIApp
 from handlers import EVENTS, FEATURES
 from handlers.installation import learn
 from handlers.maintenance import Maintenance, fire
@@ -281,24 +277,6 @@ def registry_of(settings: Settings, sandbox: Sandbox) -> Registry:
     return Registry(sandbox, tools=expand(settings.tools), path=os.environ.get("PATH", ""))
 
 
-def engine_file(database_url: str) -> Path:
-    """Return the engine's own file, beside the database."""
-    path = Path(database_url.partition("///")[2])
-    return path.with_name(path.stem + "-engine.db")
-
-
-def engine_at(database_url: str) -> Path | str:
-    """Return where the engine keeps its own: its file, or the address of the shared database."""
-    return driver_url(database_url) if is_shared(database_url) else engine_file(database_url)
-
-
-def folders_of(settings: Settings) -> list[Path]:
-    """Return where the processes on this machine have their mirrors and workspaces."""
-    if not is_shared(settings.database):
-        return [settings.data_dir]
-    return sorted((settings.data_dir / "workers").glob("[0-9]*"))
-
-
 def forget_by(settings: Settings) -> Forget:
     """Say how finished workflows are forgotten."""
 
@@ -426,70 +404,6 @@ class Server:
         return self.ready and (shared is None or shared.lease.is_held)
 
 
-class Door:
-    """Takes webhooks in, for others to obey: what `orchestrate web` is."""
-
-    def __init__(self, settings: Settings, database: Database, redactor: Redactor) -> None:
-        self.settings = settings
-        self.ready = False
-        self._database = database
-        store = Store(database, redactor)
-        self._inbox = SharedInbox(database, lambda: self._bus.arrived())
-        self._bus = Bus(settings.database, database, store, lambda: None)
-
-    async def start(self) -> None:
-        """Begin."""
-        await self._bus.start()
-        self.ready = True
-
-    async def stop(self) -> None:
-        """Stop."""
-        self.ready = False
-        await self._bus.stop()
-        await self._database.close()
-
-    async def learn(self) -> None:
-        """Nothing: others read the schedules."""
-
-    async def is_ready(self) -> bool:
-        """Say whether deliveries can be kept."""
-        try:
-            return self.ready and await self._database.has_tables()
-        except TransientError:
-            return False
-
-    def app(self) -> ASGIApp:
-        """Return the web application."""
-        return application(self, self._inbox)
-
-
-def application(server: Server | Door, inbox: Inbox | None) -> ASGIApp:
-    """Return the web application of a process; deliveries go to `inbox`, if it takes any."""
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await server.start()
-        try:
-            yield
-        finally:
-            await server.stop()
-
-    async def readyz(_request: Request) -> Response:
-        ready = await server.is_ready()
-        return JSONResponse({"ready": ready}, 200 if ready else 503)
-
-    routes = [Route("/healthz", lambda _: PlainTextResponse("ok\n")), Route("/readyz", readyz)]
-    secret = server.settings.webhook_secret.get_secret_value().encode()
-    if inbox is None or not secret:
-        return Starlette(routes=routes, lifespan=lifespan)
-    routes.append(Route("/", _home))
-    return Front(Webhook(secret, inbox), Starlette(routes=routes, lifespan=lifespan))
-
-
-def _home(_request: Request) -> Response:
-    return PlainTextResponse("Orchestrate is here. GitHub talks to it at /webhook.\n")
-
-
 async def workspaces(settings: Settings, folder: Path) -> Workspaces:
     """Find out how workspaces can be made below `folder`; `OperatorError` where not as asked."""
     means = await asyncio.to_thread(
@@ -599,15 +513,6 @@ async def build(
         raise
     library = Library(store, threads.file, workbench, bot.ports.bounds)
     return Server(settings, bot, github, desk_of(bot, threads, threads, library, login), role)
-
-
-async def build_web(settings: Settings, redactor: Redactor) -> Door:
-    """Build what takes webhooks in and does nothing else; `OperatorError` says what is missing."""
-    if not is_shared(settings.database):
-        raise alone("web")
-    if not settings.webhook_secret.get_secret_value():
-        raise OperatorError("ORCHESTRATE_WEBHOOK_SECRET must be set: it is the App's.")
-    return Door(settings, await open_database(settings.database), redactor)
 
 
 def address_by(forge: GitHubForge) -> Callable[[Repository], Awaitable[Remote]]:

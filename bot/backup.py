@@ -8,8 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bot.app import engine_file
 from bot.errors import OperatorError
+from bot.places import engine_file
 from bot.settings import Settings
 
 

@@ -16,13 +16,13 @@ from typing import Any
 from sqlalchemy import Table, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.app import engine_at, engine_file, folders_of
 from bot.database import Database, deliveries, metadata, open_database, repositories, runs
 from bot.errors import OperatorError, UserError
 from bot.git.removal import remove
 from bot.git.retire import remains
 from bot.leases import workers_of
 from bot.payloads import decode
+from bot.places import engine_at, engine_file, folders_of
 from bot.runs.engine import workflows_of
 from bot.settings import Settings
 

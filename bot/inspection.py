@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bot.app import address_by, folders_of, forget_by, reach
+from bot.app import address_by, forget_by, reach
 from bot.database import Database, open_database
 from bot.deliveries import Inbox, Record
 from bot.erasure import erase
@@ -23,6 +23,7 @@ from bot.errors import OperatorError, UserError
 from bot.git.records import Address
 from bot.github.forge import GitHubForge
 from bot.payloads import Payload, decode
+from bot.places import folders_of
 from bot.retention import Retention, Swept
 from bot.runs.store import Store
 from bot.settings import Settings

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bot.app import address_by, engine_file, now, reach
+from bot.app import address_by, now, reach
 from bot.database import open_database
 from bot.errors import OperatorError, OrchestrateError, Refused, UserError
 from bot.events import Event
@@ -27,6 +27,7 @@ from bot.github.forge import GitHubForge
 from bot.github.threads import GitHubThreads
 from bot.leases import workers_of
 from bot.local import DATABASE, home_of
+from bot.places import engine_file
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Clock
 from bot.runs.restore import Restored, restored

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 import structlog
 import uvicorn
 
-from bot.app import Door, Server, build, build_web
+from bot.app import Server, build
+from bot.door import Door, build_web
 from bot.errors import OperatorError
 from bot.redact import Redactor
 from bot.settings import Settings

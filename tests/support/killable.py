@@ -249,7 +249,8 @@ async def _live(order: Order) -> None:
     import uvicorn
     from pydantic import SecretStr
 
-    from bot.app import Door, Server, build, build_web
+    from bot.app import Server, build
+    from bot.door import Door, build_web
     from bot.redact import Redactor
     from bot.serve import configure_logging, listen, web_config
     from bot.settings import load
