@@ -152,18 +152,19 @@ async def run(
 ) -> Finished:
     """Run git as `git` does, and return how it ended, whatever its exit status."""
     env = _environment(git_dir, work_tree, index, remote)
+    starting = asyncio.create_subprocess_exec(
+        "git",
+        *args,
+        cwd=work_tree or "/",
+        env=env,
+        stdin=asyncio.subprocess.DEVNULL if input is None else asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # so that its helpers can be ended with it
+        pass_fds=tuple(keep_open),
+    )
     try:
-        process = await asyncio.create_subprocess_exec(
-            "git",
-            *args,
-            cwd=work_tree or "/",
-            env=env,
-            stdin=asyncio.subprocess.DEVNULL if input is None else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # so that its helpers can be ended with it
-            pass_fds=tuple(keep_open),
-        )
+        process = await _started(asyncio.create_task(starting))
     except FileNotFoundError as error:
         raise OperatorError(_missing(work_tree)) from error
     try:
@@ -263,6 +264,25 @@ def _environment(
     for number, (key, value) in enumerate(pairs):
         env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return env
+
+
+async def _started(
+    starting: asyncio.Task[asyncio.subprocess.Process],
+) -> asyncio.subprocess.Process:
+    """Wait until git runs; whoever is cancelled meanwhile leaves neither it nor its helpers behind.
+
+    By itself asyncio would kill git alone then.
+    """
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.shield(_end_once_there(starting))
+        raise
+
+
+async def _end_once_there(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
+    with contextlib.suppress(OSError):
+        await _end(await starting)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

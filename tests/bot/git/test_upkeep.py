@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import OrchestrateError
-from bot.git import leases, locks, objects, refs, upkeep
+from bot.git import leases, locks, objects, program, refs, upkeep
 from bot.git.mirror import Mirror, ensure, fetch, hydrate
 from bot.git.pack import Pack
 from bot.git.remote import Remote
@@ -125,6 +125,24 @@ async def test_a_server_that_stops_waits_for_nobody(
     with pytest.raises(asyncio.CancelledError):
         await keeping
     await until(lambda: not sleeping("48"))
+
+
+@pytest.mark.parametrize("steps", range(1, 7))
+async def test_git_that_is_given_up_while_it_begins_leaves_no_helper(
+    used: Mirror, steps: int
+) -> None:
+    slow = ("-c", "alias.slow=!sleep 49; :", "slow")
+    begun = asyncio.create_task(program.git(*slow, git_dir=used.path))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    # The loop has much else to do, while git goes on to start what it needs.
+    held = time.monotonic() + 0.3
+    while time.monotonic() < held and not sleeping("49"):
+        time.sleep(0.01)  # noqa: ASYNC251
+    begun.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await begun
+    await until(lambda: not sleeping("49"))
 
 
 async def test_what_killed_processes_left_is_removed(mirror: Mirror, head: str) -> None:
