@@ -13,7 +13,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -241,8 +241,11 @@ version = Table("alembic_version", MetaData(), Column("version_num", String(32),
 class Database:
     """An open database: `read()` for a look, `write()` for one transaction."""
 
-    def __init__(self, engine: AsyncEngine, lock: int | None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, lock: int | None, reader: AsyncEngine | None = None
+    ) -> None:
         self._engine = engine
+        self._reader = reader or engine.execution_options(isolation_level="AUTOCOMMIT")
         self._lock = lock
         self._writer = asyncio.Lock()
         self.is_sqlite = engine.dialect.name == "sqlite"
@@ -263,13 +266,9 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection that sees what is committed."""
-        if self.is_sqlite:
-            async with self._engine.connect() as connection:
-                yield await connection.execution_options(isolation_level="AUTOCOMMIT")
-            return
-        with _reachable():
-            async with self._engine.connect() as connection:
-                yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+        with nullcontext() if self.is_sqlite else _reachable():
+            async with self._reader.connect() as connection:
+                yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -341,6 +340,7 @@ class Database:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close_native)
         self._thread.shutdown(wait=False)
         await self._engine.dispose()
+        await self._reader.dispose()
         if self._lock is not None:
             os.close(self._lock)
 
@@ -400,14 +400,23 @@ async def open_database(url: str, *, wait: bool = False, lock: bool = True) -> D
     parsed, path = _parsed(url), file_of(url)
     path.parent.mkdir(parents=True, exist_ok=True)
     held = await _lock(path, wait=wait) if lock else None
-    engine = create_async_engine(
-        parsed.set(drivername="sqlite+aiosqlite"), connect_args={"timeout": BUSY_SECONDS}
-    )
+    driver = parsed.set(drivername="sqlite+aiosqlite")
+    engine = create_async_engine(driver, connect_args={"timeout": BUSY_SECONDS})
     _tune_sqlite(engine)
+    _lock_at_begin(engine)
     if lock:
         async with engine.begin() as connection:
             await connection.run_sync(_settle)
-    return Database(engine, held)
+    # Readers keep connections of their own: to make one of the writer's commit by itself, and to
+    # undo that, takes seven times as long as a look (3.9 and 0.5 ms on a busy core).
+    reader = create_async_engine(
+        driver,
+        connect_args={"timeout": BUSY_SECONDS},
+        isolation_level="AUTOCOMMIT",
+        pool_reset_on_return=None,
+    )
+    _tune_sqlite(reader)
+    return Database(engine, held, reader)
 
 
 async def _open_postgresql(url: str) -> Database:
@@ -505,14 +514,17 @@ async def _lock(path: Path, *, wait: bool) -> int:
 def _tune_sqlite(engine: AsyncEngine) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:
-        # The driver's own transactions begin too late; `on_begin` begins them.
+        # The driver's own transactions begin too late; `_lock_at_begin` begins them.
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
+
+def _lock_at_begin(engine: AsyncEngine) -> None:
+    """Take SQLite's lock when a transaction begins, not at its first write: that may be refused."""
+
     @event.listens_for(engine.sync_engine, "begin")
     def on_begin(connection: Any) -> None:
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -14,7 +14,7 @@ from bot.runs.budget import read_minutes, read_tokens, read_usd, token_limit, us
 from bot.runs.day import spent_today
 from bot.runs.model import Checkpoint, Repository, Run, Source, run_id
 from bot.runs.texts import title_line
-from bot.runs.transitions import State
+from bot.runs.transitions import ACTIVE, State
 from policies.config import Config
 from policies.facts import Role
 from policies.spending import check_day
@@ -36,7 +36,7 @@ async def start_run(
     if any(run.id == run_id(repository.id, source) for run in known):
         return
     agent = await _agent(desk, repository, config, data.get("agent") or "")
-    going_on = await desk.store.going_on(repository.id, issue)
+    going_on = [run for run in known if run.state in ACTIVE or run.state is State.PAUSED]
     if len(going_on) >= config.limits.runs_per_issue:
         raise UserError(_busy(going_on[0]))
     spent = await spent_today(desk.store, repository, spoken.login, desk.clock())

@@ -118,6 +118,14 @@ class Order:
         await desk.store.append(run.id, lambda _: [event])
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What people said before, each with its time, and what the bot wrote meanwhile."""
+
+    arrivals: tuple[tuple[datetime, Arrival], ...] = ()
+    replies: tuple[str, ...] = ()
+
+
 class Repositories(Protocol):
     """What handlers ask of the repositories themselves."""
 
@@ -225,14 +233,20 @@ class Router:
         found = [each for each in parse(text, self.desk.usages) if each.verb not in besides]
         if not found:
             return
-        config = await self.policy(spoken.repository)
-        meant = [each for each in found if self._is_meant(each, await self.run_of(spoken), config)]
+        run = await self.run_of(spoken)
+        if not run and all(each.bare for each in found):
+            return
+        # Each is a round trip to GitHub, and neither needs the other.
+        config, before = await asyncio.gather(
+            self.policy(spoken.repository), self._said_before(spoken, run)
+        )
+        meant = [each for each in found if _is_meant(each, run, config)]
         if not meant or await self._are_answered(spoken, meant):
             return
         # Beside the work, which need not wait for a round trip to GitHub.
         acknowledging = asyncio.create_task(self._acknowledge(spoken))
         try:
-            await self._answer_all(await self.catch_up(spoken), meant, config)
+            await self._answer_all(await self._caught_up(spoken, before), meant, config)
         finally:
             await asyncio.wait({acknowledging})
         await acknowledging
@@ -257,13 +271,11 @@ class Router:
         Returns it with what the bot said meanwhile: it may have been obeyed like this itself. What
         is found by looking is found in order.
         """
-        if spoken.found:
-            return spoken
-        comments = await self.desk.threads.comments_since(
-            spoken.repository, spoken.conversation.number, spoken.at - LATE
-        )
-        said = [*_arrivals(spoken, comments), *(await self._reviews_before(spoken))]
-        for _, arrival in sorted(said, key=lambda each: each[0]):
+        run = await self.run_of(spoken)
+        return await self._caught_up(spoken, await self._said_before(spoken, run))
+
+    async def _caught_up(self, spoken: Spoken, before: Before) -> Spoken:
+        for _, arrival in sorted(before.arrivals, key=lambda each: each[0]):
             try:
                 await self.take(arrival)
             except TransientError:
@@ -271,11 +283,25 @@ class Router:
             except Exception:
                 # The boundary: its own delivery will be set aside for it, and this one goes on.
                 log.exception("earlier command not obeyed", cause=spoken.cause)
-        ours = tuple(each.body for each in comments if each.author == self.desk.bot)
-        return replace(spoken, replies=ours)
+        return replace(spoken, replies=before.replies)
 
-    async def _reviews_before(self, spoken: Spoken) -> list[tuple[datetime, Arrival]]:
-        run, number = await self.run_of(spoken), spoken.conversation.number
+    async def _said_before(self, spoken: Spoken, run: Run | None) -> Before:
+        """Ask what was said here in the last hour; what is found by looking is found in order."""
+        if spoken.found:
+            return Before(replies=spoken.replies)
+        comments, reviews = await asyncio.gather(
+            self.desk.threads.comments_since(
+                spoken.repository, spoken.conversation.number, spoken.at - LATE
+            ),
+            self._reviews_before(spoken, run),
+        )
+        ours = tuple(each.body for each in comments if each.author == self.desk.bot)
+        return Before((*_arrivals(spoken, comments), *reviews), ours)
+
+    async def _reviews_before(
+        self, spoken: Spoken, run: Run | None
+    ) -> list[tuple[datetime, Arrival]]:
+        number = spoken.conversation.number
         if run is None or run.pull_request != number:
             return []
         listed = await self.desk.threads.reviews(spoken.repository, number)
@@ -288,9 +314,11 @@ class Router:
 
     async def run_of(self, spoken: Spoken) -> Run | None:
         """Find the run of a conversation: the one that goes on, else the newest."""
-        runs = await self.desk.store.of_thread(spoken.repository.id, spoken.conversation.number)
-        going_on = [run for run in runs if run.state not in TERMINAL]
-        return next(iter(going_on or runs), None)
+        return _chief(await self._runs_of(spoken))
+
+    async def _runs_of(self, spoken: Spoken) -> list[Run]:
+        here = spoken.conversation.number
+        return await self.desk.store.of_thread(spoken.repository.id, here)
 
     async def policy(self, repository: Repository) -> Config:
         """Read the repository's configuration; the safe defaults while it is wrong."""
@@ -299,10 +327,6 @@ class Router:
         except ConfigError as error:
             log.info("configuration is wrong", repository=repository.id, error=str(error))
             return bounded(Config(), self.desk.bounds)
-
-    def _is_meant(self, found: Command | Misuse, run: Run | None, config: Config) -> bool:
-        """A bare verb is ours only in a conversation that belongs to a run."""
-        return not found.bare or (run is not None and config.commands.aliases)
 
     async def _acknowledge(self, spoken: Spoken) -> None:
         if spoken.comment is not None or spoken.review_comment is not None:
@@ -324,8 +348,9 @@ class Router:
         # The webhook and whoever looks may bring the same words at the same moment.
         is_second = lock.locked()
         async with lock:
-            if not await self._is_answered(spoken, cause, anew=is_second):
-                await self._answer_alone(spoken, found, config, cause, handle)
+            runs = await self._runs_of(spoken)
+            if not await self._is_answered(spoken, cause, runs, anew=is_second):
+                await self._answer_alone(spoken, found, config, cause, _chief(runs), handle)
 
     async def _answer_alone(
         self,
@@ -333,12 +358,13 @@ class Router:
         found: Command | Misuse,
         config: Config,
         cause: str,
+        run: Run | None,
         handle: Handle | None,
     ) -> None:
         try:
             if isinstance(found, Misuse):
                 raise UserError(found.sentence)
-            said = await self.obey(spoken, found, await self.run_of(spoken), config, handle)
+            said = await self.obey(spoken, found, run, config, handle)
             said = said or await self._stopped(spoken)
         except UserError as refusal:
             log.info("command refused", command=found.verb, cause=cause)
@@ -353,7 +379,7 @@ class Router:
         """Say what becomes of a command while an operator has stopped the work."""
         # Not as it was a moment ago: whoever stops all work and is asked next is told of it.
         stop = await self.desk.store.queue.stop_of(spoken.repository.installation, sure=True)
-        run = await self.run_of(spoken)
+        run = await self.run_of(spoken) if stop else None
         if stop is None or run is None:
             return None
         what = "Your command is kept, and has its effect once the operator lets work go on."
@@ -367,21 +393,23 @@ class Router:
         if not spoken.found:
             return False
         causes = [f"{spoken.cause}:{each.line}" for each in meant]
-        return all([await self._is_answered(spoken, cause) for cause in causes])
+        runs = await self._runs_of(spoken)
+        return all([await self._is_answered(spoken, cause, runs) for cause in causes])
 
-    async def _is_answered(self, spoken: Spoken, cause: str, *, anew: bool = False) -> bool:
+    async def _is_answered(
+        self, spoken: Spoken, cause: str, runs: Sequence[Run], *, anew: bool = False
+    ) -> bool:
         """Say whether a command was obeyed, by whichever run, or answered in words.
 
         `anew` asks GitHub for the words even if what was said had been brought along.
         """
-        here, store = spoken.conversation.number, self.desk.store
-        for run in await store.of_thread(spoken.repository.id, here):
-            if await store.has(run.id, cause):
+        for run in runs:
+            if await self.desk.store.has(run.id, cause):
                 return True
         if any(f"{_reply(cause)} " in each for each in spoken.replies):
             return True
         return (spoken.found or anew) and await self.desk.threads.replied(
-            spoken.repository, here, _reply(cause), since=spoken.at
+            spoken.repository, spoken.conversation.number, _reply(cause), since=spoken.at
         )
 
     async def obey(
@@ -415,6 +443,17 @@ class Router:
             return True
         least = config.commands.least_role("approve") or Role.MAINTAIN
         return await self.desk.people.others_with(spoken.repository, least, part)
+
+
+def _chief(runs: Sequence[Run]) -> Run | None:
+    """Return the run of a conversation: the one that goes on, else the newest."""
+    going_on = [run for run in runs if run.state not in TERMINAL]
+    return next(iter(going_on or runs), None)
+
+
+def _is_meant(found: Command | Misuse, run: Run | None, config: Config) -> bool:
+    """A bare verb is ours only in a conversation that belongs to a run."""
+    return not found.bare or (run is not None and config.commands.aliases)
 
 
 def _is_before(comment: Comment, spoken: Spoken) -> bool:

@@ -254,13 +254,22 @@ def mounts_below(folder: Path) -> bool:
 def left_over(data: Path) -> list[Path]:
     """Workspaces and half-made things in a bot's folder, after all runs have ended."""
     kept = {"home", "check-home", "logs"}
-    inside = [each for run in data.glob("runs/*") for each in run.iterdir()]
+    inside = [each for run in data.glob("runs/*") for each in _entries(run)]
     half = [
-        *data.rglob("*.making"),
-        *data.rglob("*.removing"),
-        *data.glob("mirrors/*.git/**/*.lock"),
+        Path(folder, name)
+        for folder, folders, files in os.walk(data)  # what goes away meanwhile is passed over
+        for name in (*folders, *files)
+        if name.endswith((".making", ".removing"))
+        or (name.endswith(".lock") and data / "mirrors" in Path(folder).parents)
     ]
     return [*half, *(each for each in inside if each.name not in kept)]
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # it went away, or is a file
+        return []
 
 
 def processes_with(words: str) -> list[str]:

@@ -34,10 +34,15 @@ def widgets(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, tools: Path, command: str) -> int:
+    # Tests inside of a test have a temporary folder of their own: pytest clears up the common one,
+    # where the tests around them keep theirs.
+    temporary = folder.parent / "temporary"
+    temporary.mkdir(exist_ok=True)
+    home = str(folder.parent)
     done = subprocess.run(
         ["/bin/sh", "-c", command],
         cwd=folder,
-        env={"PATH": f"{tools}/bin:/usr/bin:/bin", "HOME": str(folder.parent)},
+        env={"PATH": f"{tools}/bin:/usr/bin:/bin", "HOME": home, "TMPDIR": str(temporary)},
         capture_output=True,
         timeout=SECONDS,
         check=False,

@@ -34,7 +34,7 @@ from bot.runs import queue as lines
 from bot.runs.fold import evolve, new_run, rest
 from bot.runs.model import Repository, Run
 from bot.runs.queue import Queue
-from bot.runs.transitions import ACTIVE, TERMINAL, State
+from bot.runs.transitions import TERMINAL, State
 
 Decide = Callable[[Run], Sequence[Event]]
 """Looks at a run as it is now and says what happens to it; `UserError` refuses."""
@@ -283,11 +283,6 @@ class Store:
     async def active(self) -> list[Run]:
         """Return the runs with a segment that is not over."""
         return await self._select(_runs().where(runs.c.active))
-
-    async def going_on(self, repository: int, issue: int) -> list[Run]:
-        """Return the runs of an issue that go on or wait for a decision."""
-        here = await self.of_thread(repository, issue)
-        return [run for run in here if run.state in ACTIVE or run.state is State.PAUSED]
 
     async def dirty(self) -> list[tuple[str, int]]:
         """Return (run, installation) for each run that is not drawn as it is now."""

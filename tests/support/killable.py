@@ -33,7 +33,7 @@ from bot.shared import Role
 READS = {
     "Store": {
         *("load", "has", "events", "all", "of_thread", "of_repository", "scheduled", "of_branch"),
-        *("active", "going_on", "dirty", "to_draw", "results", "repository", "repositories"),
+        *("active", "dirty", "to_draw", "results", "repository", "repositories"),
         *("drawing", "turn", "pack", "is_current"),
         # They change what is shown, or what an older version left.
         *("touch", "line_up"),
