@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +11,10 @@ from dataclasses import dataclass
 from bot.errors import Refused
 
 from . import lfs
+from .locks import Busy, writing
 from .mirror import RECEIVE_PACK, remote_refs
 from .program import NETWORK_TIMEOUT, Finished, failure, run
+from .refs import follow
 from .remote import Remote
 from .repository import Mirror
 
@@ -53,6 +57,7 @@ async def push(mirror: Mirror, remote: Remote, updates: Sequence[Update]) -> Non
     while todo:
         done = await _push(mirror, remote, todo)
         if done.status == 0:
+            await _remembered(mirror, todo)
             return
         reasons = _reasons(done)
         if not reasons and "unable to delete" not in done.err:
@@ -66,6 +71,18 @@ async def push(mirror: Mirror, remote: Remote, updates: Sequence[Update]) -> Non
         if len(left) == len(todo):
             raise failure("push", done, remote)
         todo = left
+
+
+async def _remembered(mirror: Mirror, updates: Sequence[Update]) -> None:
+    """Keep what the remote's branches are now, so that nobody need fetch to learn of our own push.
+
+    Whoever fetches at this moment brings them in, or the next one does.
+    """
+    now = {u.ref.removeprefix(BRANCHES): u.new for u in updates if u.ref.startswith(BRANCHES)}
+    if now:
+        with contextlib.suppress(Busy):
+            async with writing(mirror.path, 0.0):
+                await asyncio.to_thread(follow, mirror, now)
 
 
 async def _push(mirror: Mirror, remote: Remote, updates: Sequence[Update]) -> Finished:

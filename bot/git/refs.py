@@ -6,6 +6,7 @@ import contextlib
 import random
 import re
 import time
+from collections.abc import Mapping
 
 import pygit2
 
@@ -20,7 +21,9 @@ LOCK_STALE = 5.0
 """Seconds after which a lock file that none of us holds is one whose process was killed, and not
 that of an operator's own git."""
 _HEX = re.compile(r"[0-9a-f]{4,40}\Z")
-_SEARCHED = ("refs/heads/", "refs/remotes/origin/", "refs/tags/")
+FOLLOWED = "refs/remotes/origin/"
+"""Where a mirror keeps the branches of its remote."""
+_SEARCHED = ("refs/heads/", FOLLOWED, "refs/tags/")
 
 
 class RefMoved(Refused):
@@ -78,6 +81,21 @@ def set_ref(mirror: Mirror, ref: str, new: str | None, expected: str | None) -> 
             return
         except (pygit2.GitError, OSError) as error:  # a lock's file is a matter of the system
             _wait_for_lock(mirror, ref, error, deadline)
+
+
+def follow(mirror: Mirror, branches: Mapping[str, str | None]) -> None:
+    """Keep where branches of the remote are now; None is one that is gone.
+
+    For who holds the mirror's lock. It only saves a fetch, so what cannot be written is left.
+    """
+    repo = _opened_anew(mirror)
+    for branch, sha in branches.items():
+        name = f"{FOLLOWED}{branch}"
+        with contextlib.suppress(pygit2.GitError, KeyError, ValueError, OSError):
+            if sha is None:
+                repo.references.delete(name)
+            else:
+                repo.references.create(name, sha, force=True)
 
 
 def _opened_anew(mirror: Mirror) -> pygit2.Repository:

@@ -9,14 +9,18 @@ from pathlib import Path
 LIFTED = ".lifted-"
 """How folders are named that a removal has lifted."""
 
+DOOMED = ".removing"
+"""How the name of a folder ends from when its removal begins."""
+
 
 def remove(folder: Path) -> None:
     """Remove a folder and all below it, however deep and whatever its modes; absent is done.
 
     Nothing may write to it meanwhile. Links are removed, not followed.
     """
-    doomed = folder.with_name(f".{folder.name}.removing")
-    if doomed.is_dir():  # of a removal that was killed
+    is_doomed = folder.name.endswith(DOOMED)  # named so by a removal that was killed
+    doomed = folder if is_doomed else folder.with_name(f".{folder.name}{DOOMED}")
+    if doomed.is_dir():
         _empty(doomed)
         doomed.rmdir()
     try:

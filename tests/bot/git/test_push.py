@@ -11,6 +11,7 @@ import pytest
 
 from bot.errors import OrchestrateError, Refused, TransientError
 from bot.git import program, refs
+from bot.git.listing import is_current
 from bot.git.mirror import Mirror, ensure, fetch, heads, remote_refs
 from bot.git.push import PushRejected, Update, push
 from bot.git.remote import Remote
@@ -30,6 +31,8 @@ async def test_a_push_makes_moves_and_deletes_refs_and_may_be_repeated(
         for _ in range(2):
             await push(mirror, remote, [update])
             assert (await remote_refs(remote, REF)).get(REF) == update.new
+            # Our own push is nothing new: nobody need fetch to learn of it.
+            assert is_current(mirror, remote)
 
 
 async def test_a_ref_that_another_moved_is_left_and_named(
