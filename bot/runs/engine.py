@@ -33,7 +33,7 @@ from bot.runs.admission import Limits
 from bot.runs.model import Run
 from bot.runs.queue import Stop, Turn
 from bot.runs.segments import ROUND, Segments
-from bot.runs.store import Store
+from bot.runs.store import Change, Store
 
 log = structlog.get_logger()
 
@@ -163,7 +163,7 @@ class Engine:
         self._places: dict[str, int] = {}
         self._told = self._placed = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
-        self._end_listening: Callable[[], None] = lambda: None
+        self._end_listening: Sequence[Callable[[], None]] = ()
 
     @property
     def is_shared(self) -> bool:
@@ -182,7 +182,10 @@ class Engine:
         await DBOS.register_queue_async(
             QUEUE, worker_concurrency=self._workers, polling_interval_sec=polling
         )
-        self._end_listening = self._store.listen(self._changed)
+        self._end_listening = (
+            self._store.listen(self._changed),
+            self._store.listen_elsewhere(self._changed_elsewhere),
+        )
         self._tasks = [asyncio.create_task(self._feed())]
         if not self.is_shared:
             await self.revive()
@@ -213,7 +216,8 @@ class Engine:
 
     async def stop(self) -> None:
         """Stop taking work; what is under way goes on at the next start, or elsewhere."""
-        self._end_listening()
+        for end in self._end_listening:
+            end()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -267,6 +271,10 @@ class Engine:
             self._standing[run.id] = standing
             self._is_wanted = True
         self._look.set()
+
+    def _changed_elsewhere(self, change: Change) -> None:
+        """Forget how a run stood: it may be another process that ends it."""
+        self._standing.pop(change.run, None)
 
     async def _feed(self) -> None:
         """Begin segments as their turn comes."""
