@@ -29,8 +29,8 @@ HANDLES = 8
 cold cache. That is the thread of a git worker …"""
 
 HANDLES_BESIDE = 1
-"""… and this is what every other one keeps: a server has dozens, each of which looks at a mirror now
-and then, and what all of them keep open is as many files for each of them."""
+"""… and this is what every other one keeps: a server has dozens, which look at a mirror now and
+then, and what all of them keep open is as many files for each of them."""
 
 CACHE_BYTES = 32 * 1024 * 1024
 """What libgit2 may keep of objects in a process; its own 256 MB are more than a server may take."""
