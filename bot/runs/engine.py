@@ -1,9 +1,10 @@
 """The durable engine: the one module that knows DBOS.
 
-A segment is a workflow under the id `{run}-{n}`; its steps are `Segments.advance`, numbered. After
-a crash DBOS begins a workflow again where it was: finished steps are not repeated, and the one in
-flight is called again, which `advance` is made for. A segment that is put off ends its workflow,
-and goes on in another one, `{run}-{n}.{round}`.
+A segment is a workflow under the id `{run}-{n}`, which calls `Segments.advance`, numbered. After a
+crash DBOS begins the workflow again: what was recorded is passed over, and the step in flight is
+done again, which `advance` is made for. They are no steps of DBOS's own: it would write down once
+more, in four statements for each, that the run's record has its events. A segment that is put off
+ends its workflow, and goes on in another one, `{run}-{n}.{round}`.
 
 Which segments may begin is decided by our own queue (`queue.py`), so that this engine never holds
 one that has to wait for its turn. On SQLite the one process that there is begins each at once. On
@@ -100,25 +101,13 @@ async def segment(run: str, number: int, round: int = 0) -> None:
 
 async def _carry(run: str, number: int, round: int) -> None:
     for step in range(round * ROUND, (round + 1) * ROUND):
-        more = await advance(run, number, step)
+        more = await (await _here()).advance(run, number, step)
         if more is None:
             return
         if not more:
-            await finish(run)
+            await (await _here()).finish(run)
             return
     raise RuntimeError(f"segment {run}-{number} does not end")
-
-
-@DBOS.step(name="advance")
-async def advance(run: str, number: int, step: int) -> bool | None:
-    """Do one piece of work; say whether there is more, None where it was put off."""
-    return await (await _here()).advance(run, number, step)
-
-
-@DBOS.step(name="finish")
-async def finish(run: str) -> None:
-    """Publish the record and clear the workspace away."""
-    await (await _here()).finish(run)
 
 
 async def _here() -> Segments:
