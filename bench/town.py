@@ -31,6 +31,7 @@ from bot.shared import Role
 from tests.support.cluster import Cluster
 from tests.support.killable import Life, Nursery, Order
 from tests.support.stories import TLS, Scene, files_of, unmount
+from tests.support.world import KEPT
 
 PATIENCE_SECONDS = 300.0
 """How long anything may take that must happen: many times what it takes on a loaded machine."""
@@ -89,7 +90,7 @@ class Town:
     met: set[tuple[Role, str]] = field(default_factory=set)
     shots: int = 0
     _people: httpx.AsyncClient = field(
-        default_factory=lambda: httpx.AsyncClient(verify=TLS, timeout=60)
+        default_factory=lambda: httpx.AsyncClient(verify=TLS, timeout=60, limits=KEPT)
     )
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     _ending: bool = False

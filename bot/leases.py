@@ -176,8 +176,11 @@ class Posts:
         look = select(posts.c.worker).where(posts.c.name == name, posts.c.worker.in_(living))
         async with self._database.read() as connection:
             has: str | None = (await connection.execute(look)).scalar()
-        if has is not None:
-            return has == me
+        return has == me if has is not None else await self._taken(name)
+
+    async def _taken(self, name: str) -> bool:
+        me = self._lease.id
+        living = select(workers.c.id).where(workers.c.until > func.clock_timestamp())
         take = (
             insert(posts)
             .values(name=name, worker=me)
@@ -204,8 +207,9 @@ class Posts:
         if lock is None:
             lock = self._turns[name] = asyncio.Lock()
         async with lock:
-            while not await self.hold(name):  # noqa: ASYNC110  another process has it
-                await asyncio.sleep(ALONE_SECONDS)
+            if not await self._taken(name):
+                while not await self.hold(name):  # noqa: ASYNC110  another process has it
+                    await asyncio.sleep(ALONE_SECONDS)
             try:
                 yield
             finally:

@@ -44,6 +44,7 @@ _WHOLE = 2 * _GRAM - 1  # so long that an aligned piece of eight is certainly in
 # secret is still long enough to be found.
 _LINE_END = 3
 _LONG = FRAGMENT + _LINE_END
+_AT = 32  # bits of a place in one form of a secret; above them is which form
 _TAIL = 8  # bytes in which a character of a secret is written, escaped and between gaps
 _ESCAPED = 4  # characters that an escape takes at the most
 _ESCAPE_MAX = 64  # bytes: longer than one character's escape is written
@@ -119,7 +120,9 @@ class Redactor:
 
     def _forget(self) -> None:
         self._known: set[str] = set()
-        self._grams: dict[int, list[tuple[bytes, int]]] = {}
+        self._patterns: list[bytes] = []
+        self._grams: dict[int, int] = {}
+        self._further: dict[int, list[int]] = {}
         self._beginnings: dict[bytes, list[bytes]] = {}
         self._longest = 0
         self._shortest = sys.maxsize
@@ -234,9 +237,13 @@ class Redactor:
         if len(pattern) < _WHOLE:
             self._short.add(form)
             return
+        # Where each piece is, as one number: a token of an hour has 300, and there are many tokens.
+        first = len(self._patterns) << _AT
+        self._patterns.append(pattern)
         for at in range(len(pattern) - _GRAM + 1):
             number = int.from_bytes(pattern[at : at + _GRAM], sys.byteorder)
-            self._grams.setdefault(number, []).append((pattern, at))
+            if self._grams.setdefault(number, first + at) != first + at:
+                self._further.setdefault(number, []).append(first + at)
 
     def _fragments(self, folded: bytes) -> Iterator[_Found]:
         """Find the pieces of secrets that are long enough."""
@@ -248,7 +255,10 @@ class Redactor:
                     yield from self._grown(folded, index * _GRAM, number)
 
     def _grown(self, folded: bytes, at: int, number: int) -> Iterator[_Found]:
-        for pattern, offset in self._grams.get(number, ()):
+        if (place := self._grams.get(number)) is None:
+            return
+        for each in (place, *self._further.get(number, ())):
+            pattern, offset = self._patterns[each >> _AT], each & (1 << _AT) - 1
             found = _grown(folded, at, pattern, offset)
             if found.end - found.begin >= min(len(pattern), FRAGMENT):
                 yield found

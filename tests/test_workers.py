@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -41,6 +44,9 @@ TAKEOVER_SECONDS = 10.0
 """How long a run may stand still whose worker died."""
 
 REPO = "acme/widgets"
+
+QUICK = {"write_spacing_seconds": 0.0, "gather_seconds": 0.05}
+"""A GitHub without limits, and everything drawn at once."""
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +104,36 @@ class Fleet:
         """Start processes side by side, and wait until they are ready."""
         for role in roles:
             await self._begin(role, more)
+        await self._all_ready()
+
+    async def begin_commands(self, *roles: Role) -> None:
+        """Start them as an operator does: `orchestrate ROLE`."""
+        for role in roles:
+            await self._command(role)
+        await self._all_ready()
+
+    async def _all_ready(self) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*map(self._ready, self.programs))
+
+    async def _command(self, role: Role) -> None:
+        port = self.web_port if role == "web" else free_port()
+        log = self.folder / f"{len(self.programs)}-{role}.log"
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", "from bot.cli import main; main()"),
+                *(role, "--port", str(port)),
+                env={**os.environ, **self.environment(**QUICK)},
+                stdout=output,
+                stderr=output,
+            )
+        life = Life(process.pid, asyncio.ensure_future(process.wait()))
+        self.programs.append(Program(role, port, life, log))
 
     async def _begin(self, role: Role, more: dict[str, Any]) -> None:
         number = len(self.programs)
         port = self.web_port if role == "web" else free_port()
-        settings = {**self.settings, "write_spacing_seconds": 0.0, "gather_seconds": 0.05, **more}
+        settings = {**self.settings, **QUICK, **more}
         log = self.folder / f"{number}-{role}.log"
         trace = self.folder / f"{number}-{role}.trace"
         life = await self.bots.bear(Order(settings, port, str(trace), str(log), role=role))
@@ -119,9 +148,14 @@ class Fleet:
                     return
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def command(self, *words: str) -> dict[str, Any]:
+    def environment(self, **more: Any) -> dict[str, str]:
+        """The settings as the environment has them."""
+        told = {**self.settings, **more}
+        return {f"ORCHESTRATE_{name.upper()}": str(it) for name, it in told.items()}
+
+    async def command(self, *words: str, **more: Any) -> dict[str, Any]:
         """What an operator's command prints as JSON."""
-        environment = {f"ORCHESTRATE_{name.upper()}": it for name, it in self.settings.items()}
+        environment = self.environment(**more)
 
         def call() -> str:
             done = CliRunner().invoke(app, [*words, "--json"], env=environment)
@@ -256,9 +290,10 @@ async def test_a_run_goes_from_comment_to_merge_through_three_processes(
     postgresql: Cluster, bots: Nursery, tmp_path: Path
 ) -> None:
     async with fleet(tmp_path, postgresql, bots, AGENT) as all_of_it:
-        await all_of_it.begin_all("web", "worker", "clock")
+        await all_of_it.begin_commands("web", "worker", "clock")
         issue = await all_of_it.scene.issue("/orchestrate add a note")
         await all_of_it.merged(issue)
+        holds_what_any_version_reads(all_of_it)
         kinds = [each["type"] for each in all_of_it.record(issue)]
         assert kinds.count("turn_started") == kinds.count("merged") == 1
         said = await all_of_it.scene.comments(issue)
@@ -268,7 +303,54 @@ async def test_a_run_goes_from_comment_to_merge_through_three_processes(
         for program in all_of_it.programs:
             assert await program.end(signal.SIGTERM) == -signal.SIGTERM, program.log.read_text()
         assert all_of_it.rows("SELECT id FROM workers") == []
+        await is_tidied_copied_and_erased(all_of_it, postgresql)
         await comes_back_from_its_records(all_of_it, postgresql)
+
+
+def holds_what_any_version_reads(all_of_it: Fleet) -> None:
+    """The engine keeps a segment as JSON, under a version that an update leaves as it is."""
+    query = (
+        "SELECT status.application_version, status.serialization, input.inputs "
+        "FROM dbos.workflow_status AS status JOIN dbos.workflow_input AS input "
+        "USING (workflow_uuid)"
+    )
+    kept = all_of_it.rows(query)
+    assert {version for version, _, _ in kept} == {"1"}
+    assert {how for _, how, _ in kept} == {"portable_json"}
+    assert all(len(json.loads(given)["positionalArgs"]) == 3 for _, _, given in kept)
+
+
+async def is_tidied_copied_and_erased(all_of_it: Fleet, postgresql: Cluster) -> None:
+    """What is over goes; a copy by PostgreSQL's own means is whole; of who is erased nothing is."""
+    with psycopg.connect(plain_url(all_of_it.database)) as connection:
+        connection.execute("UPDATE deliveries SET received_at = '2020-01-01T00:00:00+00:00'")
+    tidied = (await all_of_it.command("gc", workflow_days=0.0))["removed"]
+    assert {each["what"] for each in tidied if each["count"]} >= {"workflows", "deliveries"}
+    assert all_of_it.rows("SELECT guid FROM deliveries") == []
+    assert all_of_it.rows("SELECT workflow_uuid FROM dbos.workflow_status") == []
+
+    seen = await all_of_it.command("runs")
+    original, all_of_it.database = all_of_it.database, postgresql.database()
+    copy(postgresql, original, all_of_it.database)
+    assert (await all_of_it.command("db", "check"))["ok"]
+    assert await all_of_it.command("runs") == seen
+    number = str(all_of_it.credentials.installation_id)
+    erased = await all_of_it.command("erase", number, "--yes")
+    assert erased["erased"]
+    assert {"runs", "events", "repositories"} <= erased["found"]["rows"].keys()
+    assert erased["left"] == {"rows": {}, "workflows": 0, "paths": []}
+    assert (await all_of_it.command("runs"))["runs"] == []
+    all_of_it.database = original
+    assert await all_of_it.command("runs") == seen
+
+
+def copy(postgresql: Cluster, original: str, empty: str) -> None:
+    """Copy a database as docs/operating.md says."""
+    dump = [postgresql.bin / "pg_dump", "--no-owner", "--dbname", plain_url(original)]
+    told = subprocess.run(dump, check=True, capture_output=True).stdout
+    restore = [postgresql.bin / "psql", "--quiet", "--set=ON_ERROR_STOP=1"]
+    restore += ["--dbname", plain_url(empty)]
+    subprocess.run(restore, check=True, capture_output=True, input=told)
 
 
 async def looks_from_outside(all_of_it: Fleet) -> None:
@@ -316,6 +398,7 @@ async def test_another_worker_goes_on_where_one_was_killed_in_mid_turn(
         killed = await all_of_it.until_at_work("begun")
         await killed.end()
         died = time.monotonic()
+        as_the_first_version_had_it(all_of_it)
         await all_of_it.until_recorded(issue, "turn_ended")
         assert time.monotonic() - died < TAKEOVER_SECONDS
         await all_of_it.until_shown(issue, "Turn 1 was lost")
@@ -330,6 +413,24 @@ async def test_another_worker_goes_on_where_one_was_killed_in_mid_turn(
         assert [each["number"] for each in made] == [1]
         said = await all_of_it.scene.comments(issue)
         assert len([body for body in said if ":attention:" not in body]) == 1
+
+
+def as_the_first_version_had_it(all_of_it: Fleet) -> None:
+    """Let the segment at work be one that a worker of the first version began.
+
+    It named no round, and had the engine write down each step: here the start of the run.
+    """
+    with psycopg.connect(plain_url(all_of_it.database)) as connection:
+        query = "SELECT workflow_uuid, given.inputs FROM dbos.workflow_status "
+        query += "JOIN dbos.workflow_input AS given USING (workflow_uuid) WHERE status = 'PENDING'"
+        [(name, inputs)] = connection.execute(query.encode()).fetchall()
+        given = json.loads(inputs)
+        assert given["positionalArgs"].pop() == 0
+        put = "UPDATE dbos.workflow_input SET inputs = %s WHERE workflow_uuid = %s"
+        connection.execute(put.encode(), (json.dumps(given), name))
+        step = "INSERT INTO dbos.operation_outputs (workflow_uuid, function_id, function_name, "
+        step += "output, serialization) VALUES (%s, 1, 'advance', 'true', 'portable_json')"
+        connection.execute(step.encode(), (name,))
 
 
 async def test_a_worker_that_stood_still_ends_itself_and_writes_nothing(

@@ -6,12 +6,13 @@ well, wherever among what changed, is not added: code that moves takes nothing n
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 
 import pygit2
 
 from bot.errors import Refused
-from bot.redact import Redactor, redactor_of
+from bot.redact import Redactor
 from policies.facts import KNOWN, Secret
 from policies.gitleaks import Found, found_at, scan
 
@@ -27,12 +28,22 @@ _File = tuple[str, bytes]
 """A path and the id of what stands there."""
 
 
+class _Known(threading.local):
+    """What a thread looks for, as it was asked for last."""
+
+    def __init__(self) -> None:
+        self.redactor = Redactor()
+
+
+_known = _Known()
+
+
 def leaks(mirror: Mirror, old: str, new: str, known: frozenset[str]) -> tuple[Secret, ...]:
     """Return the secrets that `new` has and `old` has not, in the order of paths and lines.
 
     `known` are the server's own. Raises Refused where the mirror lacks one of the trees.
     """
-    repo, redactor = open_repository(mirror), redactor_of(known)
+    repo, redactor = open_repository(mirror), _looking_for(known)
     lines = differing_lines(trees_of(mirror), root(mirror, old), root(mirror, new))
     now = _files((path, line) for path, _, line in lines)
     if next(_found(repo, now, redactor), None) is None:
@@ -46,6 +57,19 @@ def leaks(mirror: Mirror, old: str, new: str, known: frozenset[str]) -> tuple[Se
             if len(added) >= MOST:
                 break
     return tuple(sorted(added))
+
+
+def _looking_for(known: frozenset[str]) -> Redactor:
+    """Return a redactor of these secrets, made of the last one where that had no others.
+
+    Each token of an hour is one more, and one takes 64 KB: made anew for every set of them, and
+    kept, they would be hundreds of megabytes.
+    """
+    held = _known.redactor.known
+    if not held <= known:
+        _known.redactor, held = Redactor(), frozenset()
+    _known.redactor.learn(known - held)
+    return _known.redactor
 
 
 def _files(lines: Iterable[tuple[bytes, Line | None]]) -> list[_File]:

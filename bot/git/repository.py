@@ -25,7 +25,12 @@ pygit2.settings.enable_fsync_gitdir(True)
 pygit2.settings.enable_strict_hash_verification(False)
 
 HANDLES = 8
-"""Mirrors that one thread keeps open: opening one anew costs some milliseconds and a cold cache."""
+"""Mirrors that a process's first thread keeps open: opening one anew costs some milliseconds and a
+cold cache. That is the thread of a git worker …"""
+
+HANDLES_BESIDE = 1
+"""… and this is what every other one keeps: a server has dozens, which look at a mirror now and
+then, and what all of them keep open is as many files for each of them."""
 
 CACHE_BYTES = 32 * 1024 * 1024
 """What libgit2 may keep of objects in a process; its own 256 MB are more than a server may take."""
@@ -56,6 +61,8 @@ class _Handles(threading.local):
 
     def __init__(self) -> None:
         self.kept: OrderedDict[Path, _Kept] = OrderedDict()
+        is_first = threading.current_thread() is threading.main_thread()
+        self.most = HANDLES if is_first else HANDLES_BESIDE
 
 
 _handles = _Handles()
@@ -80,7 +87,7 @@ def kept_open(mirror: Mirror, make: Callable[[Mirror], _T]) -> _T:
     if known is None or known[0] != stamp:
         known = (stamp, {})
     _handles.kept[mirror.path] = known
-    while len(_handles.kept) > HANDLES:
+    while len(_handles.kept) > _handles.most:
         _handles.kept.popitem(last=False)
     opened = known[1]
     if make not in opened:

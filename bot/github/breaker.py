@@ -1,7 +1,10 @@
 """Asks a GitHub that does not answer less and less often, and finds out when it does again.
 
 One breaker an installation: where GitHub is down, each of its runs would else wait for every
-time-out by itself, and all would come back at once.
+time-out by itself, and all would come back at once. Each process has its own, unlike the pace
+(`bot/paces.py`): what a limit is, GitHub says to one and means all, but what one machine cannot
+reach another may, and that one must not stop it. A GitHub that is down is found out by each process
+with five requests, and then asked by one of each for all of its runs.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
+from weakref import WeakValueDictionary
 
 import httpx
 from githubkit import AppAuthStrategy, GitHub, Response, UnauthAuthStrategy
@@ -114,7 +115,7 @@ class GitHubApp:
         self._app: GitHub[AppAuthStrategy] = GitHub(auth, **options)
         self._plain: GitHub[UnauthAuthStrategy] = GitHub(**options)
         self._tokens: dict[Scope, tuple[str, datetime]] = {}
-        self._locks: dict[Scope, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[Scope, asyncio.Lock] = WeakValueDictionary()
         self._paces: dict[int, Pace] = {}
         self._breakers: dict[int, Breaker] = {}
         self._spacing = spacing
@@ -199,8 +200,9 @@ class GitHubApp:
     async def token(self, scope: Scope) -> str:
         """Return a token that is good for a while; of many who ask at once, one fetches it."""
         async with self._locks.setdefault(scope, asyncio.Lock()):
+            now = datetime.now(UTC)
             held = self._tokens.get(scope)
-            if held and held[1] - TOKEN_MARGIN > datetime.now(UTC):
+            if held and held[1] - TOKEN_MARGIN > now:
                 return held[0]
             path = f"/app/installations/{scope.installation}/access_tokens"
             made = (await self.as_app("POST", path, json=scope.body())).map()
@@ -208,6 +210,8 @@ class GitHubApp:
             if not token:
                 raise TransientError("GitHub answered without the token that was asked for.")
             self._redactor.learn_passing(token)
+            # Of a repository that nobody works on any more, it is kept no longer than it is good.
+            self._tokens = {key: kept for key, kept in self._tokens.items() if kept[1] > now}
             self._tokens[scope] = (token, until)
             return token
 

@@ -1,9 +1,10 @@
 """The durable engine: the one module that knows DBOS.
 
-A segment is a workflow under the id `{run}-{n}`; its steps are `Segments.advance`, numbered. After
-a crash DBOS begins a workflow again where it was: finished steps are not repeated, and the one in
-flight is called again, which `advance` is made for. A segment that is put off ends its workflow,
-and goes on in another one, `{run}-{n}.{round}`.
+A segment is a workflow under the id `{run}-{n}`, which calls `Segments.advance`, numbered. After a
+crash DBOS begins the workflow again: what was recorded is passed over, and the step in flight is
+done again, which `advance` is made for. They are no steps of DBOS's own: it would write down once
+more, in four statements for each, that the run's record has its events. A segment that is put off
+ends its workflow, and goes on in another one, `{run}-{n}.{round}`.
 
 Which segments may begin is decided by our own queue (`queue.py`), so that this engine never holds
 one that has to wait for its turn. On SQLite the one process that there is begins each at once. On
@@ -33,7 +34,7 @@ from bot.runs.admission import Limits
 from bot.runs.model import Run
 from bot.runs.queue import Stop, Turn
 from bot.runs.segments import ROUND, Segments
-from bot.runs.store import Store
+from bot.runs.store import Change, Store
 
 log = structlog.get_logger()
 
@@ -100,25 +101,13 @@ async def segment(run: str, number: int, round: int = 0) -> None:
 
 async def _carry(run: str, number: int, round: int) -> None:
     for step in range(round * ROUND, (round + 1) * ROUND):
-        more = await advance(run, number, step)
+        more = await (await _here()).advance(run, number, step)
         if more is None:
             return
         if not more:
-            await finish(run)
+            await (await _here()).finish(run)
             return
     raise RuntimeError(f"segment {run}-{number} does not end")
-
-
-@DBOS.step(name="advance")
-async def advance(run: str, number: int, step: int) -> bool | None:
-    """Do one piece of work; say whether there is more, None where it was put off."""
-    return await (await _here()).advance(run, number, step)
-
-
-@DBOS.step(name="finish")
-async def finish(run: str) -> None:
-    """Publish the record and clear the workspace away."""
-    await (await _here()).finish(run)
 
 
 async def _here() -> Segments:
@@ -163,7 +152,7 @@ class Engine:
         self._places: dict[str, int] = {}
         self._told = self._placed = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
-        self._end_listening: Callable[[], None] = lambda: None
+        self._end_listening: Sequence[Callable[[], None]] = ()
 
     @property
     def is_shared(self) -> bool:
@@ -182,7 +171,10 @@ class Engine:
         await DBOS.register_queue_async(
             QUEUE, worker_concurrency=self._workers, polling_interval_sec=polling
         )
-        self._end_listening = self._store.listen(self._changed)
+        self._end_listening = (
+            self._store.listen(self._changed),
+            self._store.listen_elsewhere(self._changed_elsewhere),
+        )
         self._tasks = [asyncio.create_task(self._feed())]
         if not self.is_shared:
             await self.revive()
@@ -213,7 +205,8 @@ class Engine:
 
     async def stop(self) -> None:
         """Stop taking work; what is under way goes on at the next start, or elsewhere."""
-        self._end_listening()
+        for end in self._end_listening:
+            end()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -267,6 +260,10 @@ class Engine:
             self._standing[run.id] = standing
             self._is_wanted = True
         self._look.set()
+
+    def _changed_elsewhere(self, change: Change) -> None:
+        """Forget how a run stood: it may be another process that ends it."""
+        self._standing.pop(change.run, None)
 
     async def _feed(self) -> None:
         """Begin segments as their turn comes."""

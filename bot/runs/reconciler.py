@@ -115,7 +115,9 @@ class Reconciler:
             await asyncio.sleep(self._gather)
             wake.clear()
             if not await self._may_draw(installation):
-                dirty.clear()  # Whoever has the post hears of the same.
+                for run_id in dirty:  # Whoever has the post hears of the same.
+                    self._failures.pop(run_id, None)
+                dirty.clear()
             while dirty:
                 run_id = next(iter(dirty))
                 del dirty[run_id]

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
 
+import httpx
 import psycopg
 import pytest
 from sqlalchemy import update
 
+from bot.app import Server, now
 from bot.bus import Bus
 from bot.database import Database, open_database, plain_url, runs
 from bot.deliveries import PAGE
+from bot.door import application
 from bot.errors import OperatorError, TransientError
 from bot.events import Type
 from bot.leases import Lease, Posts, workers_of
+from bot.runs.model import Run
+from bot.runs.reconciler import Reconciler
 from bot.runs.store import Change, Store
 from bot.schema import upgrade
-from bot.shared import SharedInbox
+from bot.settings import Settings
+from bot.shared import SharedForge, SharedInbox
 from tests.bot.runs.test_store import REPOSITORY, event, requested
 from tests.support.cluster import Cluster, cluster, needs_postgresql
 
@@ -227,3 +236,89 @@ async def test_what_others_keep_is_given_out_once_in_order_whatever_their_clocks
     # Who takes the post over begins with all that is not obeyed.
     assert len(await slow.waiting(limit=1_000)) == PAGE + 4
     assert stored == ["fast", *["slow"] * (PAGE + 4)]
+
+
+async def test_without_its_lease_a_process_is_not_ready(url: str) -> None:
+    lease = Lease(url, "worker", 600, on_lost=lambda: None)
+
+    class Served:
+        settings, ready, bot = (
+            Settings(),
+            True,
+            SimpleNamespace(shared=SimpleNamespace(lease=lease)),
+        )
+        is_ready = Server.is_ready
+
+    door = httpx.ASGITransport(application(Served(), None))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=door, base_url="http://worker") as client:
+        assert (await client.get("/readyz")).status_code == 503
+        await lease.take()
+        assert (await client.get("/readyz")).json() == {"ready": True}
+        lease._until = 0  # it stood still
+        assert (await client.get("/readyz")).status_code == 503
+        assert (await client.get("/healthz")).status_code == 200
+    await lease.release()
+
+
+@dataclass(slots=True)
+class Wall:
+    """What two drawers see: each run as it was drawn last, and who is drawing now."""
+
+    drawn: list[tuple[str, str]] = field(default_factory=list)
+    drawing: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Painter:
+    """A forge that only shows; it takes a while, in which nobody else may draw."""
+
+    name: str
+    wall: Wall
+
+    async def refresh(self, run: Run) -> Run:
+        return run
+
+    async def show(self, run: Run, _results: object) -> None:
+        self.wall.drawing.append(self.name)
+        await asyncio.sleep(0.01)
+        assert self.wall.drawing == [self.name]
+        self.wall.drawing.remove(self.name)
+        self.wall.drawn.append((self.name, run.request))
+
+
+async def test_two_who_live_draw_an_installation_one_after_the_other(
+    url: str, processes: tuple[Process, Process]
+) -> None:
+    wall, git = Wall(), cast("Any", None)  # a run that has not started has no record
+    stores = [Store(each.database) for each in processes]
+    async with contextlib.AsyncExitStack() as stack:
+        for name, each, store in zip(("first", "second"), processes, stores, strict=True):
+            forge = cast(
+                "Any", SharedForge(cast("Any", Painter(name, wall)), each.posts, each.lease)
+            )
+            hold, listens = each.posts.hold, asyncio.Event()
+            for part in (
+                Bus(url, each.database, store, listens.set),
+                Reconciler(store, git, forge, now, gather=0.0, hold=hold),
+            ):
+                await part.start()
+                stack.push_async_callback(part.stop)
+            await listens.wait()
+        drawer = Reconciler(stores[1], git, git, now, gather=0.0)
+        assert await processes[0].posts.hold(f"draw:{REPOSITORY.installation}")
+
+        async def ask(number: int) -> None:
+            asked = requested(f"comment:{number}:1")
+            data = {**asked.data, "request": f"wish {number}"}
+            await stores[number % 2].create(REPOSITORY, asked.model_copy(update={"data": data}))
+
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asyncio.gather(*map(ask, range(8)))
+            await drawer.settled()
+            assert sorted(wall.drawn) == [("first", f"wish {number}") for number in range(8)]
+            # It stands still: the other one goes on, with what the first was told of as well.
+            await asyncio.to_thread(end, url, processes[0].lease)
+            await processes[1].posts.bury()
+            await ask(9)
+            await drawer.settled()
+            assert wall.drawn[8:] == [("second", "wish 9")]

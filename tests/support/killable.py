@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from bot.console import serving_loop
+from bot.loop import serving_loop
 from bot.shared import Role
 
 READS = {

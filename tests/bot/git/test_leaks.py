@@ -56,6 +56,19 @@ def test_the_server_s_own_secret_is_found_however_it_is_written(
     assert found(mirror, {}, new) == []
 
 
+def test_what_is_known_comes_and_goes(mirror: Mirror) -> None:
+    token = "ghs_" + "t0k3n" * 7
+    new: Files = {"a": (FILE, f"{OWN}\nx{token.upper()}\n")}
+    first, second = Secret("a", 1, KNOWN), Secret("a", 2, KNOWN)
+    for known, wanted in (
+        ({OWN}, [first]),
+        ({OWN, token}, [first, second]),
+        ({token}, [second]),
+        (set(), []),
+    ):
+        assert found(mirror, {}, new, frozenset(known)) == wanted
+
+
 def test_no_more_than_so_many_are_told(mirror: Mirror) -> None:
     lines = "\n".join(f"AKIA{'QYLPMN5HHHFPZ' + a + b + 'Q'}" for a in "ABCDEFGHIJKL" for b in AZ)
     assert len(found(mirror, {}, {"a": (FILE, lines)})) == MOST

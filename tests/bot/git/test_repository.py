@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,18 @@ def test_only_the_newest_handles_are_kept(tmp_path: Path) -> None:
         open_repository(each)
     assert open_repository(mirrors[1]) is second
     assert open_repository(mirrors[0]) is not first
+
+
+def test_a_thread_beside_keeps_the_last_one_alone(tmp_path: Path) -> None:
+    mirrors = [Mirror(tmp_path / f"{n}.git") for n in range(2)]
+    for each in mirrors:
+        sh(tmp_path, "init", "-q", "--bare", str(each.path))
+
+    def look() -> None:
+        first = open_repository(mirrors[0])
+        assert open_repository(mirrors[0]) is first
+        open_repository(mirrors[1])
+        assert open_repository(mirrors[0]) is not first
+
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(look).result()

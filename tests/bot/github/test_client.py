@@ -11,6 +11,7 @@ import pytest
 import respx
 
 from bot.errors import OperatorError, OrchestrateError, Refused, TransientError
+from bot.github.breaker import FAILURES
 from bot.github.client import GitHubApp, Session
 from tests.bot.github.runs import REPOSITORY
 
@@ -120,6 +121,23 @@ async def test_after_a_limit_nobody_of_the_installation_asks(
             await session.patch(PATH, {})
         assert told.value.retry_after == pytest.approx(60, abs=1)
     assert route.call_count == 1
+
+
+async def test_what_one_process_cannot_reach_another_asks_all_the_same(
+    session: Session, key: str, github: respx.MockRouter
+) -> None:
+    there = github.get(ISSUE).mock(side_effect=httpx.ConnectError("No route to host"))
+    for _ in range(FAILURES):
+        with pytest.raises(TransientError):
+            await session.get(PATH)
+    there.mock(return_value=httpx.Response(200, json={}))
+    elsewhere = GitHubApp(api_url=API, app_id=1, private_key=key, spacing=0.0)
+    await elsewhere.session(REPOSITORY).get(PATH)
+    await elsewhere.close()
+    asked = there.call_count
+    with pytest.raises(TransientError, match="does not answer"):
+        await session.get(PATH)
+    assert there.call_count == asked == FAILURES + 1
 
 
 async def test_many_who_ask_at_once_share_one_token(
