@@ -43,6 +43,7 @@ import httpx
 
 from bench.measure import Target, at_least, at_most, conclude
 from bot.hub import Credentials, Hub, seed, serve
+from bot.loop import serving_loop
 
 WORKERS = 2
 """Processes that work on runs where the database is shared: one for each of the two processors."""
@@ -506,7 +507,8 @@ def main() -> int:
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        asyncio.run(_work(given.worker[0], Path(given.worker[1])))
+        with asyncio.Runner(loop_factory=serving_loop) as runner:
+            runner.run(_work(given.worker[0], Path(given.worker[1])))
         return 0
     given.database = given.database or both
     with tempfile.TemporaryDirectory(prefix="bench-runs-") as place:
