@@ -346,9 +346,14 @@ async def is_tidied_copied_and_erased(all_of_it: Fleet, postgresql: Cluster) -> 
 
 def copy(postgresql: Cluster, original: str, empty: str) -> None:
     """Copy a database as docs/operating.md says."""
-    dump = [postgresql.bin / "pg_dump", "--no-owner", "--dbname", plain_url(original)]
+    dump: list[str | Path] = [
+        postgresql.bin / "pg_dump",
+        "--no-owner",
+        "--dbname",
+        plain_url(original),
+    ]
     told = subprocess.run(dump, check=True, capture_output=True).stdout
-    restore = [postgresql.bin / "psql", "--quiet", "--set=ON_ERROR_STOP=1"]
+    restore: list[str | Path] = [postgresql.bin / "psql", "--quiet", "--set=ON_ERROR_STOP=1"]
     restore += ["--dbname", plain_url(empty)]
     subprocess.run(restore, check=True, capture_output=True, input=told)
 

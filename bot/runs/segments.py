@@ -140,7 +140,9 @@ class Segments:
         if run.segment != segment:
             return False
         work = _due(run)
-        if work is not None and not await store.has(run_id, f"{cause}:0"):
+        if work is not None:
+            if await store.has(run_id, f"{cause}:0"):
+                return True  # Before a crash: this segment begins again from its first step.
             if _can_wait(run, work) and await store.queue.stop_of(run.repository.installation):
                 await self._publish(run)
                 await self._ports.git.close(run)

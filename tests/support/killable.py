@@ -193,10 +193,9 @@ def wrap_all(instants: Instants) -> None:
     from bot.github.forge import GitHubForge
     from bot.runs.engine import Engine
     from bot.runs.queue import Queue
-    from bot.runs.segments import Segments
     from bot.runs.store import Store
 
-    owners = (Store, Inbox, workbench.Workbench, AgentDesk, CheckDesk, GitHubForge, Segments)
+    owners = (Store, Inbox, workbench.Workbench, AgentDesk, CheckDesk, GitHubForge)
     for owner in owners:
         for method in _effects(owner):
             wrap(instants, owner, method, _named(f"{owner.__name__}.{method}"))
@@ -204,20 +203,7 @@ def wrap_all(instants: Instants) -> None:
         wrap(instants, pushes, "push", lambda _given, _result: "git push")
     wrap(instants, Queue, "admit", lambda _given, result: "admitted" if result else None)
     wrap(instants, Engine, "_enqueue", _named("enqueued"))
-    for method in ("advance", "finish"):
-        _mark_beginning(instants, Segments, method)
     wrap(instants, GitHubApp, "send", _request)
-
-
-def _mark_beginning(instants: Instants, owner: Any, method: str) -> None:
-    """The engine has noted the last step when it begins the next one."""
-    original = getattr(owner, method)
-
-    async def wrapped(*args: Any, **kwargs: Any) -> Any:
-        instants.reach(f"{owner.__name__}.{method} begins")
-        return await original(*args, **kwargs)
-
-    setattr(owner, method, wrapped)
 
 
 def _effects(owner: type) -> Iterator[str]:
