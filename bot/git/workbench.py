@@ -355,6 +355,19 @@ class Workbench:
         await self.adopt(run, sha)
         return sha
 
+    async def trial(self, run: Run, tree: str, base: str, message: CommitMessage) -> str:
+        """Commit `tree` on top of `base` and the run's head, on no branch; return the commit."""
+        return await self._on(
+            run.repository,
+            checkpoint.commit,
+            tree=tree,
+            parents=[base, run.head],
+            message=_text(message),
+            author=self._identity,
+            committer=self._identity,
+            at=message.at,
+        )
+
     async def adopt(self, run: Run, sha: str) -> None:
         """Move the local branch from the head to `sha`, a commit on top of it."""
         held, ref = self._mirror(run), f"refs/heads/{run.branch}"

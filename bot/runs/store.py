@@ -284,6 +284,10 @@ class Store:
         """Return the runs with a segment that is not over."""
         return await self._select(_runs().where(runs.c.active))
 
+    async def in_state(self, state: State) -> list[Run]:
+        """Return the runs that are in a state."""
+        return await self._select(_runs().where(runs.c.state == state.value))
+
     async def going_on(self, repository: int, issue: int) -> list[Run]:
         """Return the runs of an issue that go on or wait for a decision."""
         here = await self.of_thread(repository, issue)
