@@ -201,6 +201,11 @@ class SharedForge:
         """Ask what checks of these names, by whomever, say of a commit now."""
         return await self._forge.reported(run, sha, names)
 
+    async def sign(self, run: Run, tree: str, parents: Sequence[str], text: str) -> bool:
+        """Have a commit made and signed, and the branch moved to it; False where that moved."""
+        self._lease.check()
+        return await self._forge.sign(run, tree, parents, text)
+
     async def merge(
         self, run: Run, approval: Approval, method: Method, rules: BranchRules
     ) -> Merged | NotMerged | Later:

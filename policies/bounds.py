@@ -42,6 +42,8 @@ def bounded(config: Config, bounds: Config) -> Config:
         update["commands"] = _commands(config.commands, bounds.commands)
     if "budget" in named:
         update["budget"] = _budget(config.budget, bounds.budget)
+    if "commits" in named and bounds.commits == "api":
+        update["commits"] = "api"
     if "merge" in named:
         update["merge"] = _merge(config.merge, bounds.merge)
     return config.model_copy(update=update) if update else config

@@ -73,11 +73,15 @@ def _method(branch: str, rules: BranchRules, config: Config) -> Verdict:
 def _signatures(branch: str, rules: BranchRules, config: Config) -> Verdict:
     if not rules.signatures:
         return Verdict(True, "signatures", "No signatures are asked for.")
+    if config.commits == "api":
+        said = f"{code(branch)} takes only signed commits; GitHub signs those of a run."
+        return Verdict(True, "signatures", said)
     return Verdict(
         False,
         "signatures",
-        f"{code(branch)} takes only signed commits, and those of a run are not signed; `/resume`"
-        " works on it all the same, for a person to sign and merge.",
+        f"{code(branch)} takes only signed commits, and those of a run are not; `commits: api` in"
+        " the configuration has GitHub sign them. `/resume` works on it all the same, for a person"
+        " to sign and merge.",
     )
 
 

@@ -167,6 +167,10 @@ class LocalForge:
         """Return nothing: a local repository has no checks but the run's own."""
         return ()
 
+    async def sign(self, run: Run, tree: str, parents: Sequence[str], text: str) -> bool:
+        """Refuse: who has no GitHub commits by git."""
+        raise UserError("A local repository has nobody who signs: leave `commits: api` out.")
+
     async def merge(
         self, run: Run, approval: Approval, method: Method, rules: BranchRules
     ) -> Merged | NotMerged:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 import structlog
@@ -94,6 +95,26 @@ class GitHubForge:
     async def reported(self, run: Run, sha: str, names: Collection[str]) -> tuple[Reported, ...]:
         """Ask what checks of these names, by whomever, say of a commit now."""
         return await reported_on(self._app.session(run.repository), run.repository, sha, names)
+
+    async def sign(self, run: Run, tree: str, parents: Sequence[str], text: str) -> bool:
+        """Have a commit made and signed, and the branch moved to it; False where that moved.
+
+        GitHub signs what an App commits in its own name: without an author and a committer.
+        """
+        session, path = self._app.session(run.repository), repo_path(run.repository)
+        json = {"message": text, "tree": tree, "parents": list(parents)}
+        sha = text_of((await session.post(f"{path}/git/commits", json)).map(), "sha")
+        ref = f"heads/{run.branch}"
+        try:
+            if run.checkpoints:
+                await session.patch(f"{path}/git/refs/{quote(ref)}", {"sha": sha, "force": False})
+            else:
+                await session.post(f"{path}/git/refs", {"ref": f"refs/{ref}", "sha": sha})
+        except Refusal as refusal:
+            if refusal.status == 422:
+                return False  # Somebody pushed there, or took the branch away: the push will say.
+            raise
+        return True
 
     async def merge(
         self, run: Run, approval: Approval, method: Method, rules: BranchRules

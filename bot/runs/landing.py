@@ -73,7 +73,7 @@ class Landing:
             # The time is part of the commit, so that the same merge is the same commit.
             title = texts.title_line(f"Merge of {run.head[:7]} into {run.base} at {base.sha[:7]}")
             message = CommitMessage(title, texts.trailers(run, 0, agent=None), approval.at)
-            commit = await self._git.trial(run, found.tree, base.sha, message)
+            commit = await self._git.commit(run, found.tree, [base.sha, run.head], message)
             ended = await check(run.model_copy(update={"head": commit, "checked": ""}))
             if isinstance(ended, list):
                 return ended

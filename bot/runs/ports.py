@@ -246,8 +246,22 @@ class Git(Past, Protocol):
     async def human_work(self, run: Run) -> HumanWork | None:
         """Fetch the branch; say what people added on top of the head, or None."""
 
-    async def trial(self, run: Run, tree: str, base: str, message: CommitMessage) -> str:
-        """Commit `tree` on top of `base` and the run's head, on no branch; return the commit."""
+    async def commit(
+        self, run: Run, tree: str, parents: Sequence[str], message: CommitMessage
+    ) -> str:
+        """Commit `tree` on top of some commits, on no branch; return the commit."""
+
+    async def offer(self, run: Run, commit: str) -> str:
+        """Let the remote have a commit that is on no branch, until `withdraw`; return its text."""
+
+    async def withdraw(self, run: Run) -> None:
+        """Take back what was offered."""
+
+    async def published(self, run: Run, tree: str) -> str | None:
+        """Fetch the branch; return its tip where that is `tree` on the head, made for the run."""
+
+    async def settle(self, run: Run, sha: str) -> None:
+        """Move the local branch to a commit on the head, wherever an earlier try left it."""
 
     async def adopt(self, run: Run, sha: str) -> None:
         """Move the local branch from the head to a commit on top of it."""
@@ -531,6 +545,9 @@ class Forge(Protocol):
 
     async def reported(self, run: Run, sha: str, names: Collection[str]) -> tuple[Reported, ...]:
         """Ask what checks of these names, by whomever, say of a commit now."""
+
+    async def sign(self, run: Run, tree: str, parents: Sequence[str], text: str) -> bool:
+        """Have a commit made and signed, and the branch moved to it; False where that moved."""
 
     async def merge(
         self, run: Run, approval: Approval, method: Method, rules: BranchRules

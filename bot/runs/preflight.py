@@ -1,8 +1,8 @@
-"""Looks beside the start of a run whether it can land, and stops it before much is spent.
+"""Looks beside the beginning of a run whether it can land, and stops it before much is spent.
 
-Nothing waits for it: the agent's turn begins meanwhile, and ends when a reason is found. What was
-found stands in the run, and is not looked for again; where GitHub is out of reach, the next turn
-looks.
+Nothing waits for it, and the agent's prompt comes first: it looks while what the run needs is set
+up, or the agent begins, and ends that where it finds a reason. What was found stands in the run,
+and is not looked for again; where GitHub is out of reach, the next turn looks.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from bot.events import ORCHESTRATE, Event, Type
 from bot.runs.model import Run
 from bot.runs.ports import Clock, Forge, Git, Surroundings
 from bot.runs.store import Store
-from bot.runs.transitions import State
-from bot.runs.watch import watching
+from bot.runs.transitions import TERMINAL, State
 from policies.branches import notes
 from policies.config import Config
 from policies.facts import PreflightFacts
@@ -30,15 +29,12 @@ log = structlog.get_logger()
 SECONDS = 60.0
 """How long it may look: an agent has done half of its work by then."""
 
-BEFORE_WORK = frozenset({State.QUEUED, State.PLANNING})
-"""States that a run passes by itself before anything is spent."""
-
+HEADSTART_SECONDS = 0.3
+"""How long it lets what begins go first: a person waits for the prompt, and the requests
+would take the processor from it. No model has answered by then."""
 
 REMEMBERED = 10_000
 """Runs remembered for which there was nothing to say: far more than are at work at a time."""
-
-STOPPABLE = frozenset({State.AWAITING_APPROVAL, State.RUNNING})
-"""States in which what was found still counts."""
 
 
 class Preflight:
@@ -79,17 +75,20 @@ class Preflight:
             log.exception("looking ahead broke", run=run.id)
 
     async def _look(self, run: Run, config: Config) -> None:
+        await asyncio.sleep(HEADSTART_SECONDS)
         around, named = await asyncio.gather(
             self._forge.surroundings(run), self._named(run, named_paths(run.request))
         )
         facts = _facts(run, around, named)
         able, wanted = check_able(facts), check_wanted(facts, config)
         said = (*notes(run.base, facts.rules, config), *told(facts, config))
-        if not said and able.allowed and wanted.allowed:
+        cannot = "" if able.allowed else able.reason
+        asks = "" if wanted.allowed else wanted.reason
+        if said or cannot or asks:
+            store = self._store
+            await store.append(run.id, lambda now: self._found(now, said, cannot, asks))
+        else:
             self._remember(run.id)
-            return
-        await self._store_once_begun(run, said, able.reason if not able.allowed else "",
-                                     wanted.reason if not wanted.allowed else "")  # fmt: skip
 
     async def _named(self, run: Run, paths: Collection[str]) -> tuple[str, ...]:
         """Leave out what only looks like a path: neither it nor its folder is in the base."""
@@ -103,27 +102,13 @@ class Preflight:
         while len(self._fine) > REMEMBERED:
             self._fine.pop(next(iter(self._fine)))
 
-    async def _store_once_begun(
-        self, run: Run, said: tuple[str, ...], cannot: str, asks: str
-    ) -> None:
-        """Record it as soon as the run has begun: until then there is nothing to stop."""
-        begun = asyncio.Event()
-
-        def look(now: Run) -> None:
-            if now.state not in BEFORE_WORK:
-                begun.set()
-
-        async with watching(self._store, run.id, look):
-            await begun.wait()
-        await self._store.append(run.id, lambda now: self._found(now, said, cannot, asks))
-
     def _found(self, now: Run, said: tuple[str, ...], cannot: str, asks: str) -> list[Event]:
-        if now.foreseen or now.checkpoints or now.state not in STOPPABLE:
+        if now.foreseen or now.state in TERMINAL:
             return []
         reason = cannot or asks
-        if now.state is State.AWAITING_APPROVAL and reason:
-            # Whoever approves the plan reads it beside the plan.
-            said, reason = (*said, reason), ""
+        if reason and (now.state is not State.RUNNING or now.checkpoints):
+            # Nothing is at work that could be stopped: whoever decides next reads it.
+            said, reason, asks = (*said, reason), "", reason
         events = []
         if said or asks:
             foreseen: dict[str, Any] = {"notes": list(said)}

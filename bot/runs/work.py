@@ -47,6 +47,7 @@ from bot.runs.ports import (
 from bot.runs.preflight import Preflight
 from bot.runs.recorder import Recorder
 from bot.runs.revisions import VIOLATIONS, Stuck, author_of, judged, with_base
+from bot.runs.signing import is_signed, signed
 from bot.runs.store import Store
 from bot.runs.transitions import State, Work
 from bot.runs.watch import WATCH_SECONDS, TurnWatch, patiently, stop_of
@@ -182,11 +183,10 @@ class Worker:
             "usd": run.budget or config.limits.usd,
             "tokens": config.limits.tokens,
         }
-        known = {"base": base.branch, "base_sha": base.sha, "branch": data["branch"]}
-        self.preflight.begin(run.model_copy(update=known), config)
         return [(Type.STARTED, data, ORCHESTRATE)]
 
     async def _plan(self, run: Run, _cause: str) -> Made:
+        self.preflight.begin(run, await self._config(run))
         plan = run.plan.model_dump(mode="json")
         return [(Type.PLANNED, {"plan": plan, "approval": run.wants_plan}, ORCHESTRATE)]
 
@@ -202,10 +202,10 @@ class Worker:
             return [_blocked(*used)]
         git, number = self._ports.git, run.turns + 1
         config = await self._config(run)
-        self.preflight.begin(run, config)
         day = await self._day(run)
         if over := day_used_up(day, config):
             return [_blocked(*over)]
+        self.preflight.begin(run, config)
         ready = await self._prepared(run, config, f"{cause}:setup")
         if isinstance(ready, Unprepared) and ready.own:
             # The agent's own change: it is told of that, and mends it on what the base needs.
@@ -348,7 +348,10 @@ class Worker:
             return [(Type.CANDIDATE_REFUSED, data, ORCHESTRATE)]
         kind = _kind(left["outcome"])
         title = texts.checkpoint_title(run, kind)
-        if sha := left.get("commit"):
+        sha = left.get("commit", "")
+        if sha and is_signed(run, config):
+            sha = await signed(git, self._ports.forge, run, sha, left["tree"], [run.head])
+        elif sha:
             await git.adopt(run, sha)
         else:  # recorded by an earlier version, which made the commit here
             message = self._message(run, kind, title, datetime.fromisoformat(left["at"]))
@@ -372,7 +375,7 @@ class Worker:
         # The time is part of the commit, so a second try makes the same one.
         at = datetime.fromisoformat(asked["at"])
         message = self._message(run, asked["kind"], asked["title"], at)
-        sha = await self._ports.git.checkpoint(run, asked["tree"], message)
+        sha = await self._committed(run, asked["tree"], message)
         made = self._made(run, sha, asked["tree"], asked["kind"], asked["title"], changes)
         await self._keep_rules(run, made["sha"], text)
         return [(Type.CHECKPOINTED, made, asked.get("by", ORCHESTRATE))]
@@ -386,11 +389,22 @@ class Worker:
         changes = await git.changes(run, run.head, found.tree)
         at = datetime.fromisoformat(asked["at"])
         message = self._message(run, "update", asked["title"], at)
-        sha = await git.checkpoint(run, found.tree, message, joined=base)
+        sha = await self._committed(run, found.tree, message, joined=base)
         made = self._made(run, sha, found.tree, "update", asked["title"], changes)
         made |= {"base_sha": base, "base_tree": asked["base_tree"]}
         await self._keep_rules(run, sha, found.verdict)
         return [(Type.CHECKPOINTED, made, asked["by"])]
+
+    async def _committed(
+        self, run: Run, tree: str, message: CommitMessage, joined: str | None = None
+    ) -> str:
+        """Commit `tree` on the run's head, by git or by GitHub, as the configuration says."""
+        git = self._ports.git
+        if not is_signed(run, await self._config(run)):
+            return await git.checkpoint(run, tree, message, joined)
+        parents = [run.head, joined] if joined else [run.head]
+        sha = await git.commit(run, tree, parents, message)
+        return await signed(git, self._ports.forge, run, sha, tree, parents)
 
     def _message(self, run: Run, kind: CheckpointKind, title: str, at: datetime) -> CommitMessage:
         agent = run.agent if kind in BY_AGENT else None

@@ -10,8 +10,14 @@ from bot.runs.transitions import State
 from tests.bot.hub.test_rules import QUEUED, REVIEWED
 from tests.support.world import Repo, World
 
-# An agent that works for as long as it is let.
-SLOW: dict[str, Any] = {"agents": {"writer": {"command": "cat > /dev/null; sleep 60"}}}
+# An agent that works for as long as it is let, and one that is done at once.
+SLOW: dict[str, Any] = {
+    "agent": "slow",
+    "agents": {
+        "slow": {"command": "cat > /dev/null; sleep 60"},
+        "quick": {"command": "cat > /dev/null; echo more >> notes.txt"},
+    },
+}
 
 
 async def asked(repo: Repo, request: str = "add a note") -> tuple[int, str]:
@@ -39,13 +45,13 @@ async def test_what_the_base_asks_is_told_before_the_run_has_ended(world: World)
 
 
 async def test_a_red_base_is_asked_about_and_worked_on_when_people_want_it(world: World) -> None:
-    repo = await world.repository()
+    repo = await world.repository(SLOW)
     main = repo.git("rev-parse", "main")
     await repo.person("writer").post(f"/statuses/{main}", {"state": "failure", "context": "ci"})
     issue, status = await asked(repo)
     assert "`main` is red already: `ci`." in status
     assert "`/resume` works on it all the same" in status
-    await repo.person("writer").comment(issue, "/resume")
+    await repo.person("writer").comment(issue, "/resume --agent quick")
     await repo.until(issue, State.AWAITING_REVIEW)
 
 
@@ -64,13 +70,14 @@ async def test_where_the_configuration_says_so_a_red_base_is_only_told(world: Wo
 
 
 async def test_a_request_for_what_agents_may_not_change_is_asked_about(world: World) -> None:
-    repo = await world.repository(files={"uv.lock": "locked\n"})
-    _, status = await asked(repo, "bring `uv.lock` up to date, and/or notes.txt")
-    assert "The request names `uv.lock`, which agents may not change here." in status
+    repo = await world.repository(SLOW, {".github/workflows/ci.yml": "on: push\n"})
+    _, status = await asked(repo, "mend .github/workflows/ci.yml, and/or notes.txt")
+    named = "The request names `.github/workflows/ci.yml`, which agents may not change here."
+    assert named in status
 
 
 async def test_a_base_that_takes_signed_commits_only_is_said_at_once(world: World) -> None:
-    repo = await world.repository()
+    repo = await world.repository(SLOW)
     await repo.rules({"type": "required_signatures"})
     _, status = await asked(repo)
     assert "`main` takes only signed commits" in status
@@ -79,19 +86,19 @@ async def test_a_base_that_takes_signed_commits_only_is_said_at_once(world: Worl
 async def test_what_the_app_may_not_do_stops_the_run_until_it_may(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repo = await world.repository()
+    repo = await world.repository(SLOW)
     less = {"contents": "write", "checks": "read", "pull_requests": "write"}
     monkeypatch.setattr(world.server.github, "granted", lambda _: less)
     issue, status = await asked(repo)
     assert "The App may not write `checks`, by which it writes the checks" in status
     monkeypatch.undo()
     world.server.bot.ports.forge._around.clear()  # type: ignore[attr-defined]
-    await repo.person("writer").comment(issue, "/resume")
+    await repo.person("writer").comment(issue, "/resume --agent quick")
     await repo.until(issue, State.AWAITING_REVIEW)
 
 
 async def test_a_rule_that_closes_the_runs_own_branch_stops_it(world: World) -> None:
-    repo = await world.repository()
+    repo = await world.repository(SLOW)
     body = {
         "name": "names",
         "enforcement": "active",

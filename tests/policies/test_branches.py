@@ -21,6 +21,13 @@ RULES = st.builds(
 )
 
 
+def test_commits_that_github_signs_are_taken() -> None:
+    rules = BranchRules(signatures=True)
+    verdict = check_branch("main", rules, Config(commits="api"))
+    assert verdict.allowed
+    assert "GitHub signs those of a run" in " ".join(notes("main", rules, Config(commits="api")))
+
+
 def config(method: Method = "merge") -> Config:
     return Config(merge=Merge(method=method))
 
