@@ -27,6 +27,7 @@ from bot.router import Desk
 from bot.runs.model import Repository, Run
 from bot.runs.transitions import TERMINAL
 from bot.threads import Changes, Comment, Issue, Pull, Review, ReviewComment
+from bot.watch import look_after_merges
 from policies.config import PATH
 
 log = structlog.get_logger()
@@ -115,6 +116,7 @@ class Poll:
 
     async def look(self) -> None:
         """Look at every repository once."""
+        await look_after_merges(self._desk)
         configurations = time.monotonic() - self._listed_at >= LIST_SECONDS
         if configurations:
             await self._list()

@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +21,9 @@ from bot.errors import OperatorError, TransientError
 from bot.leases import LOOK_SECONDS, Lease, Posts
 from bot.runs.engine import SWEEP_SECONDS, Engine
 from bot.runs.model import Approval, Run
-from bot.runs.ports import Forge, Merged, NotMerged
+from bot.runs.ports import Forge, Later, Merged, NotMerged, Surroundings
 from bot.runs.store import Store
+from policies.facts import BranchRules, Method, Reported
 
 log = structlog.get_logger()
 
@@ -188,10 +189,29 @@ class SharedForge:
         async with self._posts.alone(f"show:{run.id}"):
             return await self._forge.show(run, results)
 
-    async def merge(self, run: Run, approval: Approval, method: str) -> Merged | NotMerged:
-        """Merge exactly the approved head; merged before is merged."""
+    async def rules(self, run: Run) -> BranchRules:
+        """Ask what the rules of the run's base are now."""
+        return await self._forge.rules(run)
+
+    async def surroundings(self, run: Run) -> Surroundings:
+        """Ask what speaks for and against the beginning of a run."""
+        return await self._forge.surroundings(run)
+
+    async def reported(self, run: Run, sha: str, names: Collection[str]) -> tuple[Reported, ...]:
+        """Ask what checks of these names, by whomever, say of a commit now."""
+        return await self._forge.reported(run, sha, names)
+
+    async def sign(self, run: Run, tree: str, parents: Sequence[str], text: str) -> bool:
+        """Have a commit made and signed, and the branch moved to it; False where that moved."""
         self._lease.check()
-        return await self._forge.merge(run, approval, method)
+        return await self._forge.sign(run, tree, parents, text)
+
+    async def merge(
+        self, run: Run, approval: Approval, method: Method, rules: BranchRules
+    ) -> Merged | NotMerged | Later:
+        """Merge exactly the approved head, as the base's rules take it; merged before is merged."""
+        self._lease.check()
+        return await self._forge.merge(run, approval, method, rules)
 
 
 def folder_of(data: Path) -> tuple[Path, int]:

@@ -14,9 +14,10 @@ import structlog
 from bot.errors import OrchestrateError
 from bot.found import REVIEWS, comment_on, is_unedited, review_of, where
 from bot.payloads import GHOST, CommentCreated, PullChanged, Pushed
-from bot.router import Router
+from bot.router import Desk, Router
 from bot.runs.model import Repository, Run
-from bot.runs.transitions import TERMINAL
+from bot.runs.transitions import TERMINAL, State
+from bot.runs.waking import is_due, wake
 from bot.threads import Changes, Comment, Pull
 
 log = structlog.get_logger()
@@ -48,6 +49,7 @@ class Watch:
     async def look(self) -> None:
         """Compare every repository that has live runs."""
         store = self._router.desk.store
+        await look_after_merges(self._router.desk)
         for repository, _, seen in await store.repositories():
             runs = [r for r in await store.of_repository(repository.id) if r.state not in TERMINAL]
             if runs and repository.installation:
@@ -118,6 +120,14 @@ class Watch:
                 after=pull.head_sha,
             )
             await self._router.take(pushed)
+
+
+async def look_after_merges(desk: Desk) -> None:
+    """Let merges that wait ask GitHub again, for news that no webhook brought."""
+    now = desk.clock()
+    for run in await desk.store.in_state(State.MERGING):
+        if is_due(run, now):
+            await wake(desk.store, run, f"look:{run.seq}", now)
 
 
 def _oldest(runs: list[Run]) -> datetime:

@@ -3,8 +3,9 @@
     /override lint The rule is wrong here; see the discussion above
 
 It holds for that commit alone, and stands in the record and on the check itself with who did it and
-why. Where no other check is red, the run is then ready for review. The rules about what agents may
-change are not set aside like this: the configuration opens them.
+why. Where no other check is red, the run is then ready for review. So it is with checks of the
+repository's own that an approved merge waits for, red or not there: it is then merged. The rules
+about what agents may change are not set aside like this: the configuration opens them.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ async def handle(desk: Desk, order: Order) -> str | None:
 
 def _read(run: Run, said: str) -> tuple[str, str]:
     """Tell the check from the reason; `UserError` without such a red check, or a reason."""
-    red = run.still_red() if run.checked == run.head else ()
-    if run.state is not State.BLOCKED or not red:
+    red = (*(run.still_red() if run.checked == run.head else ()), *run.unmet())
+    if run.state not in (State.BLOCKED, State.MERGING) or not red:
         raise UserError("No check is red on the head, so there is nothing to override.")
     named = [name for name in red if said == name or said.startswith((f"{name} ", f"{name}\n"))]
     if not named:

@@ -16,9 +16,13 @@ from bot.payloads import GHOST, PullChanged, Pushed
 from bot.router import Desk, Router, repository_of
 from bot.runs.model import Run
 from bot.runs.transitions import State
+from bot.runs.waking import wake
 from policies.config import PATH
 
 NOTHING = "0" * 40
+
+LEFT = ("dequeued", "auto_merge_disabled")
+"""What says that GitHub does not merge by itself any more."""
 
 
 async def on_push(router: Router, arrival: Pushed) -> None:
@@ -45,13 +49,19 @@ async def on_pull(router: Router, arrival: PullChanged) -> None:
     A pull request that would change the configuration says on its lines whether it can be read.
     """
     desk, repository = router.desk, repository_of(arrival.where)
+    if arrival.action in LEFT:
+        for run in await desk.store.of_thread(repository.id, arrival.number):
+            await wake(desk.store, run, f"left:{arrival.delivery}", desk.clock())
+        return
     if arrival.action != "closed" and arrival.base_ref == repository.default_branch:
         await check_proposed(desk, repository, arrival.number, arrival.head_sha)
-    if arrival.sender == desk.bot or arrival.action != "closed":
+    if arrival.action != "closed":
         return
     runs = await desk.store.of_thread(repository.id, arrival.number)
     for run in runs:
-        if run.pull_request == arrival.number:
+        # What GitHub merges later it merges in the name of who asked for that: of the bot.
+        ours = arrival.sender == desk.bot and not run.waits_to_merge
+        if run.pull_request == arrival.number and not ours:
             # The order of deliveries is not the order of events: ask how things stand now.
             pull = await desk.threads.pull(repository, arrival.number)
             await closed(
@@ -71,7 +81,8 @@ async def closed(desk: Desk, run: Run, state: str, merge_sha: str, who: str) -> 
     """Record that a run's pull request was merged by hand, or closed."""
     cause = f"closed:{run.pull_request}"
     if merge_sha:
-        await _record(desk, run, cause, who, Type.MERGED, {"sha": merge_sha, "by_hand": True})
+        landed = {"sha": merge_sha, "by_hand": not run.waits_to_merge}
+        await _record(desk, run, cause, who, Type.MERGED, landed)
     elif state == "closed":
         data = {
             "reason": f"{_name(who)} closed the pull request.",
@@ -92,7 +103,8 @@ async def _record(
 
     def decide(now: Run) -> list[Event]:
         # What is being merged finds out for itself that it is merged.
-        return [] if kind is Type.MERGED and now.state is State.MERGING else [event]
+        under_way = now.state is State.MERGING and not now.waits_to_merge
+        return [] if kind is Type.MERGED and under_way else [event]
 
     try:
         await desk.store.append(run.id, decide)

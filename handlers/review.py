@@ -10,7 +10,8 @@ from __future__ import annotations
 from bot.commands import Command
 from bot.payloads import ReviewSubmitted
 from bot.router import Conversation, Router, Spoken, repository_of
-from bot.runs.transitions import TERMINAL
+from bot.runs.transitions import TERMINAL, State
+from bot.runs.waking import wake
 
 DECIDES = {"approved": ("approve",), "changes_requested": ("orchestrate", "reject")}
 """The commands that a review of this state stands for."""
@@ -36,7 +37,10 @@ async def on_review(router: Router, arrival: ReviewSubmitted) -> None:
         spoken = await router.catch_up(spoken)
         run = await router.run_of(spoken)
     ours = run is not None and run.pull_request == arrival.number and run.state not in TERMINAL
-    if ours and arrival.state == "approved":
+    if ours and run is not None and run.state is State.MERGING and arrival.state == "approved":
+        # It is approved already; GitHub's own rules may have waited for this.
+        await wake(router.desk.store, run, spoken.cause, router.desk.clock())
+    elif ours and arrival.state == "approved":
         await router.order(spoken, Command("approve", line=0))
     elif ours and arrival.state == "changes_requested":
         await router.order(spoken, await _changes(router, spoken, arrival))

@@ -42,8 +42,10 @@ def bounded(config: Config, bounds: Config) -> Config:
         update["commands"] = _commands(config.commands, bounds.commands)
     if "budget" in named:
         update["budget"] = _budget(config.budget, bounds.budget)
-    if "merge" in named and "method" in bounds.merge.model_fields_set:
-        update["merge"] = Merge(method=bounds.merge.method)
+    if "commits" in named and bounds.commits == "api":
+        update["commits"] = "api"
+    if "merge" in named:
+        update["merge"] = _merge(config.merge, bounds.merge)
     return config.model_copy(update=update) if update else config
 
 
@@ -102,6 +104,13 @@ def _approval(own: Approval, least: Approval) -> Approval:
         update["code_owners"] = own.code_owners or least.code_owners
     if "requester" in named:
         update["requester"] = max(own.requester, least.requester, key=_REQUESTER.index)
+    return own.model_copy(update=update)
+
+
+def _merge(own: Merge, bound: Merge) -> Merge:
+    update: dict[str, Any] = {"checks": tuple(dict.fromkeys((*own.checks, *bound.checks)))}
+    if "method" in bound.model_fields_set:
+        update["method"] = bound.method
     return own.model_copy(update=update)
 
 

@@ -29,6 +29,7 @@ from policies.sections import (
     Merge,
     Name,
     Paths,
+    Preflight,
     Schedule,
     Secrets,
     Section,
@@ -91,6 +92,16 @@ class Config(Section):
     approval: Approval = Field(default_factory=Approval, description="What it takes to merge.")
     limits: Limits = Field(default_factory=Limits, description="How far a run may go by itself.")
     budget: Budget = Field(default_factory=Budget, description="What a day may cost.")
+    commits: Literal["git", "api"] = Field(
+        default="git",
+        description="How checkpoints are committed: by `git`, or by GitHub's API, which signs them"
+        " as the App's, so that they are Verified. It takes a moment more for each; the files are"
+        " the same.",
+    )
+    preflight: Preflight = Field(
+        default_factory=Preflight,
+        description="What a run asks before it spends money.",
+    )
     merge: Merge = Field(default_factory=Merge, description="By which method a run is merged.")
     schedule: Annotated[tuple[Schedule, ...], Field(max_length=MAX_ENTRIES)] = Field(
         default=(), description="Runs that start by the clock."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -150,6 +151,69 @@ class ConsentFacts:
     approvers: tuple[Approver, ...]
     owned: tuple[Owned, ...] = ()
     part: frozenset[str] = frozenset()
+
+
+Method = Literal["merge", "squash", "rebase"]
+"""A way in which GitHub merges."""
+
+METHODS: tuple[Method, ...] = ("merge", "squash", "rebase")
+
+
+@dataclass(frozen=True, slots=True)
+class BranchRules:
+    """What GitHub asks of whatever is merged into a branch, beside what the configuration does.
+
+    `reviews` are approving reviews, `stale` says that a push voids them, and `auto_merge` that the
+    repository lets GitHub merge by itself once the rules are met.
+    """
+
+    reviews: int = 0
+    code_owners: bool = False
+    stale: bool = False
+    checks: tuple[str, ...] = ()
+    queue: bool = False
+    linear: bool = False
+    signatures: bool = False
+    methods: tuple[Method, ...] = METHODS
+    auto_merge: bool = False
+
+
+CheckState = Literal["green", "red", "pending", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What the repository's own CI says of a commit under a name."""
+
+    name: str
+    state: CheckState
+
+
+@dataclass(frozen=True, slots=True)
+class RequiredFacts:
+    """The names that must be green on a head, what GitHub says, and what people set aside there."""
+
+    names: tuple[str, ...]
+    reported: tuple[Reported, ...] = ()
+    set_aside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightFacts:
+    """What is known beside the start of a run.
+
+    `branch` is its base, with its `rules` and what is `reported` on its tip as `base`. `closed` are
+    rules that keep the run's own branch from being pushed, `permissions` what the App was given
+    (None where GitHub did not say), and `named` the paths in the request.
+    """
+
+    branch: str
+    rules: BranchRules = BranchRules()
+    base: tuple[Reported, ...] = ()
+    closed: tuple[str, ...] = ()
+    permissions: Mapping[str, str] | None = None
+    archived: bool = False
+    named: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,13 @@ from types import MappingProxyType, ModuleType
 
 from policies import (
     approval,
+    branches,
     consent,
     dependencies,
     limits,
     paths,
+    preflight,
+    required,
     roles,
     secrets,
     spending,
@@ -24,11 +27,15 @@ from policies.config import Config
 from policies.facts import (
     ApprovalFacts,
     Approver,
+    BranchRules,
     Change,
     ConsentFacts,
     DaySpent,
     Dependency,
     Person,
+    PreflightFacts,
+    Reported,
+    RequiredFacts,
     Role,
     Secret,
     Spent,
@@ -125,6 +132,31 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                     "acme", (Approver("ada", Role.ADMIN),), (Owned("src/a.py", ("@grace",)),)
                 ),
                 Config(approval=Approval(required=2, teams=("security",), code_owners=True)),
+            ),
+        ),
+        "required": Rule(
+            required,
+            "Asked of GitHub when an approved head is to be merged, and again at whatever news.",
+            ("merge.checks",),
+            "One check is red on the head, and another has not reported.",
+            lambda: required.check_required(
+                RequiredFacts(("ci / build", "ci / docs"), (Reported("ci / build", "red"),))
+            ),
+        ),
+        "branches": Rule(
+            branches,
+            "Asked beside the start of a run, and again when it is to be merged.",
+            ("merge.method",),
+            "The base takes signed commits only.",
+            lambda: branches.check_branch("main", BranchRules(signatures=True), Config()),
+        ),
+        "preflight": Rule(
+            preflight,
+            "Asked beside the start of a run, while its agent begins.",
+            ("preflight",),
+            "The base is red, and the request names a lock file.",
+            lambda: preflight.check_wanted(
+                PreflightFacts("main", base=(Reported("ci", "red"),), named=("uv.lock",)), Config()
             ),
         ),
         "budget": Rule(

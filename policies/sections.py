@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from policies.cron import parse_cron
-from policies.facts import Role
+from policies.facts import Method, Role
 from policies.gitleaks import kinds
 from policies.globs import problem_of
 from policies.verdict import code
@@ -33,6 +33,8 @@ MAX_NAME = 40
 # DNS takes no longer name; the rest is a port.
 MAX_HOST = 253 + len(":65535")
 MAX_PATH = 200
+# GitHub cuts the name of a check run here, and the context of a status.
+MAX_OUTSIDE = 255
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?")
@@ -63,6 +65,12 @@ def _check_name(value: str) -> str:
     if value.casefold() in _RESERVED_CHECKS:
         raise ValueError(f"`{value}` is the name of a check of our own; choose another name.")
     return _name(value)
+
+
+def _outside(value: str) -> str:
+    if not value.strip() or value != value.strip() or not value.isprintable():
+        raise ValueError("Write the check's name as the pull request shows it, as in `ci / test`.")
+    return value
 
 
 def _line(value: str) -> str:
@@ -183,6 +191,7 @@ def _run_kind(value: object) -> str:
 
 Command = Annotated[str, AfterValidator(_command)]
 Name = Annotated[str, AfterValidator(_name)]
+Outside = Annotated[str, Field(max_length=MAX_OUTSIDE), AfterValidator(_outside)]
 Line = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_line)]
 Glob = Annotated[str, AfterValidator(_glob)]
 Closed = Annotated[str, AfterValidator(_closed)]
@@ -458,13 +467,34 @@ class Budget(Section):
     )
 
 
+class Preflight(Section):
+    """What a run asks before it spends money, where it could only tell."""
+
+    red_base: Literal["ask", "tell"] = Field(
+        default="ask",
+        description="Where checks are red on the base: whether the run stops and asks, or only says"
+        " so. It asks by default, since it may fail by what others broke.",
+    )
+    closed_paths: Literal["ask", "tell"] = Field(
+        default="ask",
+        description="Where the request names a path that agents may not change: whether the run"
+        " stops and asks, or only says so.",
+    )
+
+
 class Merge(Section):
     """How an approved run is merged."""
 
-    method: Literal["merge", "squash", "rebase"] = Field(
+    method: Method = Field(
         default="merge",
         description="GitHub's method. A merge commit by default: it keeps the very commits that"
         " were checked and approved.",
+    )
+    checks: Annotated[tuple[Outside, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        default=(),
+        description="The repository's own checks on GitHub, by the names of their check runs or"
+        " commit statuses, that must be green on the head. Those that the base's branch rules ask"
+        " for are waited for unnamed.",
     )
 
 

@@ -27,6 +27,7 @@ NEEDED = {
     "issues": "write",
     "pull_requests": "write",
     "checks": "write",
+    "statuses": "read",
 }
 
 

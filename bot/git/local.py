@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +22,8 @@ from bot.git.program import run as run_git
 from bot.git.push import PushRejected, Update, push
 from bot.git.remote import Remote
 from bot.runs.model import Approval, Repository, Run
-from bot.runs.ports import Merged, NotMerged
+from bot.runs.ports import Merged, NotMerged, Surroundings
+from policies.facts import BranchRules, Method, Reported
 
 OURS = "orchestrate/"
 """What the branches of runs begin with."""
@@ -154,7 +155,25 @@ class LocalForge:
         """Draw nothing: the terminal shows the run."""
         return None
 
-    async def merge(self, run: Run, approval: Approval, method: str) -> Merged | NotMerged:
+    async def rules(self, run: Run) -> BranchRules:
+        """Return no rules: nobody lays them down for a local repository."""
+        return BranchRules()
+
+    async def surroundings(self, run: Run) -> Surroundings:
+        """Say that nothing speaks against it."""
+        return Surroundings()
+
+    async def reported(self, run: Run, sha: str, names: Collection[str]) -> tuple[Reported, ...]:
+        """Return nothing: a local repository has no checks but the run's own."""
+        return ()
+
+    async def sign(self, run: Run, tree: str, parents: Sequence[str], text: str) -> bool:
+        """Refuse: who has no GitHub commits by git."""
+        raise UserError("A local repository has nobody who signs: leave `commits: api` out.")
+
+    async def merge(
+        self, run: Run, approval: Approval, method: Method, rules: BranchRules
+    ) -> Merged | NotMerged:
         """Merge the approved head into the base branch, unless that is checked out somewhere."""
         held, remote = self._mirror(run), Remote(run.repository.url)
         base = await self._base(run)

@@ -75,6 +75,9 @@ READ_LIMIT = 1024 * 1024
 BLOBLESS_OVER = 500 * 1024
 """KB from which on a repository is mirrored without the contents of old files."""
 
+UNSIGNED = "refs/orchestrate-unsigned"
+"""Where on the remote a commit lies while GitHub makes the signed one with its tree."""
+
 OWN_REFS = ("refs/heads/orchestrate", "refs/orchestrate", "refs/quarantine")
 """The refs that only this process moves, and no git program."""
 
@@ -354,6 +357,53 @@ class Workbench:
         )
         await self.adopt(run, sha)
         return sha
+
+    async def commit(
+        self, run: Run, tree: str, parents: Sequence[str], message: CommitMessage
+    ) -> str:
+        """Commit `tree` on top of some commits, on no branch; return the commit."""
+        return await self._on(
+            run.repository,
+            checkpoint.commit,
+            tree=tree,
+            parents=list(parents),
+            message=_text(message),
+            author=self._identity,
+            committer=self._identity,
+            at=message.at,
+        )
+
+    async def offer(self, run: Run, commit: str) -> str:
+        """Let the remote have a commit that is on no branch, until `withdraw`; return its text."""
+        await self._offer(run, commit)
+        (info,) = await self._on(run.repository, objects.commits_between, run.head, commit, 1)
+        return info.message
+
+    async def withdraw(self, run: Run) -> None:
+        """Take back what was offered; what a killed process offered is taken back by the next."""
+        await self._offer(run, None)
+
+    async def _offer(self, run: Run, commit: str | None) -> None:
+        ref, remote = f"{UNSIGNED}/{run.id}", await self._address(run.repository)
+        there = (await mirror.remote_refs(remote, ref)).get(ref)
+        if there != commit:
+            await push(self._mirror(run), remote, [Update(ref, commit, there)])
+
+    async def published(self, run: Run, tree: str) -> str | None:
+        """Fetch the branch; return its tip where that is `tree` on the head, made for the run."""
+        held = self._mirror(run)
+        await mirror.fetch(held, await self._address(run.repository))
+        tip = await self._call(refs.tip, held, f"refs/remotes/origin/{run.branch}")
+        if tip is None or tip == run.head or await self.tree(run, tip) != tree:
+            return None
+        (info,) = await self._on(run.repository, objects.commits_between, run.head, tip, 1)
+        return tip if run.id in info.trailers.get("Orchestrate-Run", ()) else None
+
+    async def settle(self, run: Run, sha: str) -> None:
+        """Move the local branch to a commit on the head, wherever an earlier try left it."""
+        held, ref = self._mirror(run), f"refs/heads/{run.branch}"
+        now = await self._call(refs.tip, held, ref)
+        await self._on(run.repository, refs.set_ref, ref, sha, now)
 
     async def adopt(self, run: Run, sha: str) -> None:
         """Move the local branch from the head to `sha`, a commit on top of it."""

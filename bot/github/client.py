@@ -115,6 +115,7 @@ class GitHubApp:
         self._app: GitHub[AppAuthStrategy] = GitHub(auth, **options)
         self._plain: GitHub[UnauthAuthStrategy] = GitHub(**options)
         self._tokens: dict[Scope, tuple[str, datetime]] = {}
+        self._granted: dict[Scope, dict[str, str] | None] = {}
         self._locks: WeakValueDictionary[Scope, asyncio.Lock] = WeakValueDictionary()
         self._paces: dict[int, Pace] = {}
         self._breakers: dict[int, Breaker] = {}
@@ -170,6 +171,10 @@ class GitHubApp:
         """Return a token that may read and write this repository's contents, and no more."""
         return await self.token(Scope(repository.installation, repository.id, git=True))
 
+    def granted(self, repository: Repository) -> Mapping[str, str] | None:
+        """Return what the App may do in a repository, as GitHub said with its token; else None."""
+        return self._granted.get(Scope(repository.installation, repository.id))
+
     def pace(self, installation: int) -> Pace:
         """Return the pace of an installation."""
         pace = self._paces.get(installation)
@@ -213,6 +218,8 @@ class GitHubApp:
             # Of a repository that nobody works on any more, it is kept no longer than it is good.
             self._tokens = {key: kept for key, kept in self._tokens.items() if kept[1] > now}
             self._tokens[scope] = (token, until)
+            given = made.get("permissions")
+            self._granted[scope] = dict(given) if isinstance(given, dict) else None
             return token
 
     def forget(self, scope: Scope, token: str) -> None:
@@ -341,18 +348,64 @@ class Session:
                 return
 
     async def mark_ready(self, node: str) -> None:
-        """Make a draft an ordinary pull request: the one thing that REST cannot do."""
+        """Make a draft an ordinary pull request."""
         query = (
             "mutation($id: ID!) { markPullRequestReadyForReview(input: {pullRequestId: $id})"
             " { pullRequest { isDraft } } }"
         )
-        json = {"query": query, "variables": {"id": node}}
-        answer = await self._app.send(self._scope, "POST", self._graphql, json=json)
-        errors = answer.map().get("errors")
+        await self.graphql("to mark the draft ready", query, {"id": node})
+
+    async def enqueue(self, node: str, head: str) -> None:
+        """Put a pull request into its base's merge queue, where its head is `head`."""
+        query = (
+            "mutation($id: ID!, $head: GitObjectID!) { enqueuePullRequest(input:"
+            " {pullRequestId: $id, expectedHeadOid: $head}) { mergeQueueEntry { state } } }"
+        )
+        await self.graphql("to enqueue it", query, {"id": node, "head": head})
+
+    async def is_queued(self, node: str) -> bool:
+        """Say whether a pull request is in a merge queue."""
+        query = "query($id: ID!) { node(id: $id) { ... on PullRequest { isInMergeQueue } } }"
+        found = (await self.graphql("to look into the queue", query, {"id": node})).get("node")
+        return isinstance(found, dict) and bool(found.get("isInMergeQueue"))
+
+    async def dequeue(self, node: str) -> None:
+        """Take a pull request out of the merge queue."""
+        query = (
+            "mutation($id: ID!) { dequeuePullRequest(input: {id: $id})"
+            " { mergeQueueEntry { state } } }"
+        )
+        await self.graphql("to take it out of the queue", query, {"id": node})
+
+    async def merge_later(self, node: str, head: str, method: str) -> None:
+        """Have GitHub merge a pull request by itself, where its head is `head` now."""
+        query = (
+            "mutation($id: ID!, $head: GitObjectID!, $method: PullRequestMergeMethod!) {"
+            " enablePullRequestAutoMerge(input: {pullRequestId: $id, expectedHeadOid: $head,"
+            " mergeMethod: $method}) { pullRequest { state } } }"
+        )
+        variables = {"id": node, "head": head, "method": method.upper()}
+        await self.graphql("to merge it later", query, variables)
+
+    async def merge_no_more(self, node: str) -> None:
+        """Have GitHub merge a pull request by itself no more."""
+        query = (
+            "mutation($id: ID!) { disablePullRequestAutoMerge(input: {pullRequestId: $id})"
+            " { pullRequest { state } } }"
+        )
+        await self.graphql("to merge it no more", query, {"id": node})
+
+    async def graphql(self, what: str, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask for what REST does not have; a `Refusal` of `what` where GitHub says no."""
+        json = {"query": query, "variables": dict(variables)}
+        answer = (await self._app.send(self._scope, "POST", self._graphql, json=json)).map()
+        errors = answer.get("errors")
         if errors:
             first = errors[0] if isinstance(errors, list) else {}
             message = text_of(first, "message") if isinstance(first, dict) else ""
-            raise Refusal("to mark the draft ready", 422, message or "it gave no reason.")
+            raise Refusal(what, 422, message or "it gave no reason.")
+        data = answer.get("data")
+        return data if isinstance(data, dict) else {}
 
     @property
     def _graphql(self) -> str:

@@ -76,6 +76,7 @@ _COMMANDS: Mapping[State, tuple[tuple[str, str], ...]] = MappingProxyType(
             _TAKE,
             _CANCEL,
         ),
+        State.MERGING: (_OVERRIDE, _PAUSE, _CANCEL),
         State.PAUSED: (_RESUME, _CANCEL),
         State.BLOCKED: (
             *(_RESUME, _ORCHESTRATE, _RETRY, _OVERRIDE, _ROLLBACK, _UNDO, _UPDATE, _TAKE),
@@ -97,6 +98,7 @@ def status_comment(run: Run, results: Sequence[Mapping[str, Any]], links: Mappin
         f"{marker(run)}\n{headline(run)}",
         _plan(run),
         _configuration(run),
+        _notes(run),
         _refused(run),
         checkpoint_list(run),
         _lost(run),
@@ -135,6 +137,8 @@ def headline(run: Run) -> str:
             return f"**Checking** {_checkpoint_name(run)}."
         case State.AWAITING_REVIEW:
             return f"**Ready for review{pull}.** `/approve` merges exactly {head}.{_so_far(run)}"
+        case State.MERGING if run.awaits and run.work is None:
+            return f"**Waiting to merge{pull}.** {prose(run.awaits, 1_000)}"
         case State.MERGING:
             return f"**Merging** {head} into {code(run.base)}{_approved(run)}."
         case State.DONE:
@@ -316,6 +320,13 @@ def _configuration(run: Run) -> str:
         f"**The configuration is wrong:** {prose(run.config_wrong, 500)} This run keeps to the "
         f"last good one, as of {held}."
     )
+
+
+def _notes(run: Run) -> str:
+    """Say what the base's rules on GitHub ask, while it still matters."""
+    if not run.notes or run.state in TERMINAL:
+        return ""
+    return "**Before it is merged:** " + " ".join(prose(each, 500) for each in run.notes)
 
 
 def _refused(run: Run) -> str:

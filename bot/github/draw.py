@@ -30,6 +30,7 @@ from bot.github.shown import (
 )
 from bot.github.view import view
 from bot.runs.model import Run
+from bot.runs.transitions import State
 
 log = structlog.get_logger()
 
@@ -41,6 +42,11 @@ OPEN = "open:"
 
 DONE = "done"
 """The digest of what is done once."""
+
+LATER = "later"
+"""The key of a merge that was left to GitHub: to its queue, or to itself once the rules are met."""
+
+QUEUE, AUTO = "queue", "auto"
 
 GONE = (404, 410)
 
@@ -78,6 +84,7 @@ class Drawing:
         """
         self._known = await self._memory.drawing(self._run.id)
         self._forgotten = not self._known
+        await self._part("later merge", self._merge_no_more)
         await self._part("pull request", lambda: self._draw_pull(results))
         shown = self._view(results)
         for check in shown.checks:
@@ -188,6 +195,19 @@ class Drawing:
             json["state"] = "closed"
         await self._session.patch(f"{self._path}/pulls/{number}", json)
         await self._keep("pull", number, content)
+
+    async def _merge_no_more(self) -> None:
+        """Take back a merge that was left to GitHub, where the run is not to be merged any more."""
+        node, how = self._known.get(LATER, ("", DONE))
+        if how == DONE or self._run.state in (State.MERGING, State.DONE):
+            return
+        try:
+            take_back = self._session.dequeue if how == QUEUE else self._session.merge_no_more
+            await take_back(node)
+        except Refusal as refusal:
+            # GitHub takes it back by itself where the pull request was closed or pushed to.
+            log.info("not taken back", run=self._run.id, error=str(refusal))
+        await self._keep(LATER, node, DONE)
 
     async def _make_ready(self, number: int) -> None:
         pull = (await self._session.get(f"{self._path}/pulls/{number}")).map()

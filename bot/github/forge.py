@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 from weakref import WeakValueDictionary
+
+import structlog
 
 from bot.errors import TransientError
 from bot.github.answers import Refusal, text_of
+from bot.github.branches import reported_on, rules_of, surroundings_of
 from bot.github.client import GitHubApp, Session
-from bot.github.draw import Drawing, Memory
+from bot.github.draw import AUTO, DONE, LATER, QUEUE, Drawing, Memory
 from bot.github.once import Once, repo_path
 from bot.github.reads import repository_of
 from bot.runs.model import Approval, Repository, Run
-from bot.runs.ports import Merged, NotMerged
+from bot.runs.ports import Later, Merged, NotMerged, Surroundings
+from policies.facts import BranchRules, Method, Reported
+from policies.verdict import code, counted
+
+log = structlog.get_logger()
 
 REFRESH_SECONDS = 60.0
 """How long a repository's name is believed: every step of a run asks for it."""
+
+AROUND_MAX = 1_000
+"""Bases of which it is remembered what they ask: more are asked anew."""
 
 BASE_MOVED_SECONDS = 2.0
 """GitHub merges one pull request at a time, and asks to come again when the base has moved."""
@@ -32,6 +44,7 @@ class GitHubForge:
         self._memory = memory
         self._once = once or Once()
         self._drawing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._around: dict[tuple[int, str, str], tuple[float, Surroundings]] = {}
         self._fresh: dict[int, tuple[float, Repository]] = {}
 
     async def refresh(self, run: Run) -> Run:
@@ -61,8 +74,57 @@ class GitHubForge:
         """Return the address for git, without a token in it."""
         return repository.url or f"{self._app.web_url}/{repository.full_name}.git"
 
-    async def merge(self, run: Run, approval: Approval, method: str) -> Merged | NotMerged:
-        """Merge exactly the approved head; merged before is merged."""
+    async def rules(self, run: Run) -> BranchRules:
+        """Ask what the rules of the run's base are now."""
+        branch = run.base or run.repository.default_branch
+        return await rules_of(self._app.session(run.repository), run.repository, branch)
+
+    async def surroundings(self, run: Run) -> Surroundings:
+        """Ask what speaks for and against the beginning of a run; believed for a while."""
+        key = (run.repository.id, run.base, run.base_sha)
+        known = self._around.get(key)
+        if known is None or time.monotonic() - known[0] > REFRESH_SECONDS:
+            session = self._app.session(run.repository)
+            found = await surroundings_of(session, run)
+            found = replace(found, permissions=self._app.granted(run.repository))
+            if len(self._around) > AROUND_MAX:
+                self._around.clear()
+            known = self._around[key] = (time.monotonic(), found)
+        return known[1]
+
+    async def reported(self, run: Run, sha: str, names: Collection[str]) -> tuple[Reported, ...]:
+        """Ask what checks of these names, by whomever, say of a commit now."""
+        return await reported_on(self._app.session(run.repository), run.repository, sha, names)
+
+    async def sign(self, run: Run, tree: str, parents: Sequence[str], text: str) -> bool:
+        """Have a commit made and signed, and the branch moved to it; False where that moved.
+
+        GitHub signs what an App commits in its own name: without an author and a committer.
+        """
+        session, path = self._app.session(run.repository), repo_path(run.repository)
+        json = {"message": text, "tree": tree, "parents": list(parents)}
+        sha = text_of((await session.post(f"{path}/git/commits", json)).map(), "sha")
+        ref = f"heads/{run.branch}"
+        try:
+            if run.checkpoints:
+                await session.patch(f"{path}/git/refs/{quote(ref)}", {"sha": sha, "force": False})
+            else:
+                await session.post(f"{path}/git/refs", {"ref": f"refs/{ref}", "sha": sha})
+        except Refusal as refusal:
+            if refusal.status == 422:
+                return False  # Somebody pushed there, or took the branch away: the push will say.
+            raise
+        return True
+
+    async def merge(
+        self, run: Run, approval: Approval, method: Method, rules: BranchRules
+    ) -> Merged | NotMerged | Later:
+        """Merge exactly the approved head, as the base's rules take it; merged before is merged.
+
+        Where the base has a merge queue the head is put there. Where reviews are lacking that
+        GitHub asks for, it is merged by GitHub itself as soon as they are there, if a push voids
+        them; else we wait for them, so that nothing but the approved head is merged.
+        """
         if run.pull_request is None:
             return NotMerged("There is no pull request yet.", "`/retry` checks and opens it again.")
         session = self._app.session(run.repository)
@@ -71,14 +133,64 @@ class GitHubForge:
         ended = _ended(pull, run.pull_request) or _moved(pull, approval)
         if ended:
             return ended
+        node = text_of(pull, "node_id")
         if pull.get("draft"):
-            await session.mark_ready(text_of(pull, "node_id"))
+            await session.mark_ready(node)
+        if rules.queue:
+            return await self._enqueued(session, run, node, approval)
+        if pull.get("auto_merge"):
+            return Later(_waits_for_reviews(run, rules))
         json = {"sha": approval.sha, "merge_method": method}
         try:
             done = (await session.put(f"{path}/merge", json)).map()
         except Refusal as refusal:
-            return await self._not_merged(session, path, run.pull_request, approval, refusal)
+            landed = await self._not_merged(session, path, run.pull_request, approval, refusal)
+            if isinstance(landed, NotMerged) and _is_about_reviews(refusal):
+                return await self._after_reviews(session, run, node, approval, method, rules)
+            return landed
         return Merged(text_of(done, "sha"))
+
+    async def _enqueued(
+        self, session: Session, run: Run, node: str, approval: Approval
+    ) -> Later | NotMerged:
+        if (await self._memory.drawing(run.id)).get(LATER) == (node, QUEUE):
+            if await session.is_queued(node):
+                return _is_queued(run)
+            await self._memory.keep_drawing(run.id, LATER, node, DONE)
+            return NotMerged(
+                f"GitHub took it out of the merge queue of {code(run.base)}.",
+                "See why on the pull request's page; `/retry` and `/approve` put it there again.",
+            )
+        try:
+            await session.enqueue(node, approval.sha)
+        except Refusal as refusal:
+            if "already" not in refusal.message.lower():
+                return NotMerged(
+                    f"GitHub does not take it into the merge queue: {refusal.message}",
+                    "See to what the pull request's page asks for, then `/retry` and `/approve`.",
+                )
+        await self._memory.keep_drawing(run.id, LATER, node, QUEUE)
+        return _is_queued(run)
+
+    async def _after_reviews(
+        self,
+        session: Session,
+        run: Run,
+        node: str,
+        approval: Approval,
+        method: Method,
+        rules: BranchRules,
+    ) -> Later:
+        known = await self._memory.drawing(run.id)
+        # Where a person ended it there, it is not begun again: then we merge.
+        if rules.auto_merge and rules.stale and known.get(LATER) != (node, AUTO):
+            try:
+                await session.merge_later(node, approval.sha, method)
+                await self._memory.keep_drawing(run.id, LATER, node, AUTO)
+            except Refusal as refusal:
+                # Then it is merged by us, once they are there.
+                log.info("no auto-merge", run=run.id, error=str(refusal))
+        return Later(_waits_for_reviews(run, rules))
 
     async def _not_merged(
         self, session: Session, path: str, number: int, approval: Approval, refusal: Refusal
@@ -90,6 +202,23 @@ class GitHubForge:
         pull = (await session.get(path)).map()
         ended = _ended(pull, number) or _moved(pull, approval)
         return ended or _why(pull, refusal)
+
+
+def _is_about_reviews(refusal: Refusal) -> bool:
+    """Say whether GitHub refuses a merge for want of reviews, which may still come."""
+    return refusal.status == 405 and "approving review" in refusal.message.lower()
+
+
+def _is_queued(run: Run) -> Later:
+    return Later(f"It is in the merge queue of {code(run.base)}; GitHub merges it from there.")
+
+
+def _waits_for_reviews(run: Run, rules: BranchRules) -> str:
+    asked = counted(max(rules.reviews, 1), "approving review")
+    return (
+        f"{code(run.base)} asks for {asked} on GitHub: approve it on the pull request's page, and "
+        "it is merged by itself."
+    )
 
 
 def _ended(pull: Mapping[str, Any], number: int) -> Merged | NotMerged | None:

@@ -17,7 +17,19 @@ from bot.errors import OperatorError
 from bot.hub import git_http, graphql, pages
 from bot.hub.core import Hub
 from bot.hub.refusals import not_found
-from bot.hub.rest import apps, checks, door, doors, git, issues, orgs, pulls, repos
+from bot.hub.rest import (
+    apps,
+    checks,
+    door,
+    doors,
+    git,
+    issues,
+    orgs,
+    pulls,
+    repos,
+    rulesets,
+    statuses,
+)
 
 # How long to wait for the server to be up, in seconds.
 START_TIMEOUT = 10.0
@@ -28,7 +40,7 @@ GRACE = 1
 
 def create_app(hub: Hub) -> Starlette:
     """REST, GraphQL, git, the hub's own doors and the pages over one hub."""
-    tables = (apps, orgs, issues, pulls, checks, git, repos)
+    tables = (apps, orgs, issues, pulls, checks, statuses, rulesets, git, repos)
     rest = [route for module in tables for route in door.routes(hub, module.TABLE)]
     unknown = Route("/api/{rest:path}", _unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     return Starlette(

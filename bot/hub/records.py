@@ -97,6 +97,7 @@ class Repository:
     created_at: datetime
     updated_at: datetime
     pushed_at: datetime
+    auto_merge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,11 @@ class Reaction:
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """What a pull request has beside its conversation; shas move when its branches are pushed."""
+    """What a pull request has beside its conversation; shas move when its branches are pushed.
+
+    With `auto_method` it is merged in that way, for `auto_by_id`, once the base's rules allow it;
+    with `queued_by_id` it stands in the merge queue.
+    """
 
     id: int
     repo_id: int
@@ -176,6 +181,9 @@ class Pull:
     merged_by_id: int | None = None
     merge_commit_sha: str | None = None
     maintainer_can_modify: bool = False
+    auto_method: str | None = None
+    auto_by_id: int | None = None
+    queued_by_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +261,38 @@ class CheckRun:
     text: str | None = None
     annotations: tuple[Mapping[str, Any], ...] = ()
     actions: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStatus:
+    """What somebody says of a commit under a name, its `context`; the newest one counts."""
+
+    id: int
+    repo_id: int
+    sha: str
+    context: str
+    state: str
+    description: str | None
+    target_url: str | None
+    creator_id: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """Rules of branches, each as GitHub writes it: `{"type": …, "parameters": {…}}`.
+
+    `branches` are names, globs, `~DEFAULT_BRANCH` or `~ALL`. A `classic` one is the protection of
+    one branch, which GitHub tells in other words and only to administrators.
+    """
+
+    id: int
+    repo_id: int
+    name: str
+    branches: tuple[str, ...]
+    rules: tuple[Mapping[str, Any], ...]
+    created_at: datetime
+    classic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ PERMISSIONS = {
     "members": "read",
     "metadata": "read",
     "pull_requests": "write",
+    "statuses": "read",
 }
 EVENTS = (
     "check_run",
@@ -49,6 +50,7 @@ EVENTS = (
     "pull_request_review",
     "pull_request_review_comment",
     "push",
+    "status",
 )
 
 APP_ID = 1

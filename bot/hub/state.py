@@ -181,6 +181,8 @@ class State:
             sha=lambda x: (x.repo_id, x.head_sha),
             suite=lambda x: x.suite_id,
         )
+        self.statuses = Table("status", r.CommitStatus, sha=lambda x: (x.repo_id, x.sha))
+        self.rulesets = Table("ruleset", r.Ruleset, repo=lambda x: x.repo_id)
         self.deliveries = Table(
             "delivery", r.Delivery, app=lambda x: x.app_id, guid=lambda x: x.guid
         )

@@ -6,7 +6,8 @@ run on any server. The states themselves are decided in `transitions.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from bot.errors import UserError
@@ -48,6 +49,7 @@ SETUP_OVER = frozenset({Type.SETUP_ENDED, Type.TURN_STARTED, Type.CHECKED, Type.
 STOPPED = frozenset({State.BLOCKED, State.PAUSED, State.FAILED, State.CANCELLED})
 """States that say why the run stands still, as far as there is something to say."""
 
+_UNCHECKED: Mapping[str, Any] = MappingProxyType({"outcomes": (), "checked": "", "outside": ()})
 
 TOLD_WHEN_STOPPED = frozenset({Trigger.HUMAN_PUSHED, Trigger.TAKEN})
 """What gives a stopped run another reason to stand still."""
@@ -175,6 +177,10 @@ def _planned(run: Run, event: Event) -> dict[str, Any]:
     return {"plan": Plan.model_validate(event.data["plan"])}
 
 
+def _foreseen(run: Run, event: Event) -> dict[str, Any]:
+    return {"foreseen": True, "notes": tuple(event.data.get("notes", ()))}
+
+
 def _setup_started(run: Run, event: Event) -> dict[str, Any]:
     return {"setting_up": True}
 
@@ -280,6 +286,7 @@ def _checkpointed(run: Run, event: Event) -> dict[str, Any]:
         "restore": {},
         "reason": run.candidate.get("reason", ""),
         "next_step": run.candidate.get("next_step", ""),
+        "outside": (),
         "foreign": "" if made.kind == "human" else run.foreign,
         "pushers": () if made.kind == "human" else run.pushers,
         **(_answered(run, made) if made.kind in ("agent", "kept") else {}),
@@ -341,7 +348,7 @@ def _one_more(run: Run) -> Plan:
 
 def _approved(run: Run, event: Event) -> dict[str, Any]:
     given = Approval(by=event.actor, at=event.at, **event.data)
-    return {"approvals": (*run.approvals, given)}
+    return {"approvals": (*run.approvals, given), "outside": (), "awaits": ""}
 
 
 def _rejected(run: Run, event: Event) -> dict[str, Any]:
@@ -358,14 +365,13 @@ def _resumed(run: Run, event: Event) -> dict[str, Any]:
         "attempt": run.attempt + 1,
         "retry": "",
         "candidate": {},
-        "outcomes": (),
-        "checked": "",
+        **_UNCHECKED,
     }
 
 
 def _retried(run: Run, event: Event) -> dict[str, Any]:
     check = event.data.get("check", "")
-    return {"attempt": run.attempt + 1, "retry": check, "outcomes": (), "checked": ""}
+    return {"attempt": run.attempt + 1, "retry": check, **_UNCHECKED}
 
 
 def _rollback_asked(run: Run, event: Event) -> dict[str, Any]:
@@ -407,7 +413,8 @@ def _overridden(run: Run, event: Event) -> dict[str, Any]:
 
 def _blocked(run: Run, event: Event) -> dict[str, Any]:
     # What cannot be handed over is not tried for ever: the sentence says what to do.
-    return {**_stop(event), **({"handed": run.head} if _hands(run) else {})}
+    update: dict[str, Any] = {**_stop(event), "outside": _outside(event)}
+    return update | ({"handed": run.head} if _hands(run) else {})
 
 
 def _human_pushed(run: Run, event: Event) -> dict[str, Any]:
@@ -429,6 +436,18 @@ def _merged(run: Run, event: Event) -> dict[str, Any]:
     return {"merge_sha": event.data.get("sha", "")}
 
 
+def _merge_awaited(run: Run, event: Event) -> dict[str, Any]:
+    return {"awaits": event.data["reason"], "outside": _outside(event)}
+
+
+def _outside(event: Event) -> tuple[Outcome, ...]:
+    return tuple(Outcome.model_validate(each) for each in event.data.get("outside", ()))
+
+
+def _reported(run: Run, event: Event) -> dict[str, Any]:
+    return {"news": run.news + 1}
+
+
 def _stop(event: Event) -> dict[str, Any]:
     return {
         "reason": event.data.get("reason", ""),
@@ -443,6 +462,7 @@ def _stopped(run: Run, event: Event) -> dict[str, Any]:
 _APPLY: dict[str, Callable[[Run, Event], dict[str, Any]]] = {
     Type.STARTED: _started,
     Type.PLANNED: _planned,
+    Type.FORESEEN: _foreseen,
     Type.SETUP_STARTED: _setup_started,
     Type.TURN_STARTED: _turn_started,
     Type.TURN_ENDED: _turn_ended,
@@ -463,6 +483,8 @@ _APPLY: dict[str, Callable[[Run, Event], dict[str, Any]]] = {
     Type.UPDATE_ASKED: _update_asked,
     Type.HUMAN_PUSHED: _human_pushed,
     Type.PULL_REQUEST_OPENED: _pull_request_opened,
+    Type.MERGE_AWAITED: _merge_awaited,
+    Type.REPORTED: _reported,
     Type.MERGED: _merged,
     Type.TAKEN: _taken,
     Type.HANDED_OVER: _handed_over,

@@ -216,8 +216,11 @@ class Run(_Value):
     `handed` the head that was published for them; `given` that it came back with commits, from
     which the agent has yet to go on. `config_wrong` says what is wrong with the newest
     configuration, where that of the commit `config_of` is in force instead. `forecast` is what runs
-    here cost before, and `day` a warning about today's budget. `standing` is no part of what is
-    kept: it is asked for where a run is shown.
+    here cost before, and `day` a warning about today's budget. `foreseen` says that
+    it was looked ahead, and `notes` what of that people should know. `outside` is what GitHub said
+    of the repository's own checks, or of ours on the merge result, where that kept a merge from
+    being made; `awaits` what a merge waits for, and `news` counts what was heard of that.
+    `standing` is no part of what is kept: it is asked for where a run is shown.
     """
 
     id: str
@@ -260,6 +263,8 @@ class Run(_Value):
     config_of: str = ""
     forecast: dict[str, float] = Field(default_factory=dict)
     day: str = ""
+    foreseen: bool = False
+    notes: tuple[str, ...] = ()
     plan: Plan = Plan()
     turns: int = 0
     turn_limit: int = 1
@@ -274,6 +279,9 @@ class Run(_Value):
     checkpoints: tuple[Checkpoint, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     checked: str = ""
+    outside: tuple[Outcome, ...] = ()
+    awaits: str = ""
+    news: int = 0
     refused: tuple[str, ...] = ()
     lost_turns: tuple[int, ...] = ()
     quarantine: dict[str, Any] = Field(default_factory=dict)
@@ -323,6 +331,16 @@ class Run(_Value):
         """Name the checks that failed on what was checked last and count, but for one."""
         red = [each.name for each in self.outcomes if each.conclusion != "success"]
         return tuple(name for name in red if name != besides and not self.override_of(name))
+
+    def unmet(self, besides: str = "") -> tuple[str, ...]:
+        """Name what keeps the head from being merged beside its own checks, but for one."""
+        names = [each.name for each in self.outside if each.conclusion != "success"]
+        return tuple(name for name in names if name != besides and not self.override_of(name))
+
+    @property
+    def waits_to_merge(self) -> bool:
+        """Whether the run is to be merged as soon as what it waits for is there."""
+        return self.state is State.MERGING and self.work is None
 
     def unheard(self) -> tuple[Message, ...]:
         """Return what people said that no turn has been told yet."""

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from bot.runs.inforce import Past
 from bot.runs.model import Approval, Run
 from policies.config import Config
-from policies.facts import Change, Secret
+from policies.facts import BranchRules, Change, Method, Reported, Secret
 
 Clock = Callable[[], datetime]
 """The time in UTC; the only way in which a run learns it."""
@@ -245,6 +245,23 @@ class Git(Past, Protocol):
 
     async def human_work(self, run: Run) -> HumanWork | None:
         """Fetch the branch; say what people added on top of the head, or None."""
+
+    async def commit(
+        self, run: Run, tree: str, parents: Sequence[str], message: CommitMessage
+    ) -> str:
+        """Commit `tree` on top of some commits, on no branch; return the commit."""
+
+    async def offer(self, run: Run, commit: str) -> str:
+        """Let the remote have a commit that is on no branch, until `withdraw`; return its text."""
+
+    async def withdraw(self, run: Run) -> None:
+        """Take back what was offered."""
+
+    async def published(self, run: Run, tree: str) -> str | None:
+        """Fetch the branch; return its tip where that is `tree` on the head, made for the run."""
+
+    async def settle(self, run: Run, sha: str) -> None:
+        """Move the local branch to a commit on the head, wherever an earlier try left it."""
 
     async def adopt(self, run: Run, sha: str) -> None:
         """Move the local branch from the head to a commit on top of it."""
@@ -493,6 +510,24 @@ class NotMerged:
     next_step: str
 
 
+@dataclass(frozen=True, slots=True)
+class Later:
+    """It is merged by GitHub when the time has come, or can be once something is there."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a run begins in, as GitHub tells it: see `policies.facts.PreflightFacts`."""
+
+    rules: BranchRules = field(default_factory=BranchRules)
+    base: tuple[Reported, ...] = ()
+    closed: tuple[str, ...] = ()
+    permissions: Mapping[str, str] | None = None
+    archived: bool = False
+
+
 class Forge(Protocol):
     """Where a run is shown and merged: GitHub, or a local repository."""
 
@@ -502,5 +537,19 @@ class Forge(Protocol):
     async def show(self, run: Run, results: Sequence[Mapping[str, Any]]) -> int | None:
         """Draw what should stand there now; return the pull request's number, if there is one."""
 
-    async def merge(self, run: Run, approval: Approval, method: str) -> Merged | NotMerged:
-        """Merge exactly the approved head; merged before is merged."""
+    async def rules(self, run: Run) -> BranchRules:
+        """Ask what the rules of the run's base are now."""
+
+    async def surroundings(self, run: Run) -> Surroundings:
+        """Ask what speaks for and against the beginning of a run."""
+
+    async def reported(self, run: Run, sha: str, names: Collection[str]) -> tuple[Reported, ...]:
+        """Ask what checks of these names, by whomever, say of a commit now."""
+
+    async def sign(self, run: Run, tree: str, parents: Sequence[str], text: str) -> bool:
+        """Have a commit made and signed, and the branch moved to it; False where that moved."""
+
+    async def merge(
+        self, run: Run, approval: Approval, method: Method, rules: BranchRules
+    ) -> Merged | NotMerged | Later:
+        """Merge exactly the approved head, as the base's rules take it; merged before is merged."""

@@ -104,6 +104,7 @@ class Segments:
             log.info("work handed on", steps=self._steps)
             self._worker.halt.set()
             await self._ended(WRAP_UP_SECONDS)
+        await self._worker.preflight.close()
 
     async def _ended(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):

@@ -284,6 +284,10 @@ class Store:
         """Return the runs with a segment that is not over."""
         return await self._select(_runs().where(runs.c.active))
 
+    async def in_state(self, state: State) -> list[Run]:
+        """Return the runs that are in a state."""
+        return await self._select(_runs().where(runs.c.state == state.value))
+
     async def dirty(self) -> list[tuple[str, int]]:
         """Return (run, installation) for each run that is not drawn as it is now."""
         query = select(runs.c.id, runs.c.installation).where(runs.c.drawn < runs.c.touched)

@@ -88,6 +88,9 @@ class Trigger(StrEnum):
     TAKEN = "a human took the branch"
     OVERRIDDEN = "the last red check set aside, plan finished"
     OVERRIDDEN_TASKS_LEFT = "the last red check set aside, tasks left"
+    SET_ASIDE = "the last red check of the repository's own set aside, approved"
+    MERGE_AWAITED = "the merge waits for checks, reviews or a queue"
+    REPORTED = "news of what the merge waits for"
     RESUME_ASKED = "resume asked"
     GIVEN_BACK = "resume asked, a human's commits are on the branch"
     MERGED = "merged"
@@ -165,6 +168,9 @@ _TABLE: dict[tuple[State, Trigger], Row] = {
     (_S.AWAITING_REVIEW, _T.APPROVED): Row(_S.MERGING, _W.MERGE),
     (_S.AWAITING_REVIEW, _T.HUMAN_PUSHED): Row(_S.VALIDATING, _W.ADOPT),
     (_S.MERGING, _T.MERGED): Row(_S.DONE),
+    (_S.MERGING, _T.MERGE_AWAITED): Row(_S.MERGING),
+    (_S.MERGING, _T.REPORTED): Row(_S.MERGING, _W.MERGE),
+    (_S.MERGING, _T.SET_ASIDE): Row(_S.MERGING, _W.MERGE),
     (_S.MERGING, _T.REFUSED): Row(_S.BLOCKED, None, _S.VALIDATING),
     (_S.PAUSED, _T.RESUME_ASKED): Row(BACK),
     (_S.PAUSED, _T.GIVEN_BACK): Row(_S.VALIDATING, _W.ADOPT),
@@ -174,6 +180,7 @@ _TABLE: dict[tuple[State, Trigger], Row] = {
     (_S.BLOCKED, _T.RETRY_ASKED): Row(_S.VALIDATING, _W.CHECK),
     (_S.BLOCKED, _T.RESTORE_ASKED): Row(_S.VALIDATING, _W.RESTORE),
     (_S.BLOCKED, _T.UPDATE_ASKED): Row(_S.VALIDATING, _W.UPDATE),
+    (_S.BLOCKED, _T.SET_ASIDE): Row(_S.MERGING, _W.MERGE),
     (_S.BLOCKED, _T.OVERRIDDEN): Row(_S.AWAITING_REVIEW),
     (_S.BLOCKED, _T.OVERRIDDEN_TASKS_LEFT): Row(_S.RUNNING, _W.TURN),
     (_S.FAILED, _T.RESUME_ASKED): Row(BACK),
@@ -203,7 +210,7 @@ OUTCOMES = frozenset(
         *(_T.NOTHING_CHANGED, _T.NOTHING_LEFT, _T.NOTHING_TO_DO, _T.CANDIDATE_REFUSED, _T.RESTORED),
         *(_T.CHECKPOINTED, _T.CHECKPOINTED_HALFWAY, _T.CHECKPOINTED_PARTLY),
         *(_T.GREEN, _T.GREEN_TASKS_LEFT, _T.RED, _T.RED_NO_TURNS),
-        *(_T.REFUSED, _T.FAILED, _T.HUMAN_PUSHED, _T.MERGED),
+        *(_T.REFUSED, _T.FAILED, _T.HUMAN_PUSHED, _T.MERGED, _T.MERGE_AWAITED, _T.REPORTED),
     }
 )
 """What work in flight may still report after the run was paused, cancelled or merged by hand."""

@@ -32,6 +32,10 @@ def trigger_of(run: Run, event: Event) -> Trigger | None:
             return Trigger.GIVEN_BACK if theirs else Trigger.RESUME_ASKED
         case Type.OVERRIDDEN:
             return _set_aside(run, data["check"])
+        case Type.MERGE_AWAITED:
+            # What was said while GitHub was asked may not be in its answer.
+            is_news = data.get("seen", run.news) != run.news
+            return Trigger.REPORTED if is_news else Trigger.MERGE_AWAITED
         case _:
             return _TRIGGERS.get(event.type)
 
@@ -48,8 +52,10 @@ def _verdict_of_checks(run: Run, green: bool) -> Trigger:
 
 def _set_aside(run: Run, check: str) -> Trigger | None:
     """Say what follows when a red check does not count; nothing while another one is red."""
-    if run.still_red(besides=check):
+    if run.still_red(besides=check) or run.unmet(besides=check):
         return None
+    if any(each.name == check for each in run.outside):
+        return Trigger.SET_ASIDE if run.approved() else Trigger.OVERRIDDEN
     return Trigger.OVERRIDDEN_TASKS_LEFT if _tasks_left(run) else Trigger.OVERRIDDEN
 
 
@@ -102,6 +108,7 @@ _TRIGGERS: dict[str, Trigger] = {
     Type.ROLLBACK_ASKED: Trigger.RESTORE_ASKED,
     Type.UPDATE_ASKED: Trigger.UPDATE_ASKED,
     Type.HUMAN_PUSHED: Trigger.HUMAN_PUSHED,
+    Type.REPORTED: Trigger.REPORTED,
     Type.MERGED: Trigger.MERGED,
     Type.BLOCKED: Trigger.REFUSED,
     Type.CANCELLED: Trigger.CANCELLED,

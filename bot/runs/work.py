@@ -22,6 +22,7 @@ from bot.runs.day import forecast_of, spent_today
 from bot.runs.dependencies import brought_by
 from bot.runs.fold import BLOCKED_HOSTS
 from bot.runs.inforce import InForce, in_force, read_config
+from bot.runs.landing import Landing, Ready, later, refused
 from bot.runs.logs import write_log
 from bot.runs.model import CheckpointKind, Run
 from bot.runs.ports import (
@@ -35,6 +36,7 @@ from bot.runs.ports import (
     Forge,
     Git,
     HumanWork,
+    Later,
     Merged,
     Place,
     Prepared,
@@ -42,10 +44,12 @@ from bot.runs.ports import (
     TurnReport,
     Unprepared,
 )
+from bot.runs.preflight import Preflight
 from bot.runs.recorder import Recorder
 from bot.runs.revisions import VIOLATIONS, Stuck, author_of, judged, with_base
+from bot.runs.signing import is_signed, signed
 from bot.runs.store import Store
-from bot.runs.transitions import Work
+from bot.runs.transitions import State, Work
 from bot.runs.watch import WATCH_SECONDS, TurnWatch, patiently, stop_of
 from bot.usage import Usage
 from policies.bounds import bounded
@@ -110,6 +114,8 @@ class Worker:
 
     def __init__(self, ports: Ports, on_output: Callable[[str, str], None] | None = None) -> None:
         self._ports = ports
+        self.preflight = Preflight(ports.store, ports.git, ports.forge, ports.clock)
+        self._landing = Landing(ports.git, ports.forge, ports.clock)
         self._on_output = on_output or (lambda _run, _line: None)
         self.halt = asyncio.Event()
         """Set when this process ends: agents and checks are stopped, their runs go on elsewhere."""
@@ -153,12 +159,6 @@ class Worker:
         git = self._ports.git
         return await in_force(git, run.repository, await git.config(run, blob), blob)
 
-    async def _present(self, run: Run) -> Config:
-        """Read the configuration as it is now, and not as it was when the run began."""
-        git = self._ports.git
-        base = await git.base(run, run.base)
-        return self._bounded(run, (await self._in_force(run, base.config)).config)
-
     # -- the beginning
 
     async def _start(self, run: Run, _cause: str) -> Made:
@@ -186,6 +186,7 @@ class Worker:
         return [(Type.STARTED, data, ORCHESTRATE)]
 
     async def _plan(self, run: Run, _cause: str) -> Made:
+        self.preflight.begin(run, await self._config(run))
         plan = run.plan.model_dump(mode="json")
         return [(Type.PLANNED, {"plan": plan, "approval": run.wants_plan}, ORCHESTRATE)]
 
@@ -204,6 +205,7 @@ class Worker:
         day = await self._day(run)
         if over := day_used_up(day, config):
             return [_blocked(*over)]
+        self.preflight.begin(run, config)
         ready = await self._prepared(run, config, f"{cause}:setup")
         if isinstance(ready, Unprepared) and ready.own:
             # The agent's own change: it is told of that, and mends it on what the base needs.
@@ -216,7 +218,9 @@ class Worker:
         prompt = await self._prompt(run, number, place)
         told = [it.id for it in run.unheard()]
         started = {"turn": number, "agent": run.agent, "told": told, "day": warning(day, config)}
-        run = await self._note(run, f"{cause}:turn", Type.TURN_STARTED, started)
+        run = await self._begun(run, f"{cause}:turn", started)
+        if not run.turn_open:
+            return []  # Stopped meanwhile: nothing was begun.
         allowed = partial(_allowed, day=day, config=config)
         usd, tokens = allowed(run)
         order = TurnOrder(
@@ -239,6 +243,14 @@ class Worker:
         now = await patiently(lambda: self._ports.store.load(run.id))
         data |= {**_measured(report), **left, **_why(now, report, bool(left), day, config)}
         return [(Type.TURN_ENDED, data, ORCHESTRATE)]
+
+    async def _begun(self, run: Run, id: str, data: dict[str, Any]) -> Run:
+        """Note that the turn begins, unless the run was stopped while that was prepared."""
+        at = self._ports.clock()
+        event = Event(id=id, at=at, actor=ORCHESTRATE, type=Type.TURN_STARTED, data=data)
+        return await self._ports.store.append(
+            run.id, lambda now: [event] if now.state is State.RUNNING else []
+        )
 
     async def _day(self, run: Run) -> DaySpent:
         store, now = self._ports.store, self._ports.clock()
@@ -336,7 +348,10 @@ class Worker:
             return [(Type.CANDIDATE_REFUSED, data, ORCHESTRATE)]
         kind = _kind(left["outcome"])
         title = texts.checkpoint_title(run, kind)
-        if sha := left.get("commit"):
+        sha = left.get("commit", "")
+        if sha and is_signed(run, config):
+            sha = await signed(git, self._ports.forge, run, sha, left["tree"], [run.head])
+        elif sha:
             await git.adopt(run, sha)
         else:  # recorded by an earlier version, which made the commit here
             message = self._message(run, kind, title, datetime.fromisoformat(left["at"]))
@@ -360,7 +375,7 @@ class Worker:
         # The time is part of the commit, so a second try makes the same one.
         at = datetime.fromisoformat(asked["at"])
         message = self._message(run, asked["kind"], asked["title"], at)
-        sha = await self._ports.git.checkpoint(run, asked["tree"], message)
+        sha = await self._committed(run, asked["tree"], message)
         made = self._made(run, sha, asked["tree"], asked["kind"], asked["title"], changes)
         await self._keep_rules(run, made["sha"], text)
         return [(Type.CHECKPOINTED, made, asked.get("by", ORCHESTRATE))]
@@ -374,11 +389,22 @@ class Worker:
         changes = await git.changes(run, run.head, found.tree)
         at = datetime.fromisoformat(asked["at"])
         message = self._message(run, "update", asked["title"], at)
-        sha = await git.checkpoint(run, found.tree, message, joined=base)
+        sha = await self._committed(run, found.tree, message, joined=base)
         made = self._made(run, sha, found.tree, "update", asked["title"], changes)
         made |= {"base_sha": base, "base_tree": asked["base_tree"]}
         await self._keep_rules(run, sha, found.verdict)
         return [(Type.CHECKPOINTED, made, asked["by"])]
+
+    async def _committed(
+        self, run: Run, tree: str, message: CommitMessage, joined: str | None = None
+    ) -> str:
+        """Commit `tree` on the run's head, by git or by GitHub, as the configuration says."""
+        git = self._ports.git
+        if not is_signed(run, await self._config(run)):
+            return await git.checkpoint(run, tree, message, joined)
+        parents = [run.head, joined] if joined else [run.head]
+        sha = await git.commit(run, tree, parents, message)
+        return await signed(git, self._ports.forge, run, sha, tree, parents)
 
     def _message(self, run: Run, kind: CheckpointKind, title: str, at: datetime) -> CommitMessage:
         agent = run.agent if kind in BY_AGENT else None
@@ -521,25 +547,50 @@ class Worker:
 
     # -- the end
 
-    async def _merge(self, run: Run, _cause: str) -> Made:
+    async def _merge(self, run: Run, cause: str) -> Made:
         approval = run.approved_head()
         if approval is None:
             reason = "What was approved is not the head any more."
             return [_blocked(reason, "Look at the new head, then `/approve`.")]
-        config = await self._present(run)
+        base = await self._ports.git.base(run, run.base)
+        config = self._bounded(run, (await self._in_force(run, base.config)).config)
         if why := _not_as_approved(run, config):
             return [
                 _blocked(why, "`/retry` checks the head, then `/approve` it as things are now.")
             ]
+
+        async def check(there: Run) -> Sequence[dict[str, Any]] | Made:
+            return await self._check_trial(there, config, cause)
+
+        if (made := await self._landing.trial(run, approval, config, base, check)) is not None:
+            return made
+        ready = await self._landing.outside(run, approval, config)
+        if not isinstance(ready, Ready):
+            return ready
         await Recorder(self._ports.store, self._ports.git).publish(run)
         if run.pull_request is None:
             # Approved on the issue before the drawing was told of, or over.
             number = await self._ports.forge.show(run, await self._results(run))
             run = run.model_copy(update={"pull_request": number})
-        landed = await self._ports.forge.merge(run, approval, config.merge.method)
+        landed = await self._ports.forge.merge(run, approval, ready.method, ready.rules)
         if isinstance(landed, Merged):
             return [(Type.MERGED, {"sha": landed.sha}, ORCHESTRATE)]
-        return [_blocked(landed.reason, landed.next_step)]
+        return [later(run, landed) if isinstance(landed, Later) else refused(landed)]
+
+    async def _check_trial(
+        self, there: Run, config: Config, cause: str
+    ) -> Sequence[dict[str, Any]] | Made:
+        """Run the checks on a merge result, as far as they have not ended there before."""
+        checks = await self._checks(there, config)
+        kept = {each["name"]: each for each in await self._results(there)}
+        due = [check for check in checks if _is_due(there, check, kept.get(check.name))]
+        if due:
+            ready = await self._prepared(there, config, f"{cause}:setup")
+            if not isinstance(ready, Prepared):
+                return _not_set_up(ready)
+            if not await self._run_checks(there, due, kept, ready.key):
+                return []  # Stopped: the run says elsewhere why.
+        return tuple(kept[check.name] for check in checks)
 
     # -- what they share
 

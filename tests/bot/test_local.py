@@ -215,7 +215,8 @@ async def test_a_base_that_moved_is_merged_where_nothing_conflicts(place: Place)
 
         blocked = await ordered(local, against, "approve")
         assert blocked.state is State.BLOCKED
-        assert "conflicts in `a.txt`" in blocked.reason
+        assert "conflicts with this run in 1 file" in blocked.reason
+        assert "`a.txt`: both changed the same lines" in blocked.reason
         assert place.git("rev-parse", "main") == merged.merge_sha
 
 

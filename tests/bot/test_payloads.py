@@ -24,6 +24,7 @@ from bot.payloads import (
     ReviewSubmitted,
     Where,
     decode,
+    glance,
     is_wanted,
     parse,
     thread_of,
@@ -215,7 +216,7 @@ def test_an_installation_lists_the_repositories_that_came_or_went(action: str) -
         ("issue_comment", {"action": "edited", "issue": ISSUE, "comment": COMMENT}),
         ("issue_comment", {"action": "deleted", "issue": ISSUE, "comment": COMMENT}),
         ("issues", {"action": "opened", "issue": ISSUE}),
-        ("check_run", {"action": "completed", "check_run": CHECK}),
+        ("check_run", {"action": "created", "check_run": CHECK}),
         ("pull_request_review", {"action": "dismissed", "review": REVIEW, "pull_request": PULL}),
         ("star", {"action": "created"}),
         ("an_event_of_next_year", {}),
@@ -303,3 +304,25 @@ def test_what_belongs_together_has_one_name(payload: dict[str, Any], thread: str
 def test_the_events_that_we_act_on_are_named() -> None:
     assert {"issue_comment", "push", "installation_repositories"} <= EVENTS
     assert "star" not in EVENTS
+
+
+@pytest.mark.parametrize(
+    ("event", "payload", "wanted"),
+    [
+        ("check_run", {"external_id": "4711", "branch": "orchestrate/1-fix-abcdefghij"}, True),
+        ("check_run", {"external_id": "", "branch": "main"}, False),
+        ("check_run", {"external_id": "abcdefghij:1:0:pytest", "branch": "orchestrate/1-x"}, False),
+        ("status", {"branches": [{"name": "orchestrate/1-fix-abcdefghij"}]}, True),
+        ("status", {"branches": [{"name": "topic"}]}, False),
+        ("status", {"branches": []}, False),
+    ],
+)
+def test_of_ci_only_what_others_say_of_a_runs_branch_is_kept(
+    event: str, payload: dict[str, Any], wanted: bool
+) -> None:
+    if event == "check_run":
+        suite = {"head_branch": payload["branch"]}
+        run = {"head_sha": "a" * 40, "check_suite": suite, "external_id": payload["external_id"]}
+        payload = {"action": "completed", "check_run": run}
+    payload |= {"sha": "a" * 40}
+    assert glance(event, json.dumps(payload).encode()) is wanted

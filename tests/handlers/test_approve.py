@@ -134,7 +134,9 @@ async def test_a_conflict_blocks_the_run_and_says_what_to_do(repo: Repo) -> None
     await repo.person("admin").write("notes.txt", "otherwise\n", branch="main")
     await repo.person("maintainer").comment(issue, f"/approve {run.head[:7]}")
     run = await repo.until(issue, State.BLOCKED)
-    assert "conflicts with `main`" in run.reason
+    assert "`main` at `" in run.reason
+    assert "conflicts with this run in 1 file" in run.reason
+    assert "`notes.txt`: both changed the same lines" in run.reason
     assert (await repo.pull(run.pull_request or 0))["merged"] is False
 
 

@@ -145,6 +145,15 @@ class Repo:
         await self.world.settled()
         return await self.run(issue)
 
+    async def until_seen(self, issue: int, holds: Callable[[Run], bool]) -> Run:
+        """Wait until the newest run of an issue is as wanted, whatever else goes on."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                runs = await self.world.server.bot.store.of_thread(self.id, issue)
+                if runs and holds(runs[0]):
+                    return runs[0]
+                await self.world.moved()
+
     async def started(self, request: str = "add a note", **options: str) -> tuple[int, Run]:
         """File an issue, start a run on it as `writer`, and wait until it waits."""
         writer = self.person("writer")
@@ -152,6 +161,12 @@ class Repo:
         rest = "".join(f" --{key} {value}" for key, value in options.items())
         await writer.comment(issue, f"/orchestrate {request}{rest}")
         return issue, await self.until(issue, lambda run: not run.active)
+
+    async def rules(self, *rules: Mapping[str, Any]) -> None:
+        """Lay down rules for the default branch."""
+        where = {"ref_name": {"include": ["~DEFAULT_BRANCH"], "exclude": []}}
+        body = {"name": "rules", "enforcement": "active", "conditions": where, "rules": rules}
+        await self.person("admin").post("/rulesets", body)
 
     async def replies(self, number: int) -> list[str]:
         """What the bot wrote in a conversation, but for status comments."""

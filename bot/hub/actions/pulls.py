@@ -13,11 +13,12 @@ from bot.hub.access import (
     Somebody,
     app_id,
     at_least,
+    covers,
     require,
     role_of,
     somebody,
 )
-from bot.hub.actions import issues, merging
+from bot.hub.actions import issues, merging, protection
 from bot.hub.actions.issues import tell_pull
 from bot.hub.actions.pushes import BRANCH, Moved, mark_merged, moved
 from bot.hub.actions.texts import checked_body, checked_title
@@ -249,10 +250,12 @@ async def merge(
     sha: str | None = None,
     title: str | None = None,
     message: str | None = None,
+    by_rules: bool = True,
 ) -> str:
     """Merge, where the head is `sha` if that is given; the new commit of the base branch.
 
-    Refused as GitHub does: 405 for drafts, closed ones and conflicts, 409 for a head that moved.
+    Refused as GitHub does: 405 for drafts, closed ones, conflicts and what the base's rules
+    ask for, 409 for a head that moved. Without `by_rules` they were asked before.
     """
     repo = hub.state.repositories[pull.repo_id]
     require(actor, repo, "contents", "write", "write")
@@ -262,6 +265,8 @@ async def merge(
     async with hub.lock(repo):
         pull = hub.state.pulls[pull.id]
         _mergeable(hub, pull, sha)
+        if by_rules:
+            await _allowed(hub, repo, pull, method or "merge")
         await _workflows(hub, who, repo, pull)
         plan = merging.Merge(
             pull.number, pull.base_sha, pull.head_sha, pull.head_ref, hub.owner(repo).login,
@@ -288,6 +293,25 @@ def _mergeable(hub: Hub, pull: Pull, sha: str | None) -> None:
         raise Refusal(405, "Pull Request is still a draft")
     if sha and sha != pull.head_sha:
         raise Refusal(409, "Head branch was modified. Review and try the merge again.")
+
+
+async def _allowed(hub: Hub, repo: Repository, pull: Pull, method: str) -> None:
+    problems = await protection.unmet(hub, pull, method)
+    if protection.has_queue(hub, repo, pull.base_ref):
+        problems.append("Changes must be made through the merge queue")
+    if problems:
+        raise Refusal(405, "\n\n".join(["Repository rule violations found", *problems]))
+
+
+def acting(hub: Hub, pull: Pull, user: User) -> Somebody:
+    """Whoever asked for a later merge, acting when its time has come."""
+    if user.kind != "Bot":
+        return Person(user)
+    repo = hub.state.repositories[pull.repo_id]
+    app = next(each for each in hub.state.apps if each.bot_id == user.id)
+    found = hub.state.installations.where(app=app.id)
+    held = next(each for each in found if covers(each, repo))
+    return Installed(user, app, held, held.permissions)
 
 
 async def _workflows(hub: Hub, who: Somebody, repo: Repository, pull: Pull) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bot.hub.actions.protection import unmet
 from bot.hub.clock import stamp, stamp_or_none
 from bot.hub.core import Hub
 from bot.hub.records import Issue, Pull, Repository, Review, ReviewComment
@@ -82,8 +83,19 @@ def simple(hub: Hub, pull: Pull) -> Json:
         "base": _side(hub, repo, pull.base_ref, pull.base_sha),
         "_links": {name: {"href": address} for name, address in links.items()},
         "author_association": author_association(hub, repo, issue.author_id),
-        "auto_merge": None,
+        "auto_merge": _auto_merge(hub, pull),
         "draft": pull.draft,
+    }
+
+
+def _auto_merge(hub: Hub, pull: Pull) -> Json | None:
+    if pull.auto_method is None:
+        return None
+    return {
+        "enabled_by": user_by_id(hub, pull.auto_by_id),
+        "merge_method": pull.auto_method,
+        "commit_title": None,
+        "commit_message": None,
     }
 
 
@@ -121,7 +133,7 @@ async def full(hub: Hub, pull: Pull, *, with_mergeability: bool = True) -> Json:
         "merged": pull.merged_at is not None,
         "mergeable": clean,
         "rebaseable": clean,
-        "mergeable_state": _state(pull, clean),
+        "mergeable_state": await _state(hub, pull, clean),
         "merged_by": user_by_id(hub, pull.merged_by_id),
         "comments": hub.state.comments.count(number=(repo.id, pull.number)),
         "review_comments": hub.state.review_comments.count(number=(repo.id, pull.number)),
@@ -133,12 +145,14 @@ async def full(hub: Hub, pull: Pull, *, with_mergeability: bool = True) -> Json:
     }
 
 
-def _state(pull: Pull, clean: bool | None) -> str:
+async def _state(hub: Hub, pull: Pull, clean: bool | None) -> str:
     if clean is None:
         return "unknown"
     if not clean:
         return "dirty"
-    return "draft" if pull.draft else "clean"
+    if pull.draft:
+        return "draft"
+    return "blocked" if await unmet(hub, pull, "squash") else "clean"
 
 
 def review(hub: Hub, record: Review) -> Json:

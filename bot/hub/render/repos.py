@@ -146,7 +146,7 @@ def full(hub: Hub, repo: Repository, actor: Actor) -> Json:
         "allow_rebase_merge": True,
         "allow_squash_merge": True,
         "allow_merge_commit": True,
-        "allow_auto_merge": False,
+        "allow_auto_merge": repo.auto_merge,
         "allow_update_branch": False,
         "delete_branch_on_merge": False,
         "subscribers_count": 0,

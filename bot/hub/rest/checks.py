@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from bot.hub.actions import checks
+from bot.hub.actions import automerge, checks
 from bot.hub.records import CheckRun
 from bot.hub.render import checks as render
-from bot.hub.render.repos import minimal
 from bot.hub.rest.door import Call, Reply, Table
 from bot.hub.rest.git import commit_of
 
@@ -19,12 +18,14 @@ def _run(call: Call) -> CheckRun:
 async def create_run(call: Call) -> Reply:
     """Make a check run."""
     made = await checks.create(call.hub, call.actor, call.repo, call.body)
+    await automerge.settle(call.hub, call.repo, made.head_sha)
     return Reply(render.check_run(call.hub, made), 201)
 
 
 async def update_run(call: Call) -> Reply:
     """Change a check run."""
     made = await checks.update(call.hub, call.actor, _run(call), call.body)
+    await automerge.settle(call.hub, call.repo, made.head_sha)
     return Reply(render.check_run(call.hub, made))
 
 
@@ -96,24 +97,6 @@ async def list_suites(call: Call) -> Reply:
     return call.page(bodies, lambda b: b, under="check_suites")
 
 
-async def combined_status(call: Call) -> Reply:
-    """Commit statuses, of which the hub keeps none."""
-    repo = call.reads("statuses|contents")
-    sha = await commit_of(call, call.params["ref"])
-    url = f"{call.hub.api_url}/repos/{call.hub.full_name(repo)}/commits/{sha}"
-    return Reply(
-        {
-            "state": "pending",
-            "statuses": [],
-            "sha": sha,
-            "total_count": 0,
-            "repository": minimal(call.hub, repo),
-            "commit_url": url,
-            "url": f"{url}/status",
-        }
-    )
-
-
 R = "/repos/{owner}/{repo}"
 RUN = R + "/check-runs/{id:int}"
 SUITE = R + "/check-suites/{id:int}"
@@ -129,5 +112,4 @@ TABLE: Table = [
     ("POST", SUITE + "/rerequest", rerequest_suite),
     ("GET", R + "/commits/{ref:path}/check-runs", list_runs_of_commit),
     ("GET", R + "/commits/{ref:path}/check-suites", list_suites),
-    ("GET", R + "/commits/{ref:path}/status", combined_status),
 ]

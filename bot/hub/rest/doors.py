@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bot.hub.access import Person, Somebody, role_of
-from bot.hub.actions import checks, installations
+from bot.hub.actions import automerge, checks, installations, pulls
 from bot.hub.auth import authenticate
 from bot.hub.core import Hub
 from bot.hub.refusals import Refusal, forbidden, not_found, unprocessable
@@ -26,6 +26,7 @@ def routes(hub: Hub) -> list[Route]:
         Route("/_hub/settled", _door(hub, settled), methods=["GET"]),
         Route(repo + "/check-runs/{id:int}/press", _door(hub, press), methods=["POST"]),
         Route(repo + "/check-runs/{id:int}/rerequest", _door(hub, rerequest), methods=["POST"]),
+        Route(repo + "/pulls/{number:int}/dequeue", _door(hub, dequeue), methods=["POST"]),
         Route("/_hub/installations/{id:int}/{action}", _door(hub, suspension), methods=["POST"]),
     ]
 
@@ -93,6 +94,13 @@ async def rerequest(call: Call) -> dict[str, object]:
     """Press a check run's Re-run."""
     run = checks.find(call.hub, call.repo, call.params["id"])
     await checks.rerequest(call.hub, call.actor, run)
+    return {}
+
+
+async def dequeue(call: Call) -> dict[str, object]:
+    """Say what the merge queue came to: {"reason": "MERGE"} lands it, another one does not."""
+    pull = pulls.find(call.hub, call.repo, call.params["number"])
+    await automerge.leave_queue(call.hub, call.actor, pull, reason=call.needed("reason"))
     return {}
 
 

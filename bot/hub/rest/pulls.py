@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from bot.hub.actions import pulls, reviews
+from bot.hub.actions import automerge, pulls, reviews
 from bot.hub.records import Pull, Review, ReviewComment
 from bot.hub.refusals import not_found
 from bot.hub.render import commits as render_commits
@@ -184,15 +184,17 @@ def _comments(call: Call) -> list[Mapping[str, Any]]:
 
 async def create_review(call: Call) -> Reply:
     """Review; without an event it stays pending."""
+    pull = _pull(call)
     made = await reviews.create(
         call.hub,
         call.actor,
-        _pull(call),
+        pull,
         event=call.text("event"),
         body=call.text("body") or "",
         comments=_comments(call),
         commit_id=call.text("commit_id"),
     )
+    await automerge.settle(call.hub, call.repo, pull.head_sha)
     return Reply(render.review(call.hub, made))
 
 
@@ -205,6 +207,7 @@ async def submit_review(call: Call) -> Reply:
     """Send a pending review."""
     event, body = call.needed("event"), call.text("body") or ""
     made = await reviews.submit(call.hub, call.actor, _review(call), event, body)
+    await automerge.settle(call.hub, call.repo, _pull(call).head_sha)
     return Reply(render.review(call.hub, made))
 
 

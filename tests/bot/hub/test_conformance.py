@@ -12,11 +12,13 @@ from githubkit import AppAuthStrategy, GitHub, TokenAuthStrategy
 from githubkit.exception import RequestFailed
 
 from bot.hub import add_team
-from bot.hub.rest import apps, checks, git, issues, orgs, pulls, repos
+from bot.hub.rest import apps, checks, git, issues, orgs, pulls, repos, rulesets, statuses
 from tests.bot.hub.world import World
 from tests.support.github_spec import CheckedTransport, github_spec, github_spec_or_none
 
 W = ("acme", "widgets")
+
+TABLES = (apps, checks, git, issues, orgs, pulls, repos, rulesets, statuses)
 
 # Addresses that the description does not have.
 UNDESCRIBED = {("GET", "/repos/{owner}/{repo}/contents"), ("GET", "/repositories/{id:int}")}
@@ -263,9 +265,49 @@ async def test_check_runs_and_suites_parse(world: World, client: Client) -> None
     await rest.async_rerequest_run(*W, run)
 
 
+async def test_statuses_and_rules_parse(world: World, client: Client) -> None:
+    head = await world.branch("topic")
+    writer, admin, bot = client("writer"), client("admin"), client("bot")
+    repos_ = writer.rest.repos
+    made = await repos_.async_create_commit_status(*W, head, state="pending", context="ci/build")
+    assert made.parsed_data.creator.login == "writer"
+    await repos_.async_create_commit_status(*W, head, state="success", context="ci/build")
+    together = (await bot.rest.repos.async_get_combined_status_for_ref(*W, head)).parsed_data
+    assert (together.state, together.total_count) == ("success", 1)
+    assert len((await repos_.async_list_commit_statuses_for_ref(*W, head)).parsed_data) == 2
+    rules: Any = [
+        {"type": "required_linear_history"},
+        {
+            "type": "pull_request",
+            "parameters": {
+                "required_approving_review_count": 1,
+                "dismiss_stale_reviews_on_push": True,
+                "require_code_owner_review": False,
+                "require_last_push_approval": False,
+                "required_review_thread_resolution": False,
+            },
+        },
+    ]
+    where: Any = {"ref_name": {"include": ["~DEFAULT_BRANCH"], "exclude": []}}
+    ruleset = await admin.rest.repos.async_create_repo_ruleset(
+        *W, name="careful", target="branch", enforcement="active", conditions=where, rules=rules
+    )
+    found = (await bot.rest.repos.async_get_branch_rules(*W, "main")).parsed_data
+    assert [each.type for each in found] == ["required_linear_history", "pull_request"]
+    assert (await bot.rest.repos.async_get_branch_rules(*W, "topic")).parsed_data == []
+    await admin.rest.repos.async_delete_repo_ruleset(*W, ruleset.parsed_data.id)
+    none: Any = None
+    await admin.rest.repos.async_update_branch_protection(
+        *W, "main", required_status_checks=none, enforce_admins=none, restrictions=none,
+        required_pull_request_reviews=none, required_linear_history=True,
+    )  # fmt: skip
+    await admin.rest.repos.async_create_commit_signature_protection(*W, "main")
+    await admin.rest.repos.async_update(*W, allow_auto_merge=True)
+
+
 def test_every_address_is_described_by_github() -> None:
     spec = github_spec()
-    tables = (apps, checks, git, issues, orgs, pulls, repos)
+    tables = TABLES
     routes = {(m, path) for t in tables for m, path, _ in t.TABLE} - UNDESCRIBED
     missing = [(m, p) for m, p in sorted(routes) if spec.find(m, _example(p)) is None]
     assert missing == []
@@ -278,7 +320,7 @@ def _example(path: str) -> str:
 def test_every_described_address_was_driven() -> None:
     """Stands last in this module, and counts what those before it did."""
     spec = github_spec()
-    tables = (apps, checks, git, issues, orgs, pulls, repos)
+    tables = TABLES
     routes = {(m, path) for t in tables for m, path, _ in t.TABLE} - UNDESCRIBED
     wanted = {op.id for m, p in routes if (op := spec.find(m, _example(p)))}
     if len(spec.seen) < len(wanted) // 2:

@@ -174,6 +174,8 @@ async def test_every_payload_parses_as_githubkits_model(world: World) -> None:
     body = {"name": "x", "head_sha": pull["head"]["sha"], "conclusion": "failure"}
     run = (await world.ask("bot", "POST", f"{REPO}/check-runs", body)).json()
     await writer.rerun(R, run["id"])
+    said = {"state": "success", "context": "ci"}
+    await world.ask("writer", "POST", f"{REPO}/statuses/{pull['head']['sha']}", said)
     await world.ask("writer", "DELETE", f"{REPO}/git/refs/heads/topic")
     await world.ask("admin", "POST", "/orgs/acme/repos", {"name": "gears"})
     admin = hub.user("admin")
