@@ -37,8 +37,10 @@ from bot.git.workspace import Workspaces
 from bot.github.client import GitHubApp
 from bot.github.forge import GitHubForge
 from bot.github.once import Once
+from bot.github.organisation import GitHubOrganisations
 from bot.github.threads import GitHubThreads
 from bot.library import Library
+from bot.organisation import Organisations
 from bot.paces import DatabaseBuckets
 from bot.payloads import parse
 from bot.places import engine_at, engine_file
@@ -49,6 +51,7 @@ from bot.retention import Forget, Retention
 from bot.router import Desk, Repositories, Router
 from bot.runs import admission as queue
 from bot.runs.engine import Engine, forget_workflows
+from bot.runs.inforce import NoOrganisations
 from bot.runs.logs import prune
 from bot.runs.model import Repository
 from bot.runs.ports import Forge, Git
@@ -159,11 +162,12 @@ async def compose(
     shared: Shared | None = None,
     folder: Path | None = None,
     working: bool = True,
+    organisations: Organisations | None = None,
 ) -> Bot:
     """Put a bot together around a git and a forge; `OperatorError` without a sandbox.
 
     `folder` holds the runs where that is not beside the database; without `working` it is not this
-    process that works on them.
+    process that works on them. `organisations` say what holds for all of their repositories.
     """
     chosen = await choose(settings.sandbox, uid=settings.sandbox_uid, limits=limits_of(settings))
     sandbox = Discreet(chosen, settings.secrets(os.environ))
@@ -184,6 +188,7 @@ async def compose(
     ports = Ports(
         *(store, git, agents, checks, forge, now, environments, store.redactor),
         bounds=bounds_of(settings),
+        organisations=organisations or NoOrganisations(),
     )
     patience = settings.patience_minutes * 60
     segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max, patience=patience)
@@ -506,12 +511,13 @@ async def build(
             shared=shared,
             folder=folder,
             working=role != "clock",
+            organisations=(organisations := Organisations(GitHubOrganisations(github))),
         )
     except BaseException:
         await github.close()
         await database.close()
         raise
-    library = Library(store, threads.file, workbench, bot.ports.bounds)
+    library = Library(store, threads.file, workbench, bot.ports.bounds, organisations)
     return Server(settings, bot, github, desk_of(bot, threads, threads, library, login), role)
 
 

@@ -533,18 +533,30 @@ def agents(as_json: AsJson = False) -> None:
         print_agents(listed)
 
 
+OfOrganisation = Annotated[
+    bool,
+    typer.Option("--organisation", help="It is an organisation's, orchestrate.yml of its .github."),
+]
+
+
 def config_validate(
     file: Annotated[Path, typer.Argument(help="A file like .github/orchestrate.yml.")],
+    organisation: OfOrganisation = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is wrong in a configuration, each on its line."""
+    """Say what is wrong in a configuration, each on its line.
+
+    Example: `orchestrate config validate .github/orchestrate.yml`
+    """
     from policies.config import parse
+    from policies.organisation import parse_organisation
 
     try:
-        parsed = parse(file.read_bytes())
+        text = file.read_bytes()
     except OSError as error:
         raise OrchestrateError(f"{file} cannot be read: {error.strerror}.") from error
-    problems = [{"line": p.line, "column": p.column, "message": p.message} for p in parsed.problems]
+    found = (parse_organisation(text, str(file)) if organisation else parse(text)).problems
+    problems = [{"line": p.line, "column": p.column, "message": p.message} for p in found]
     if as_json:
         print_json({"valid": not problems, "problems": problems})
     else:
@@ -554,11 +566,11 @@ def config_validate(
         raise typer.Exit(1)
 
 
-def config_schema() -> None:
+def config_schema(organisation: OfOrganisation = False) -> None:
     """Print the JSON Schema of .github/orchestrate.yml, for editors."""
     from policies.schema import schema_text
 
-    typer.echo(schema_text(), nl=False)
+    typer.echo(schema_text(organisation=organisation), nl=False)
 
 
 def _settings(**given: Any) -> Settings:

@@ -130,6 +130,9 @@ class Repositories(Protocol):
     async def in_force(self, repository: Repository) -> InForce:
         """Read the configuration that holds now, and what is wrong with the newest."""
 
+    def organisation_changed(self, repository: Repository) -> None:
+        """Take in that somebody changed what a repository's organisation says for all."""
+
     async def learn_schedules(self, repository: Repository) -> None:
         """Keep the schedules that the configuration on the default branch names now."""
 

@@ -48,21 +48,50 @@ PAGES_MAX = 50
 Params = Mapping[str, str | int]
 
 
+Rights = tuple[tuple[str, str], ...]
+"""The permissions of a token, by GitHub's names."""
+
+SEE: Rights = (("metadata", "read"),)
+"""To see which repositories there are and what they are called."""
+
+READ: Rights = (("contents", "read"), ("metadata", "read"))
+"""To read files."""
+
+TALK: Rights = (
+    *(("checks", "write"), ("issues", "write"), ("pull_requests", "write")),
+    *READ,
+)
+"""What nearly all of a run is shown with. It moves no branch."""
+
+CHANGE: Rights = (("contents", "write"), ("metadata", "read"), ("pull_requests", "write"))
+"""To merge, or to make commits."""
+
+MEMBERS: Rights = (("members", "read"), ("metadata", "read"))
+"""To ask who is in a team."""
+
+GIT: Rights = (("contents", "write"),)
+"""To fetch and to push."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a token is for: an installation, one repository of it or all, and for git or not."""
+    """What a token is for: an installation, one repository of it or all, and its permissions.
+
+    A repository is known by its number, or by its `name` where that is all there is.
+    """
 
     installation: int
     repository: int | None = None
-    git: bool = False
+    rights: Rights = SEE
+    name: str = ""
 
     def body(self) -> dict[str, Any]:
         """Return the request for such a token."""
-        body: dict[str, Any] = {}
+        body: dict[str, Any] = {"permissions": dict(self.rights)}
         if self.repository is not None:
             body["repository_ids"] = [self.repository]
-        if self.git:
-            body["permissions"] = {"contents": "write"}
+        if self.name:
+            body["repositories"] = [self.name]
         return body
 
 
@@ -157,17 +186,21 @@ class GitHubApp:
             return f"{login}@users.noreply.{host}"
         return f"{id_of(user, 'id')}+{login}@users.noreply.{host}"
 
-    def session(self, repository: Repository) -> Session:
-        """Act on one repository, with a token that is good for no other."""
-        return Session(self, Scope(repository.installation, repository.id))
+    def session(self, repository: Repository, rights: Rights = TALK) -> Session:
+        """Act on one repository, with a token that is good for no other and for no more."""
+        return Session(self, Scope(repository.installation, repository.id, rights))
+
+    def reading(self, installation: int, name: str) -> Session:
+        """Read the files of a repository that is known by its name alone."""
+        return Session(self, Scope(installation, rights=READ, name=name))
 
     def installation(self, id: int) -> Session:
-        """Act as an installation, where the repository is not known yet."""
+        """See what an installation has, where the repository is not known yet."""
         return Session(self, Scope(id))
 
     async def git_token(self, repository: Repository) -> str:
         """Return a token that may read and write this repository's contents, and no more."""
-        return await self.token(Scope(repository.installation, repository.id, git=True))
+        return await self.token(Scope(repository.installation, repository.id, GIT))
 
     def pace(self, installation: int) -> Pace:
         """Return the pace of an installation."""

@@ -311,10 +311,10 @@ def _configuration(run: Run) -> str:
     """Say that the newest configuration is wrong and another one in force; empty where not."""
     if not run.config_wrong or run.state in TERMINAL:
         return ""
-    held = commit(run, run.config_of)
+    held = f", as of {commit(run, run.config_of)}" if run.config_of else ""
     return (
         f"**The configuration is wrong:** {prose(run.config_wrong, 500)} This run keeps to the "
-        f"last good one, as of {held}."
+        f"last good one{held}."
     )
 
 

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from bot.errors import TransientError
 from bot.github.answers import Refusal, text_of
-from bot.github.client import GitHubApp, Session
+from bot.github.client import CHANGE, GitHubApp, Session
 from bot.github.draw import Drawing, Memory
 from bot.github.once import Once, repo_path
 from bot.github.reads import repository_of
@@ -65,7 +65,7 @@ class GitHubForge:
         """Merge exactly the approved head; merged before is merged."""
         if run.pull_request is None:
             return NotMerged("There is no pull request yet.", "`/retry` checks and opens it again.")
-        session = self._app.session(run.repository)
+        session = self._app.session(run.repository, CHANGE)
         path = f"{repo_path(run.repository)}/pulls/{run.pull_request}"
         pull = (await session.get(path)).map()
         ended = _ended(pull, run.pull_request) or _moved(pull, approval)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from bot.errors import Refused, TransientError, UserError
 from bot.github.answers import id_of, moment, text_of
-from bot.github.client import GitHubApp, Params
+from bot.github.client import MEMBERS, GitHubApp, Params
 from bot.github.file_check import show_check
 from bot.github.markup import cut_body
 from bot.github.once import SKEW, Once, Place, repo_path
@@ -106,7 +106,7 @@ class GitHubThreads:
         where = f"/orgs/{quote(owner, safe='')}/teams/{quote(slug, safe='')}"
         path = f"{where}/memberships/{quote(login, safe='')}"
         try:
-            found = await self._app.session(repository).find(path)
+            found = await self._app.session(repository, MEMBERS).find(path)
         except Refused as error:
             raise UserError(
                 f"GitHub does not say who is in {code('@' + team)}: the App needs read access to "

@@ -214,10 +214,11 @@ class Run(_Value):
     `sessions` are those of each agent's last turn, by which the next one can go on. `lost_turns`
     went with the machine that they were on. `taken` is who has the branch instead of the agent, and
     `handed` the head that was published for them; `given` that it came back with commits, from
-    which the agent has yet to go on. `config_wrong` says what is wrong with the newest
-    configuration, where that of the commit `config_of` is in force instead. `forecast` is what runs
-    here cost before, and `day` a warning about today's budget. `standing` is no part of what is
-    kept: it is asked for where a run is shown.
+    which the agent has yet to go on. `config` and `organisation` are what the repository and its
+    organisation said when it began, by the ids of their content. `config_wrong` says what is wrong
+    with the newest configuration, where that of the commit `config_of` is in force instead.
+    `forecast` is what runs here cost before, and `day` a warning about today's budget. `standing`
+    is no part of what is kept: it is asked for where a run is shown.
     """
 
     id: str
@@ -256,6 +257,7 @@ class Run(_Value):
     base_tree: str = ""
     head: str = ""
     config: str = ""
+    organisation: str = ""
     config_wrong: str = ""
     config_of: str = ""
     forecast: dict[str, float] = Field(default_factory=dict)

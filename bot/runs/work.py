@@ -21,7 +21,14 @@ from bot.runs import budget, texts
 from bot.runs.day import forecast_of, spent_today
 from bot.runs.dependencies import brought_by
 from bot.runs.fold import BLOCKED_HOSTS
-from bot.runs.inforce import InForce, in_force, read_config
+from bot.runs.inforce import (
+    Above,
+    InForce,
+    NoOrganisations,
+    Organisations,
+    in_force,
+    read_config,
+)
 from bot.runs.logs import write_log
 from bot.runs.model import CheckpointKind, Run
 from bot.runs.ports import (
@@ -88,7 +95,7 @@ Made = list[tuple[str, dict[str, Any], str]]
 class Ports:
     """What the work is done with; what `redactor` knows is kept from agents and logs.
 
-    `bounds` is what no repository's configuration can loosen.
+    `bounds` is what no repository's configuration can loosen, and `organisations` what theirs say.
     """
 
     store: Store
@@ -100,6 +107,7 @@ class Ports:
     environments: Environments
     redactor: Redactor = field(default_factory=Redactor)
     bounds: Config = field(default_factory=Config)
+    organisations: Organisations = field(default_factory=NoOrganisations)
 
 
 class Worker:
@@ -143,28 +151,32 @@ class Worker:
 
     async def _config(self, run: Run) -> Config:
         text = await self._ports.git.config(run, run.config)
-        return self._bounded(run, read_config(text))
+        above = await self._ports.organisations.at(run.repository, run.organisation)
+        return self._bounded(run, read_config(text, above))
 
     def _bounded(self, run: Run, config: Config) -> Config:
         return own(run, bounded(config, self._ports.bounds))
 
-    async def _in_force(self, run: Run, blob: str) -> InForce:
+    async def _in_force(self, run: Run, blob: str, above: Above) -> InForce:
         """Read the newest configuration, or the last good one while that is wrong."""
         git = self._ports.git
-        return await in_force(git, run.repository, await git.config(run, blob), blob)
+        return await in_force(git, run.repository, await git.config(run, blob), blob, above)
 
     async def _present(self, run: Run) -> Config:
         """Read the configuration as it is now, and not as it was when the run began."""
         git = self._ports.git
         base = await git.base(run, run.base)
-        return self._bounded(run, (await self._in_force(run, base.config)).config)
+        above = await self._ports.organisations.now(run.repository, sure=True)
+        return self._bounded(run, (await self._in_force(run, base.config, above)).config)
 
     # -- the beginning
 
     async def _start(self, run: Run, _cause: str) -> Made:
         git = self._ports.git
-        base = await git.base(run, run.base)
-        found = await self._in_force(run, base.config)
+        base, above = await asyncio.gather(
+            git.base(run, run.base), self._ports.organisations.now(run.repository)
+        )
+        found = await self._in_force(run, base.config, above)
         config = self._bounded(run, found.config)
         if config.base and not run.base:
             base = await git.base(run, config.base)
@@ -174,6 +186,7 @@ class Worker:
             "base_tree": base.tree,
             "branch": texts.branch_name(run),
             "config": found.blob,
+            "organisation": above.blob,
             "config_wrong": found.wrong,
             "config_of": found.commit,
             "forecast": await forecast_of(self._ports.store, run),
