@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from bot.git.workbench import Workbench
 from bot.git.workspace import Workspaces
 from bot.github.client import GitHubApp
 from bot.github.forge import GitHubForge
+from bot.github.onboarding import GitHubSites
 from bot.github.once import Once
 from bot.github.organisation import GitHubOrganisations
 from bot.github.threads import GitHubThreads
@@ -77,6 +78,7 @@ from bot.webhook import ASGIApp
 from handlers import EVENTS, FEATURES
 from handlers.installation import learn
 from handlers.maintenance import Maintenance, fire
+from handlers.onboarding import WRITES, Onboarding
 from policies.config import Agent, Config
 from policies.config import parse as parse_config
 
@@ -327,6 +329,17 @@ class Server:
         self.role = role
         self.bot = bot
         self.github = github
+        checks = bot.ports.checks
+        self.onboarding = Onboarding(
+            bot.store,
+            desk.repositories,
+            GitHubSites(github),
+            lambda paths, read: [(each.name, each.run) for each in checks.detect(paths, read)],
+            checks.reads,
+            spacing=settings.write_spacing_seconds * WRITES,
+        )
+        if settings.onboarding:
+            desk = replace(desk, invite=self.onboarding.invite)
         self.desk = desk
         self.router = route(desk)
         every = settings.reconcile_minutes * 60
@@ -371,6 +384,8 @@ class Server:
         """Obey what arrives, and look for what did not."""
         for part in (self.dispatcher, *self._looking, self.maintenance):
             await part.start()
+        if self.settings.onboarding:
+            await self.onboarding.start()
 
     async def stop(self) -> None:
         """Stop in the opposite order."""
@@ -379,7 +394,13 @@ class Server:
             await self.bot.shared.dismiss()
         if self._tidying:
             self._tidying.cancel()
-        for part in (self.clock, self.maintenance, *reversed(self._looking), self.dispatcher):
+        for part in (
+            self.clock,
+            self.onboarding,
+            self.maintenance,
+            *reversed(self._looking),
+            self.dispatcher,
+        ):
             await part.stop()
         if self.bot.shared:
             await self.bot.shared.leave()

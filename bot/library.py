@@ -96,6 +96,11 @@ class Library:
         )
         return (data or b"").decode("utf-8", "replace"), above
 
+    async def is_configured(self, repository: Repository) -> bool:
+        """Say whether a repository has a configuration, its own or its organisation's."""
+        text, above = await self._newest(repository)
+        return bool(text.strip() or above.blob or above.wrong)
+
     def organisation_changed(self, repository: Repository) -> None:
         """Take in that somebody changed what a repository's organisation says for all."""
         self._organisations.forget(repository)
