@@ -171,24 +171,12 @@ async def compose(
     `folder` holds the runs where that is not beside the database; without `working` it is not this
     process that works on them. `organisations` say what holds for all of their repositories.
     """
-    chosen = await choose(settings.sandbox, uid=settings.sandbox_uid, limits=limits_of(settings))
-    sandbox = Discreet(chosen, settings.secrets(os.environ))
-    tools = expand(settings.tools)
-    output_bytes = settings.output_megabytes * 1024 * 1024
-    checks = CheckDesk(sandbox, tools=tools, output_bytes=output_bytes)
-    registries = mirrors(os.environ)
-    gateway = gateway_of(settings, registries)
-    agents = agents_of(settings, sandbox, gateway)
-    installer = SandboxInstaller(
-        sandbox, gateway, tools=tools, mirrors=registries, output_bytes=output_bytes
-    )
-    environments = EnvironmentDesk(
-        git, installer, hosts=settings.setup_hosts, secrets=settings.setup_secrets
-    )
+    shop = await workshop(settings, git)
+    agents = agents_of(settings, shop.sandbox, shop.gateway)
     if shared:
         forge = SharedForge(forge, shared.posts, shared.lease)
     ports = Ports(
-        *(store, git, agents, checks, forge, now, environments, store.redactor),
+        *(store, git, agents, shop.checks, forge, now, shop.environments, store.redactor),
         bounds=bounds_of(settings),
         organisations=organisations or NoOrganisations(),
     )
@@ -222,6 +210,34 @@ async def compose(
         working,
         settings.drain_seconds,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Where jobs are run, what they may reach, and who checks and installs there."""
+
+    sandbox: Sandbox
+    gateway: Gateway
+    checks: CheckDesk
+    environments: EnvironmentDesk
+
+
+async def workshop(settings: Settings, git: Git) -> Workshop:
+    """Set up where jobs are run; `OperatorError` without a sandbox."""
+    chosen = await choose(settings.sandbox, uid=settings.sandbox_uid, limits=limits_of(settings))
+    sandbox = Discreet(chosen, settings.secrets(os.environ))
+    tools = expand(settings.tools)
+    output_bytes = settings.output_megabytes * 1024 * 1024
+    checks = CheckDesk(sandbox, tools=tools, output_bytes=output_bytes)
+    registries = mirrors(os.environ)
+    gateway = gateway_of(settings, registries)
+    installer = SandboxInstaller(
+        sandbox, gateway, tools=tools, mirrors=registries, output_bytes=output_bytes
+    )
+    environments = EnvironmentDesk(
+        git, installer, hosts=settings.setup_hosts, secrets=settings.setup_secrets
+    )
+    return Workshop(sandbox, gateway, checks, environments)
 
 
 def bounds_of(settings: Settings) -> Config:

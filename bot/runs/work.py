@@ -455,7 +455,7 @@ class Worker:
         if human is not None:
             return [_pushed(run, human)]
         config = await self._config(run)
-        checks = await self._checks(run, config)
+        checks = await checks_of(self._ports.git, self._ports.checks, run, config)
         kept = {each["name"]: each for each in await self._results(run)}
         due = [check for check in checks if _is_due(run, check, kept.get(check.name))]
         if due:
@@ -470,18 +470,6 @@ class Worker:
                 return []  # Stopped: the run says elsewhere why, and `/resume` begins here again.
         ended = [kept[check.name] for check in checks]
         return [(Type.CHECKED, _checked(run, ended, checks), ORCHESTRATE)]
-
-    async def _checks(self, run: Run, config: Config) -> Sequence[Check]:
-        if config.checks != "auto":
-            return [
-                Check(name=c.name, run=c.run, report=c.report, seconds=c.minutes * MINUTE_SECONDS)
-                for c in config.checks
-            ]
-        git = self._ports.git
-        paths = await git.paths(run, run.head)
-        wanted = [p for p in paths if p in self._ports.checks.reads]
-        files = {path: await git.read(run, run.head, path) for path in wanted}
-        return self._ports.checks.detect(paths, files.get)
 
     async def _run_checks(
         self, run: Run, due: Sequence[Check], kept: dict[str, dict[str, Any]], environment: str
@@ -638,6 +626,19 @@ class Worker:
                 watcher.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await watcher
+
+
+async def checks_of(git: Git, desk: Checks, run: Run, config: Config) -> Sequence[Check]:
+    """Say which checks a run's head has to pass: those that are configured, or those found."""
+    if config.checks != "auto":
+        return [
+            Check(name=c.name, run=c.run, report=c.report, seconds=c.minutes * MINUTE_SECONDS)
+            for c in config.checks
+        ]
+    paths = await git.paths(run, run.head)
+    wanted = [p for p in paths if p in desk.reads]
+    files = {path: await git.read(run, run.head, path) for path in wanted}
+    return desk.detect(paths, files.get)
 
 
 def own(run: Run, config: Config) -> Config:
