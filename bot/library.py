@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from bot.errors import ConfigError, UserError
+from bot.errors import ConfigError, Refused, UserError
 from bot.runs.inforce import (
     Above,
     InForce,
@@ -123,10 +123,10 @@ class Library:
         place = next((each for each in PLACES if each in there), None)
         if place is None:
             return ()
-        text = await self._git.read(run, base.sha, place)
+        text = await self._owners_file(run, base.sha, place)
         if text is None:
             raise UserError(
-                f"{code(place)} is no file of at most 1 MB, so nobody can tell who owns what was "
+                f"{code(place)} is no file of at most 8 MB, so nobody can tell who owns what was "
                 "changed; mend it on the base branch, then approve again."
             )
         lines = parse_owners(text.decode("utf-8", "replace"))
@@ -134,10 +134,20 @@ class Library:
         # Thousands of paths by hundreds of lines take a while, in which others are answered.
         return await asyncio.to_thread(owned, paths, lines)
 
+    async def _owners_file(self, run: Run, commit: str, place: str) -> bytes | None:
+        try:
+            return await self._git.read(run, commit, place)
+        except Refused:
+            return None
+
     async def differences(self, run: Run, old: str, new: str) -> str:
         """Describe in Markdown what changed between two commits of a run."""
         found = await self._git.compare(run, old, new, PATCH_BYTES)
-        return describe(old, new, found.files, found.patch, cut=found.cut)
+        said = describe(old, new, found.files, found.patch, cut=found.cut)
+        page = run.repository.page
+        if page and (found.cut or len(found.files) > FILES_LISTED):
+            said += f"\n\nAll of it: {page}/compare/{old}...{new}"
+        return said
 
     async def restored(self, run: Run, target: str, globs: Sequence[str]) -> str:
         """Return the head's tree with what globs mean as it is in the tree `target`."""

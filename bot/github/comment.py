@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 from bot.github.checks import check_name, first_line, is_pending
 from bot.github.markup import cut_body, cut_line, prose
@@ -107,7 +108,7 @@ def status_comment(run: Run, results: Sequence[Mapping[str, Any]], links: Mappin
         _origin(run),
         _commands(run),
     ]
-    return cut_body("\n\n".join(part for part in parts if part) + "\n")
+    return cut_body("\n\n".join(part for part in parts if part) + "\n", rest=rest_of(run))
 
 
 def headline(run: Run) -> str:
@@ -234,8 +235,13 @@ def pull_name(run: Run) -> str:
 
 def page(run: Run) -> str:
     """Return the address of the repository's page; empty when it is not known."""
-    url = run.repository.url
-    return url.removesuffix(".git") if url.startswith(("https://", "http://")) else ""
+    return run.repository.page
+
+
+def rest_of(run: Run) -> str:
+    """Return the address of what a text about a run may have to leave out: all its commits."""
+    there = page(run) and run.branch and run.checkpoints
+    return f"{page(run)}/commits/{quote(run.branch)}" if there else ""
 
 
 def commit(run: Run, sha: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 from bot.errors import Refused
 from bot.github.answers import text_of
 from bot.github.client import GitHubApp, Params, Session
+from bot.github.files import content_of
 from bot.organisation import Found
 from bot.runs.inforce import Earlier
 from bot.runs.model import Repository
@@ -30,9 +29,9 @@ class GitHubOrganisations:
 
     async def look(self, repository: Repository, etag: str | None) -> Found | None:
         """Read the file as it is now; None where it is as at `etag`."""
-        headers = {"If-None-Match": etag} if etag else {}
+        headers, session = {"If-None-Match": etag} if etag else {}, self._session(repository)
         try:
-            answer = await self._session(repository).get(_file(repository), headers=headers)
+            answer = await session.get(_file(repository), headers=headers)
         except Refused as error:
             if error.status in GONE:
                 return Found()
@@ -40,7 +39,8 @@ class GitHubOrganisations:
         if answer.status == 304:
             return None
         data = answer.map()
-        return Found(text_of(data, "sha"), _text(data), answer.headers.get("etag"))
+        text = _text(await content_of(session, _path(repository), data))
+        return Found(text_of(data, "sha"), text, answer.headers.get("etag"))
 
     async def earlier(self, repository: Repository) -> AsyncIterator[Earlier]:
         """Yield what the file was before what it is now, the newest first."""
@@ -51,14 +51,15 @@ class GitHubOrganisations:
             data = await session.find(_file(repository), {"ref": sha})
             blob = text_of(data, "sha") if data else ""
             if data and blob and blob != last:
-                yield Earlier(sha, blob, _text(data))
+                yield Earlier(sha, blob, _text(await content_of(session, _path(repository), data)))
             last = blob
 
     async def content(self, repository: Repository, blob: str) -> str | None:
         """Read a version of the file by the id of its content; None where there is none."""
         path = f"{_path(repository)}/git/blobs/{quote(blob, safe='')}"
-        data = await self._session(repository).find(path)
-        return _text(data) if data else None
+        session = self._session(repository)
+        data = await session.find(path)
+        return _text(await content_of(session, _path(repository), data)) if data else None
 
     def _session(self, repository: Repository) -> Session:
         return self._app.reading(repository.installation, REPOSITORY)
@@ -72,5 +73,5 @@ def _file(repository: Repository) -> str:
     return f"{_path(repository)}/contents/{PATH}"
 
 
-def _text(data: Mapping[str, Any]) -> str:
-    return b64decode(text_of(data, "content")).decode("utf-8", "replace")
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

@@ -53,6 +53,12 @@ class Repository(_Value):
         """The name that people write, `owner/name`."""
         return f"{self.owner}/{self.name}"
 
+    @property
+    def page(self) -> str:
+        """The address of its page; empty where it is not known, or there is none."""
+        is_web = self.url.startswith(("https://", "http://"))
+        return self.url.removesuffix(".git") if is_web else ""
+
     def identity(self) -> dict[str, Any]:
         """Say which repository it is, as a record does: not where it lies on somebody's disk."""
         return self.model_dump(include={"id", "owner", "name", "installation"})

@@ -52,6 +52,17 @@ def test_a_person_sees_what_holds_with_their_own_token(monkeypatch: pytest.Monke
     assert told["read"][1] == "acme/.github: orchestrate.yml"
     assert {call.request.headers["authorization"] for call in respx.calls} == {"Bearer mine"}
 
+    # Over 1 MB GitHub leaves the content out: that is no empty file.
+    whole = base64.b64encode(b"limits: {files: 9}" + b"\n" * 2**20).decode()
+    respx.get(f"{API}/repos/acme/tool/git/blobs/{'b' * 40}").respond(json={"content": whole})
+    left_out = {"sha": "b" * 40, "size": 2**20 + 18, "encoding": "none", "content": ""}
+    own.respond(json=left_out)
+    done = CliRunner().invoke(app, ["config", "explain", "--repo", "acme/tool"])
+    assert "The file is over 64 KiB" in str(done.exception)
+    own.respond(json={**left_out, "size": 2**24, "path": ".github/orchestrate.yml"})
+    done = CliRunner().invoke(app, ["config", "explain", "--repo", "acme/tool"])
+    assert "`.github/orchestrate.yml` is larger than 8 MB" in str(done.exception)
+
     own.mock(return_value=file("limts: {}"))
     done = CliRunner().invoke(app, ["config", "explain", "--repo", "acme/tool"])
     assert isinstance(done.exception, UserError)
