@@ -73,9 +73,17 @@ async def _fetched(folder: Path, run: str) -> None:
         return
     listed = await git_there(folder, "ls-remote", "origin", *places)
     there = [ref for _, _, ref in (line.partition("\t") for line in listed.splitlines())]
-    if there:
-        await git_there(folder, "fetch", "--quiet", "--no-write-fetch-head", "origin",
-                   *(f"+{ref}:{ref}" for ref in there))  # fmt: skip
+    for ref in there:
+        try:
+            # Not forced: what the clone has is the person's, and that the two part is news.
+            await git_there(
+                folder, "fetch", "--quiet", "--no-write-fetch-head", "origin", f"{ref}:{ref}"
+            )
+        except UserError as error:
+            raise UserError(
+                f"`{ref}` of the clone is another than at `origin`, or cannot be fetched: {error} "
+                f"`git update-ref -d {ref}` there forgets the clone's own."
+            ) from error
 
 
 @contextlib.asynccontextmanager

@@ -111,7 +111,8 @@ class Onboarding:
                 self._waiting.task_done()
             if number:
                 log.info("configuration proposed", repository=repository.id, pull=number)
-                await asyncio.sleep(self._spacing)
+            # A look is a few reads, a proposal as many writes, which people have to read.
+            await asyncio.sleep(self._spacing if number else self._spacing / WRITES)
 
     async def look(self, repository: Repository) -> int | None:
         """Propose to a repository where one is wanted; return the pull request's number."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +20,8 @@ API = "https://git.example/api/v3"
 TOKENS = f"{API}/app/installations/3/access_tokens"
 ISSUE = f"{API}/repos/acme/widgets/issues/1"
 PATH = "/repos/acme/widgets/issues/1"
+
+Body = dict[str, Any]
 
 
 @pytest.fixture
@@ -224,9 +227,14 @@ async def test_a_token_may_what_its_use_needs_in_one_repository(
     await app.reading(3, ".github").get(PATH)
     await app.installation(3).get(PATH)
     asked = [json.loads(call.request.content) for call in minted.calls]
-    one = {"repository_ids": [REPOSITORY.id]}
-    talk = {"checks": "write", "issues": "write", "pull_requests": "write", "contents": "read"}
-    see = {"metadata": "read"}
+    one: Body = {"repository_ids": [REPOSITORY.id]}
+    talk: Body = {
+        "checks": "write",
+        "issues": "write",
+        "pull_requests": "write",
+        "contents": "read",
+    }
+    see: Body = {"metadata": "read"}
     assert asked == [
         {"permissions": {**talk, **see}, **one},
         {"permissions": {"contents": "write", "pull_requests": "write", **see}, **one},
