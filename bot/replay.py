@@ -141,6 +141,8 @@ async def _replayed(
 ) -> dict[str, Any]:
     """Run the checks of one checkpoint again, and compare."""
     run = restored(record, repository, now()).run
+    if not run.id.startswith(asked.run.lower()):
+        raise Refused(f"The record under this name is that of run {run.id}.")
     made = _checkpoint(run, asked.checkpoint)
     # As it was when that checkpoint was the head.
     run = run.model_copy(update={"checkpoints": _until(run, made), "head": made.sha})
