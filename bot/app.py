@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -36,9 +36,12 @@ from bot.git.workbench import Workbench
 from bot.git.workspace import Workspaces
 from bot.github.client import GitHubApp
 from bot.github.forge import GitHubForge
+from bot.github.onboarding import GitHubSites
 from bot.github.once import Once
+from bot.github.organisation import GitHubOrganisations
 from bot.github.threads import GitHubThreads
 from bot.library import Library
+from bot.organisation import Organisations
 from bot.paces import DatabaseBuckets
 from bot.payloads import parse
 from bot.places import engine_at, engine_file
@@ -49,6 +52,7 @@ from bot.retention import Forget, Retention
 from bot.router import Desk, Repositories, Router
 from bot.runs import admission as queue
 from bot.runs.engine import Engine, forget_workflows
+from bot.runs.inforce import NoOrganisations
 from bot.runs.logs import prune
 from bot.runs.model import Repository
 from bot.runs.ports import Forge, Git
@@ -74,6 +78,7 @@ from bot.webhook import ASGIApp
 from handlers import EVENTS, FEATURES
 from handlers.installation import learn
 from handlers.maintenance import Maintenance, fire
+from handlers.onboarding import WRITES, Onboarding
 from policies.config import Agent, Config
 from policies.config import parse as parse_config
 
@@ -159,31 +164,21 @@ async def compose(
     shared: Shared | None = None,
     folder: Path | None = None,
     working: bool = True,
+    organisations: Organisations | None = None,
 ) -> Bot:
     """Put a bot together around a git and a forge; `OperatorError` without a sandbox.
 
     `folder` holds the runs where that is not beside the database; without `working` it is not this
-    process that works on them.
+    process that works on them. `organisations` say what holds for all of their repositories.
     """
-    chosen = await choose(settings.sandbox, uid=settings.sandbox_uid, limits=limits_of(settings))
-    sandbox = Discreet(chosen, settings.secrets(os.environ))
-    tools = expand(settings.tools)
-    output_bytes = settings.output_megabytes * 1024 * 1024
-    checks = CheckDesk(sandbox, tools=tools, output_bytes=output_bytes)
-    registries = mirrors(os.environ)
-    gateway = gateway_of(settings, registries)
-    agents = agents_of(settings, sandbox, gateway)
-    installer = SandboxInstaller(
-        sandbox, gateway, tools=tools, mirrors=registries, output_bytes=output_bytes
-    )
-    environments = EnvironmentDesk(
-        git, installer, hosts=settings.setup_hosts, secrets=settings.setup_secrets
-    )
+    shop = await workshop(settings, git)
+    agents = agents_of(settings, shop.sandbox, shop.gateway)
     if shared:
         forge = SharedForge(forge, shared.posts, shared.lease)
     ports = Ports(
-        *(store, git, agents, checks, forge, now, environments, store.redactor),
+        *(store, git, agents, shop.checks, forge, now, shop.environments, store.redactor),
         bounds=bounds_of(settings),
+        organisations=organisations or NoOrganisations(),
     )
     patience = settings.patience_minutes * 60
     segments = Segments(ports, Worker(ports, on_output), wait_max=wait_max, patience=patience)
@@ -215,6 +210,34 @@ async def compose(
         working,
         settings.drain_seconds,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Where jobs are run, what they may reach, and who checks and installs there."""
+
+    sandbox: Sandbox
+    gateway: Gateway
+    checks: CheckDesk
+    environments: EnvironmentDesk
+
+
+async def workshop(settings: Settings, git: Git) -> Workshop:
+    """Set up where jobs are run; `OperatorError` without a sandbox."""
+    chosen = await choose(settings.sandbox, uid=settings.sandbox_uid, limits=limits_of(settings))
+    sandbox = Discreet(chosen, settings.secrets(os.environ))
+    tools = expand(settings.tools)
+    output_bytes = settings.output_megabytes * 1024 * 1024
+    checks = CheckDesk(sandbox, tools=tools, output_bytes=output_bytes)
+    registries = mirrors(os.environ)
+    gateway = gateway_of(settings, registries)
+    installer = SandboxInstaller(
+        sandbox, gateway, tools=tools, mirrors=registries, output_bytes=output_bytes
+    )
+    environments = EnvironmentDesk(
+        git, installer, hosts=settings.setup_hosts, secrets=settings.setup_secrets
+    )
+    return Workshop(sandbox, gateway, checks, environments)
 
 
 def bounds_of(settings: Settings) -> Config:
@@ -322,6 +345,17 @@ class Server:
         self.role = role
         self.bot = bot
         self.github = github
+        checks = bot.ports.checks
+        self.onboarding = Onboarding(
+            bot.store,
+            desk.repositories,
+            GitHubSites(github),
+            lambda paths, read: [(each.name, each.run) for each in checks.detect(paths, read)],
+            checks.reads,
+            spacing=settings.write_spacing_seconds * WRITES,
+        )
+        if settings.onboarding:
+            desk = replace(desk, invite=self.onboarding.invite)
         self.desk = desk
         self.router = route(desk)
         every = settings.reconcile_minutes * 60
@@ -366,6 +400,8 @@ class Server:
         """Obey what arrives, and look for what did not."""
         for part in (self.dispatcher, *self._looking, self.maintenance):
             await part.start()
+        if self.settings.onboarding:
+            await self.onboarding.start()
 
     async def stop(self) -> None:
         """Stop in the opposite order."""
@@ -374,7 +410,13 @@ class Server:
             await self.bot.shared.dismiss()
         if self._tidying:
             self._tidying.cancel()
-        for part in (self.clock, self.maintenance, *reversed(self._looking), self.dispatcher):
+        for part in (
+            self.clock,
+            self.onboarding,
+            self.maintenance,
+            *reversed(self._looking),
+            self.dispatcher,
+        ):
             await part.stop()
         if self.bot.shared:
             await self.bot.shared.leave()
@@ -506,12 +548,13 @@ async def build(
             shared=shared,
             folder=folder,
             working=role != "clock",
+            organisations=(organisations := Organisations(GitHubOrganisations(github))),
         )
     except BaseException:
         await github.close()
         await database.close()
         raise
-    library = Library(store, threads.file, workbench, bot.ports.bounds)
+    library = Library(store, threads.file, workbench, bot.ports.bounds, organisations)
     return Server(settings, bot, github, desk_of(bot, threads, threads, library, login), role)
 
 

@@ -412,17 +412,40 @@ def diff(
         print_json(found)
 
 
-def verify(run_id: RunId, as_json: AsJson = False) -> None:
+def verify(
+    run_id: RunId,
+    repo: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A clone, in place of this server's own data."),
+    ] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Run the checks of a checkpoint again, and compare.")
+    ] = False,
+    checkpoint: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Which one; else the last.")
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
     """Walk a run's record in git, and say what was tampered with.
 
     It looks at the record on this machine, compares the repository's and the database's with it,
-    and ends with 0 only where nothing is wrong.
+    and checks every approval again: that it is of the head, the files and the plan that stood then,
+    and that what was merged was approved. It ends with 0 only where nothing is wrong.
 
-    Example: `orchestrate verify k3f9x0a2bq --json`
+    With --repo it needs none of the server's data, but a clone of the repository: the record is
+    fetched from `origin` with your own git. --replay runs the checks again in the sandbox, from the
+    commit alone, and compares them with what the record says.
+
+    Examples:
+
+    `orchestrate verify k3f9x0a2bq --json`
+
+    `orchestrate verify k3f9x0a2bq --repo ~/src/tool --replay`
     """
     from bot.terminal import print_verdict
 
-    found = complete(print_verdict(_settings(), run_id, quiet=as_json))
+    given = (repo, replay, checkpoint)
+    found = complete(print_verdict(_settings(), run_id, given, quiet=as_json))
     if as_json:
         print_json(found)
     if not found["ok"]:
@@ -533,18 +556,30 @@ def agents(as_json: AsJson = False) -> None:
         print_agents(listed)
 
 
+OfOrganisation = Annotated[
+    bool,
+    typer.Option("--organisation", help="It is an organisation's, orchestrate.yml of its .github."),
+]
+
+
 def config_validate(
     file: Annotated[Path, typer.Argument(help="A file like .github/orchestrate.yml.")],
+    organisation: OfOrganisation = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is wrong in a configuration, each on its line."""
+    """Say what is wrong in a configuration, each on its line.
+
+    Example: `orchestrate config validate .github/orchestrate.yml`
+    """
     from policies.config import parse
+    from policies.organisation import parse_organisation
 
     try:
-        parsed = parse(file.read_bytes())
+        text = file.read_bytes()
     except OSError as error:
         raise OrchestrateError(f"{file} cannot be read: {error.strerror}.") from error
-    problems = [{"line": p.line, "column": p.column, "message": p.message} for p in parsed.problems]
+    found = (parse_organisation(text, str(file)) if organisation else parse(text)).problems
+    problems = [{"line": p.line, "column": p.column, "message": p.message} for p in found]
     if as_json:
         print_json({"valid": not problems, "problems": problems})
     else:
@@ -554,11 +589,11 @@ def config_validate(
         raise typer.Exit(1)
 
 
-def config_schema() -> None:
+def config_schema(organisation: OfOrganisation = False) -> None:
     """Print the JSON Schema of .github/orchestrate.yml, for editors."""
     from policies.schema import schema_text
 
-    typer.echo(schema_text(), nl=False)
+    typer.echo(schema_text(organisation=organisation), nl=False)
 
 
 def _settings(**given: Any) -> Settings:

@@ -9,8 +9,15 @@ from typing import Protocol
 
 import structlog
 
-from bot.errors import ConfigError, UserError
-from bot.runs.inforce import InForce, in_force, read_config
+from bot.errors import ConfigError, Refused, UserError
+from bot.runs.inforce import (
+    Above,
+    InForce,
+    NoOrganisations,
+    Organisations,
+    in_force,
+    read_config,
+)
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Base, Difference, Git
 from bot.runs.revisions import Kept, Stuck, what_passes, with_base
@@ -43,17 +50,23 @@ class History(Git, Protocol):
 class Library:
     """Reads repositories for handlers; `read` reads a file of a default branch as it is now.
 
-    `bounds` is what no repository's configuration can loosen.
+    `bounds` is what no repository's configuration can loosen, and `organisations` what theirs say.
     """
 
     def __init__(
-        self, store: Store, read: ReadFile, git: History, bounds: Config | None = None
+        self,
+        store: Store,
+        read: ReadFile,
+        git: History,
+        bounds: Config | None = None,
+        organisations: Organisations | None = None,
     ) -> None:
+        self._organisations = organisations or NoOrganisations()
         self._bounds = bounds or Config()
         self._store = store
         self._read = read
         self._git = git
-        self._wrong: dict[int, tuple[str, InForce]] = {}
+        self._wrong: dict[int, tuple[tuple[str, Above], InForce]] = {}
 
     async def policy(self, repository: Repository) -> Config:
         """Read the configuration that holds on the default branch now, the last good one.
@@ -64,25 +77,38 @@ class Library:
 
     async def in_force(self, repository: Repository) -> InForce:
         """Read the configuration that holds now, within what the server lays down."""
-        text = await self._newest(repository)
+        text, above = await self._newest(repository)
         known = self._wrong.get(repository.id)
-        if known is None or known[0] != text:
-            found = await in_force(self._git, repository, text)
-            known = (text, replace(found, config=bounded(found.config, self._bounds)))
+        if known is None or known[0] != (text, above):
+            found = await in_force(self._git, repository, text, above=above)
+            known = ((text, above), replace(found, config=bounded(found.config, self._bounds)))
             # The past is looked through once for each text that is wrong.
-            if found.wrong:
+            if found.commit:
                 self._wrong[repository.id] = known
             else:
                 self._wrong.pop(repository.id, None)
         return known[1]
 
-    async def _newest(self, repository: Repository) -> str:
-        return (await self._read(repository, PATH) or b"").decode("utf-8", "replace")
+    async def _newest(self, repository: Repository) -> tuple[str, Above]:
+        """Read the file, and what is above it, side by side."""
+        data, above = await asyncio.gather(
+            self._read(repository, PATH), self._organisations.now(repository)
+        )
+        return (data or b"").decode("utf-8", "replace"), above
+
+    async def is_configured(self, repository: Repository) -> bool:
+        """Say whether a repository has a configuration, its own or its organisation's."""
+        text, above = await self._newest(repository)
+        return bool(text.strip() or above.blob or above.wrong)
+
+    def organisation_changed(self, repository: Repository) -> None:
+        """Take in that somebody changed what a repository's organisation says for all."""
+        self._organisations.forget(repository)
 
     async def learn_schedules(self, repository: Repository) -> None:
         """Keep the schedules that the configuration names now; a wrong one changes nothing."""
         try:
-            config = bounded(read_config(await self._newest(repository)), self._bounds)
+            config = bounded(read_config(*await self._newest(repository)), self._bounds)
         except ConfigError as error:
             log.info("schedules not learned", repository=repository.id, error=str(error))
             return
@@ -97,10 +123,10 @@ class Library:
         place = next((each for each in PLACES if each in there), None)
         if place is None:
             return ()
-        text = await self._git.read(run, base.sha, place)
+        text = await self._owners_file(run, base.sha, place)
         if text is None:
             raise UserError(
-                f"{code(place)} is no file of at most 1 MB, so nobody can tell who owns what was "
+                f"{code(place)} is no file of at most 8 MB, so nobody can tell who owns what was "
                 "changed; mend it on the base branch, then approve again."
             )
         lines = parse_owners(text.decode("utf-8", "replace"))
@@ -108,10 +134,20 @@ class Library:
         # Thousands of paths by hundreds of lines take a while, in which others are answered.
         return await asyncio.to_thread(owned, paths, lines)
 
+    async def _owners_file(self, run: Run, commit: str, place: str) -> bytes | None:
+        try:
+            return await self._git.read(run, commit, place)
+        except Refused:
+            return None
+
     async def differences(self, run: Run, old: str, new: str) -> str:
         """Describe in Markdown what changed between two commits of a run."""
         found = await self._git.compare(run, old, new, PATCH_BYTES)
-        return describe(old, new, found.files, found.patch, cut=found.cut)
+        said = describe(old, new, found.files, found.patch, cut=found.cut)
+        page = run.repository.page
+        if page and (found.cut or len(found.files) > FILES_LISTED):
+            said += f"\n\nAll of it: {page}/compare/{old}...{new}"
+        return said
 
     async def restored(self, run: Run, target: str, globs: Sequence[str]) -> str:
         """Return the head's tree with what globs mean as it is in the tree `target`."""
@@ -146,7 +182,8 @@ class Library:
 
     async def _config(self, run: Run) -> Config:
         text = await self._git.config(run, run.config)
-        return own(run, bounded(read_config(text), self._bounds))
+        above = await self._organisations.at(run.repository, run.organisation)
+        return own(run, bounded(read_config(text, above), self._bounds))
 
 
 def describe(old: str, new: str, files: Sequence[Change], patch: str, *, cut: bool) -> str:

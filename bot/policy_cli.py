@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,34 +21,82 @@ from bot.errors import UserError
 
 if TYPE_CHECKING:
     from policies.config import Config, Parsed
+    from policies.organisation import Said
+    from policies.provenance import Origin
 
 Repo = Annotated[
     Path, typer.Option("--repo", metavar="DIR", help="A repository's folder; else this one.")
 ]
 
+_ON_GITHUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
 policy_app = typer.Typer(help="Try a repository's policy.", no_args_is_help=True)
 
 
-def config_explain(repo: Repo = Path(), as_json: AsJson = False) -> None:
+def config_explain(
+    repo: Annotated[
+        str,
+        typer.Option(
+            "--repo", metavar="DIR|OWNER/NAME", help="A folder, or a repository on GitHub."
+        ),
+    ] = ".",
+    organisation: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Lay a folder's file on this one of its organisation."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Say what holds in a repository, setting by setting, and where each value comes from.
 
-    It reads .github/orchestrate.yml as it lies in the folder; a server reads the one on the default
-    branch.
+    Of a folder it reads .github/orchestrate.yml as it lies there. Of a repository on GitHub it
+    reads what holds on the default branch: on what its organisation says in OWNER/.github, and
+    within the bounds of this server, as the App that is set up here, or else with your own token in
+    GH_TOKEN.
 
-    Example: `orchestrate config explain --repo ~/src/tool`
+    Examples:
+
+    `orchestrate config explain --repo ~/src/tool`
+
+    `orchestrate config explain --repo acme/tool --json`
     """
+    if not Path(repo).is_dir() and _ON_GITHUB.fullmatch(repo):
+        from bot.effective import effective
+        from bot.settings import load
+
+        found = complete(effective(load(), os.environ, repo))
+        _show_origins(found.settings, found.read, as_json=as_json)
+        return
+    from policies.organisation import Said
     from policies.provenance import origins
 
-    parsed, text = _parsed(repo)
-    told = origins(parsed, text)
+    said = _said(organisation) if organisation else Said()
+    parsed, text = _parsed(Path(repo), said)
+    bounds = [(str(organisation), said.bounds)]
+    _show_origins(origins(parsed, text, bounds), (), as_json=as_json)
+
+
+def _show_origins(told: Sequence[Origin], read: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         rows = [{"setting": o.setting, "value": o.value, "from": o.told} for o in told]
-        print_json({"settings": rows})
+        print_json({"settings": rows, **({"read": list(read)} if read else {})})
         return
     width = max(len(each.setting) for each in told)
     for each in told:
         value = json.dumps(each.value, ensure_ascii=False)
         typer.echo(f"{each.setting:{width}}  {value}  ({each.told})")
+    for line in read:
+        sys.stderr.write(f"Read: {line}\n")
+
+
+def _said(file: Path) -> Said:
+    """Read an organisation's file; `UserError` names each line that is wrong."""
+    from policies.organisation import parse_organisation
+
+    said = parse_organisation(_bytes(file), str(file))
+    if said.problems:
+        lines = [f"{file}:{p.line}:{p.column}: {p.message}" for p in said.problems]
+        raise UserError("\n".join(lines))
+    return said
 
 
 @policy_app.command("test")
@@ -187,13 +238,13 @@ def _config(repo: Path) -> Config:
     return _parsed(repo)[0].config or Config()
 
 
-def _parsed(repo: Path) -> tuple[Parsed, bytes]:
+def _parsed(repo: Path, said: Said | None = None) -> tuple[Parsed, bytes]:
     """Read the configuration in a folder; `UserError` names each line that is wrong."""
     from policies.config import PATH, parse
 
     file = repo / PATH
     text = _bytes(file) if file.exists() else b""
-    parsed = parse(text)
+    parsed = parse(text, said.layers if said else ())
     if parsed.problems:
         lines = [f"{file}:{p.line}:{p.column}: {p.message}" for p in parsed.problems]
         raise UserError("\n".join(lines))

@@ -138,6 +138,12 @@ class Repositories(Protocol):
     async def in_force(self, repository: Repository) -> InForce:
         """Read the configuration that holds now, and what is wrong with the newest."""
 
+    async def is_configured(self, repository: Repository) -> bool:
+        """Say whether a repository has a configuration, its own or its organisation's."""
+
+    def organisation_changed(self, repository: Repository) -> None:
+        """Take in that somebody changed what a repository's organisation says for all."""
+
     async def learn_schedules(self, repository: Repository) -> None:
         """Keep the schedules that the configuration on the default branch names now."""
 
@@ -163,11 +169,16 @@ class Repositories(Protocol):
         """
 
 
+async def _nobody(_: Sequence[Repository]) -> None:
+    """Propose nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """What every handler is given. `bot` is the App's own login.
 
-    `bounds` is what no repository's configuration can loosen.
+    `bounds` is what no repository's configuration can loosen. `invite` takes in repositories that
+    the App came to, which may want a first configuration.
     """
 
     people: People
@@ -179,6 +190,7 @@ class Desk:
     bot: str
     usages: Sequence[Usage] = ()
     bounds: Config = field(default_factory=Config)
+    invite: Callable[[Sequence[Repository]], Awaitable[None]] = _nobody
 
 
 Handle = Callable[[Desk, Order], Awaitable[str | None]]

@@ -351,6 +351,13 @@ class Settings(BaseSettings):
             "a full clone takes over 20 seconds at 100 Mbit/s, before the first run begins."
         ),
     )
+    onboarding: bool = Field(
+        default=True,
+        description=(
+            "Whether repositories that the App is newly installed on, and that have no "
+            "configuration, are proposed one by a pull request, once."
+        ),
+    )
     reconcile_minutes: float = Field(
         default=5.0, gt=0, description="How often lost webhooks are looked for, in minutes."
     )

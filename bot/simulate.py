@@ -7,11 +7,11 @@ would; nothing is run, and nothing is changed but for objects that the clone did
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bot.clone import git_there
 from bot.errors import ConfigError, Refused, UserError
 from bot.git import diff, leaks, merge, objects
 from bot.git.local import known_as, open_repository
@@ -24,9 +24,6 @@ from policies.facts import Author, Change, ConsentFacts, Dependency
 from policies.owners import PLACES, Owned, owned, parse_owners
 from policies.rules import judge
 from policies.verdict import Verdict
-
-FETCH_SECONDS = 300.0
-"""How long the remote may take: a clone that lags far behind has much to fetch."""
 
 READ_LIMIT = 1024 * 1024
 """Bytes of a manifest, a configuration or a CODEOWNERS file, as a server reads them."""
@@ -67,7 +64,7 @@ async def simulate_pull(folder: Path, pull: int, agent: str = "") -> Simulated:
     repository = await open_repository(folder)
     place = known_as(repository)
     base, head = await _fetched(place, pull)
-    owner = _owner(await _git(place, "remote", "get-url", "origin"))
+    owner = _owner(await git_there(place, "remote", "get-url", "origin"))
     mirror = Mirror(Path(repository.url))
     return await asyncio.to_thread(_judged, mirror, pull, (base, head), Author(agent), owner)
 
@@ -80,33 +77,12 @@ def _owner(url: str) -> str:
 async def _fetched(folder: Path, pull: int) -> tuple[str, str]:
     """Fetch the default branch and the pull request; return the commits that they are at."""
     name = f"refs/pull/{pull}/head"
-    listed = await _git(folder, "ls-remote", "origin", "HEAD", name)
+    listed = await git_there(folder, "ls-remote", "origin", "HEAD", name)
     at = {ref: sha for sha, _, ref in (line.partition("\t") for line in listed.splitlines())}
     if name not in at or "HEAD" not in at:
         raise UserError(f"`origin` of {folder} has no pull request #{pull}; see its number there.")
-    await _git(folder, "fetch", "--quiet", "--no-write-fetch-head", "origin", "HEAD", name)
+    await git_there(folder, "fetch", "--quiet", "--no-write-fetch-head", "origin", "HEAD", name)
     return at["HEAD"], at[name]
-
-
-async def _git(folder: Path, *args: str) -> str:
-    """Run the person's own git, with their remote, their keys and no questions."""
-    process = await asyncio.create_subprocess_exec(
-        "git", "-C", str(folder), *args,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
-    )  # fmt: skip
-    try:
-        out, said = await asyncio.wait_for(process.communicate(), FETCH_SECONDS)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise UserError("`origin` does not answer; try `git fetch origin` first.") from None
-    if process.returncode:
-        last = said.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise UserError(f"git says: {''.join(last) or 'nothing'}. Try `git fetch origin` there.")
-    return out.decode("utf-8", "replace")
 
 
 def _judged(mirror: Mirror, pull: int, ends: tuple[str, str], by: Author, owner: str) -> Simulated:

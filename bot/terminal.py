@@ -33,6 +33,7 @@ from bot.local import (
 )
 from bot.rebuild import Outcome, rebuild
 from bot.redact import Redactor
+from bot.replay import Asked, verify_clone
 from bot.runs import budget, logs
 from bot.runs.model import Checkpoint, Run
 from bot.runs.points import ends
@@ -517,14 +518,43 @@ def _printable(line: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
-async def print_verdict(settings: Settings, run_id: str, *, quiet: bool) -> dict[str, Any]:
-    """Verify a run's record; print what is wrong with it, unless `quiet`."""
-    found = await verify_run(settings, run_id)
-    whole = f"The record of run {found['run']} is whole: {found['events']} events"
+async def print_verdict(
+    settings: Settings, run_id: str, given: tuple[Path | None, bool, int], *, quiet: bool
+) -> dict[str, Any]:
+    """Verify a run's record; print what is wrong with it, unless `quiet`.
+
+    `given` are a clone, whether checks are run again, and of which checkpoint.
+    """
+    clone, replay, checkpoint = given
+    if clone is None and not replay:
+        found = await verify_run(settings, run_id)
+    else:
+        asked = Asked(*await _place_of(settings, run_id, clone), replay, checkpoint)
+        found = await verify_clone(settings, asked, (lambda _: None) if quiet else _out)
     if not quiet:
-        for line in found["problems"] or [f"{whole}, {found['published']} of them published."]:
-            _out(line)
+        _print_verdict(found)
     return found
+
+
+async def _place_of(settings: Settings, run_id: str, clone: Path | None) -> tuple[str, Path]:
+    """Say which run is meant, and where it is read from: a clone, or this server's own mirror."""
+    if clone is not None:
+        return run_id, clone
+    run, home = await find_run(settings, run_id)
+    return run.id, home / "mirrors" / f"{run.repository.id}.git"
+
+
+def _print_verdict(found: dict[str, Any]) -> None:
+    for line in found["problems"]:
+        _out(line)
+    if not found["problems"]:
+        _out(
+            f"The record of run {found['run']} is whole: {found['events']} events, "
+            f"{found['published']} of them published, {found['decisions']} decisions hold."
+        )
+    for each in found.get("replay", {}).get("checks", ()):
+        same = "as recorded" if each["same"] else f"recorded as {each['recorded']}"
+        _out(f"{each['name']}: {each['now']}, {same}. {each['summary']}")
 
 
 async def print_rebuilt(settings: Settings, folder: Path | None, *, quiet: bool) -> dict[str, Any]:

@@ -9,17 +9,22 @@ import structlog
 from bot.errors import Refused
 from bot.payloads import InstallationChanged, RepositoryChanged
 from bot.router import Desk, Router
+from bot.runs.model import Repository
 
 log = structlog.get_logger()
 
 
 async def on_installation(router: Router, arrival: InstallationChanged) -> None:
-    """Learn the schedules of the repositories that came."""
-    if arrival.action in ("created", "unsuspend"):
-        await learn(router.desk, arrival.installation)
+    """Learn the schedules of the repositories that came; those that are new may be proposed to."""
+    desk, installation = router.desk, arrival.installation
+    if arrival.action == "created":
+        await desk.invite(await learn(desk, installation))
+    elif arrival.action == "unsuspend":
+        await learn(desk, installation)
     elif arrival.action == "added":
         # Those that came and no others: an account may have thousands.
-        await learn(router.desk, arrival.installation, [each.id for each in arrival.repositories])
+        came = [each.id for each in arrival.repositories]
+        await desk.invite(await learn(desk, installation, came))
 
 
 async def on_repository(router: Router, arrival: RepositoryChanged) -> None:
@@ -34,9 +39,14 @@ async def on_repository(router: Router, arrival: RepositoryChanged) -> None:
     await router.desk.store.save_repository(present)
 
 
-async def learn(desk: Desk, installation: int, only: Sequence[int] | None = None) -> None:
-    """Learn the schedules of an installation's repositories; `only` some of them, by number."""
-    threads = desk.threads
+async def learn(
+    desk: Desk, installation: int, only: Sequence[int] | None = None
+) -> list[Repository]:
+    """Learn the schedules of an installation's repositories; `only` some of them, by number.
+
+    Returns them.
+    """
+    threads, repositories = desk.threads, list[Repository]()
     try:
         if only is None:
             repositories = await threads.installation_repositories(installation)
@@ -46,3 +56,4 @@ async def learn(desk: Desk, installation: int, only: Sequence[int] | None = None
             await desk.repositories.learn_schedules(repository)
     except Refused as refusal:
         log.warning("installation not read", installation=installation, error=str(refusal))
+    return repositories

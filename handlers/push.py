@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from bot.configuration import check_proposed, check_pushed
+from bot.configuration import OF_ALL, check_proposed, check_pushed, kinds_in
 from bot.errors import UserError
 from bot.events import Event, Type
 from bot.payloads import GHOST, PullChanged, Pushed
 from bot.router import Desk, Router, repository_of
-from bot.runs.model import Run
+from bot.runs.model import Repository, Run
 from bot.runs.transitions import State
 from bot.runs.waking import wake
 from policies.config import PATH
@@ -29,9 +29,8 @@ async def on_push(router: Router, arrival: Pushed) -> None:
     """Take a push in; those of the bot itself say nothing new."""
     desk, repository = router.desk, repository_of(arrival.where)
     if arrival.branch == repository.default_branch:
-        if arrival.after != NOTHING and (arrival.paths_cut or PATH in arrival.paths):
-            await desk.repositories.learn_schedules(repository)
-            await check_pushed(desk, repository, arrival.after)
+        if arrival.after != NOTHING:
+            await _on_default(desk, repository, arrival)
         return
     if arrival.branch is None or arrival.sender == desk.bot or arrival.after == NOTHING:
         return
@@ -41,6 +40,16 @@ async def on_push(router: Router, arrival: Pushed) -> None:
         tip = await desk.threads.tip(repository, arrival.branch)
         if tip is not None:
             await pushed(desk, run, tip, arrival.sender if tip == arrival.after else GHOST)
+
+
+async def _on_default(desk: Desk, repository: Repository, arrival: Pushed) -> None:
+    """Take in what a push to the default branch changes of what holds."""
+    if arrival.paths_cut or PATH in arrival.paths:
+        await desk.repositories.learn_schedules(repository)
+        await check_pushed(desk, repository, arrival.after)
+    if OF_ALL in kinds_in(repository) and (arrival.paths_cut or OF_ALL.path in arrival.paths):
+        desk.repositories.organisation_changed(repository)
+        await check_pushed(desk, repository, arrival.after, OF_ALL)
 
 
 async def on_pull(router: Router, arrival: PullChanged) -> None:

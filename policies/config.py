@@ -40,6 +40,9 @@ from policies.tree import Node, Problem, plain, read
 __all__ = ["PATH", "Agent", "Check", "Config", "Parsed", "Problem", "Schedule", "digest", "parse"]
 
 PATH = ".github/orchestrate.yml"
+Layers = tuple[tuple[str, Table], ...]
+"""Parts of a configuration by name, each counting over those before it."""
+
 # Hexadecimal digits that tell two configurations apart.
 DIGEST_LENGTH = 16
 
@@ -121,35 +124,44 @@ class Config(Section):
 class Parsed:
     """What came of reading a file: a configuration, or the problems that prevent one.
 
-    `layers` are what it was made from, by name, each counting over those before it.
+    `layers` are what it was made from.
     """
 
     config: Config | None
     problems: tuple[Problem, ...]
-    layers: tuple[tuple[str, Table], ...] = ()
+    layers: Layers = ()
 
 
-def parse(text: str | bytes) -> Parsed:
+def parse(text: str | bytes, below: Layers = ()) -> Parsed:
     """Read a configuration file; raises nothing, whatever the file holds.
 
-    Every problem has its line and column, counted from 1, and a sentence for the author.
+    It counts over the layers `below`, which can be read by themselves. Every problem has its line
+    and column, counted from 1, and a sentence for the author.
     """
     root = read(text)
     if isinstance(root, Problem):
         return Parsed(None, (root,))
     if root is None:
-        return Parsed(Config(), ())
+        return _laid(below, Node(1, 1, {}))
     try:
         # As JSON and strict: numbers are not made from strings, but lists become tuples.
         config = Config.model_validate_json(json.dumps(plain(root)), strict=True)
     except ValidationError as error:
         return Parsed(None, explain(error, root, Config))
-    if problems := _repeated(config, root):
+    if problems := repeated(config, root):
         return Parsed(None, problems)
-    layers = (*((name, PRESETS[name]) for name in config.extends), (PATH, plain(root)))
-    if config.extends:
-        table = layered(layer for _, layer in layers)
+    presets = tuple((name, PRESETS[name]) for name in config.extends)
+    layers = (*below, *presets, (PATH, plain(root)))
+    return _laid(layers, root) if len(layers) > 1 else Parsed(config, (), layers)
+
+
+def _laid(layers: Layers, root: Node) -> Parsed:
+    """Lay parts over one another that can each be read; together they may yet contradict."""
+    table = layered(layer for _, layer in layers)
+    try:
         config = Config.model_validate_json(json.dumps(table), strict=True)
+    except ValidationError as error:
+        return Parsed(None, explain(error, root, Config))
     return Parsed(config, (), layers)
 
 
@@ -159,7 +171,7 @@ def digest(config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
-def _repeated(config: Config, root: Node) -> tuple[Problem, ...]:
+def repeated(config: Config, root: Node) -> tuple[Problem, ...]:
     """Names that stand twice in a list, where a check run or a schedule is found by them."""
     checks = () if config.checks == "auto" else config.checks
     found = [

@@ -7,6 +7,8 @@ import sys
 from typing import Any
 
 from policies.config import PATH, Config
+from policies.organisation import PATH as ORGANISATION_PATH
+from policies.organisation import REPOSITORY, Organisation
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -16,9 +18,17 @@ def schema() -> dict[str, Any]:
     return {"$schema": DIALECT, **Config.model_json_schema(), "title": f"Orchestrate: {PATH}"}
 
 
-def schema_text() -> str:
-    """Return the schema as it stands in `orchestrate.schema.json`."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+def organisation_schema() -> dict[str, Any]:
+    """Return the schema of an organisation's `orchestrate.yml`: no schedules, but bounds."""
+    made = Organisation.model_json_schema()
+    del made["properties"]["schedule"]
+    return {"$schema": DIALECT, **made, "title": f"Orchestrate: {REPOSITORY}/{ORGANISATION_PATH}"}
+
+
+def schema_text(*, organisation: bool = False) -> str:
+    """Return the schema as it stands in `orchestrate.schema.json`, or that of an organisation."""
+    made = organisation_schema() if organisation else schema()
+    return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ COMPOSITION = frozenset(
         *("bot.cli", "bot.demo", "bot.doctor", "bot.local", "bot.terminal"),
         *("bot.rebuild", "bot.verify", "bot.retention", "bot.erasure", "bot.inspection"),
         *("bot.audit", "bot.policy_cli", "bot.stops", "bot.simulate"),
+        *("bot.effective", "bot.replay"),
     }
 )
 

@@ -21,6 +21,7 @@ from bot.checks import reports
 from bot.checks.model import REPORT, CheckResult, CheckSpec, Conclusion
 from bot.checks.reports import Report
 from bot.errors import OperatorError
+from bot.runs.ports import OUTPUT_CUT
 from bot.sandbox.files import read_inside, seen
 from bot.sandbox.model import Ended, Job, Sandbox
 from bot.sandbox.shell import NOT_FOUND, missing_module, missing_program
@@ -212,7 +213,7 @@ def _fenced(tail: str) -> str:
     # A run of backticks as long as the output would leave no room: then they are another sign.
     if len(fence) > 100:
         fence, tail = "```", tail.replace("`", "'")
-    note = "The output is cut: this is its end.\n\n"
+    note = f"{OUTPUT_CUT}\n\n"
     room = TEXT_CHARACTERS - len(note) - 2 * len(fence) - 2
     cut = tail[-room:]
     return f"{note if len(cut) < len(tail) else ''}{fence}\n{cut}\n{fence}"

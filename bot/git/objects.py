@@ -56,7 +56,10 @@ def read(mirror: Mirror, commit: str, path: str, limit: int) -> bytes | None:
     if not (blob := _file(repo, commit, path)):
         return None
     if repo.odb.read_header(blob.id)[1] > limit:
-        raise Refused(f"{path} is larger than {limit} bytes.")
+        raise Refused(
+            f"`{path}` is larger than {limit:,} bytes, the most that is read of a file; make it "
+            "smaller."
+        )
     return blob.data
 
 

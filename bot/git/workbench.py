@@ -69,8 +69,8 @@ log = structlog.get_logger()
 P = ParamSpec("P")
 T = TypeVar("T")
 
-READ_LIMIT = 1024 * 1024
-"""Bytes of a file that the host reads for itself: configurations and manifests are far smaller."""
+READ_LIMIT = 8 * 1024 * 1024
+"""Bytes of a file that the host reads for itself: the lock file of many packages has some."""
 
 BLOBLESS_OVER = 500 * 1024
 """KB from which on a repository is mirrored without the contents of old files."""
@@ -175,11 +175,11 @@ class Workbench:
         return data.decode("utf-8", "replace")
 
     async def read(self, run: Run, commit: str, path: str) -> bytes | None:
-        """Read one file of a commit; None when there is none, or it is no file to read."""
-        try:
-            return await self._on(run.repository, objects.read, commit, path, READ_LIMIT)
-        except Refused:
-            return None
+        """Read one file of a commit; None when there is none, or it is no regular file.
+
+        Raises Refused, in a sentence, for one over `READ_LIMIT`: what a file says is not guessed.
+        """
+        return await self._on(run.repository, objects.read, commit, path, READ_LIMIT)
 
     async def paths(self, run: Run, commit: str) -> Sequence[str]:
         """List the files of a commit."""

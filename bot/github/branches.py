@@ -12,7 +12,7 @@ import structlog
 from bot.errors import Refused
 from bot.github.answers import number_of, text_of
 from bot.github.checks import PREFIX
-from bot.github.client import Session
+from bot.github.client import STATUSES, GitHubApp, Session
 from bot.github.once import repo_path
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Surroundings
@@ -111,11 +111,12 @@ def _maps(value: object) -> list[Mapping[str, Any]]:
 
 
 async def reported_on(
-    session: Session, repository: Repository, sha: str, names: Collection[str] | None
+    app: GitHubApp, repository: Repository, sha: str, names: Collection[str] | None
 ) -> tuple[Reported, ...]:
     """Ask what check runs and statuses of these names say of a commit; None asks for all."""
     runs, statuses = await asyncio.gather(
-        _runs(session, repository, sha), _statuses(session, repository, sha)
+        _runs(app.session(repository), repository, sha),
+        _statuses(app.session(repository, STATUSES), repository, sha),
     )
     found = [*runs, *statuses]
     return tuple(each for each in found if names is None or each.name in names)
@@ -144,7 +145,7 @@ async def _statuses(session: Session, repository: Repository, sha: str) -> list[
     except Refused as error:
         # An installation that has not accepted the permission yet: check runs are told all the
         # same, and a status that is waited for is named as missing.
-        if error.status != 403:
+        if error.status not in (403, 422):
             raise
         log.warning("statuses not read", repository=repository.id, error=str(error))
         return []
@@ -154,13 +155,14 @@ CLOSING = frozenset({"creation", "update", "required_signatures"})
 """Rules that keep the App from pushing a branch which nobody lets it pass by."""
 
 
-async def surroundings_of(session: Session, run: Run) -> Surroundings:
+async def surroundings_of(app: GitHubApp, run: Run) -> Surroundings:
     """Ask for all that a run begins in, side by side."""
     repository = run.repository
+    session = app.session(repository)
     rules, own, reported, data = await asyncio.gather(
         rules_of(session, repository, run.base),
         _rulesets(session, repository, run.branch),
-        reported_on(session, repository, run.base_sha, None),
+        reported_on(app, repository, run.base_sha, None),
         session.find(f"/repositories/{repository.id}"),
     )
     closed = sorted({text_of(each, "type") for each in own} & CLOSING)

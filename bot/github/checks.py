@@ -14,6 +14,7 @@ from typing import Any
 from bot.github.markup import OUTPUT_LIMIT, cut_body, cut_line, fence, plain, prose
 from bot.github.shown import Action, Annotation, CheckRun
 from bot.runs.model import Run
+from bot.runs.ports import OUTPUT_CUT
 from bot.runs.restore import RESTORED
 from bot.runs.transitions import TERMINAL, State
 from policies.verdict import code
@@ -55,6 +56,10 @@ def check_runs(run: Run, results: Sequence[Result]) -> tuple[CheckRun, ...]:
     started = [_pending(run, name) for name in _due(run, results)]
     refused = [_refused(run)] if run.refused else []
     return (*ended, *started, *refused)
+
+
+FENCE_ROOM = 32
+"""Characters that the fence around an output takes."""
 
 
 def is_pending(run: Run, result: Result) -> bool:
@@ -117,6 +122,12 @@ def _summary(run: Run, result: Result, summary: str, notes: int) -> str:
     parts = [prose(summary, 2_000), f"{where}{f', in {seconds:.1f} s' if seconds else ''}."]
     if notes > ANNOTATIONS:
         parts.append(f"The first {ANNOTATIONS} of {notes:,} remarks are shown on the files.")
+    text = str(result.get("text") or "")
+    if text.startswith(OUTPUT_CUT) or len(text) > OUTPUT_LIMIT - FENCE_ROOM:
+        parts.append(
+            "The output is longer than GitHub takes, so its end is shown; on the server "
+            f"{code(f'orchestrate logs {run.id}')} prints all of it."
+        )
     return cut_body("\n\n".join(parts), OUTPUT_LIMIT)
 
 

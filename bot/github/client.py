@@ -49,21 +49,53 @@ PAGES_MAX = 50
 Params = Mapping[str, str | int]
 
 
+Rights = tuple[tuple[str, str], ...]
+"""The permissions of a token, by GitHub's names."""
+
+SEE: Rights = (("metadata", "read"),)
+"""To see which repositories there are and what they are called."""
+
+READ: Rights = (("contents", "read"), ("metadata", "read"))
+"""To read files."""
+
+TALK: Rights = (
+    *(("checks", "write"), ("issues", "write"), ("pull_requests", "write")),
+    *READ,
+)
+"""What nearly all of a run is shown with. It moves no branch."""
+
+CHANGE: Rights = (("contents", "write"), ("metadata", "read"), ("pull_requests", "write"))
+"""To merge, or to make commits."""
+
+STATUSES: Rights = (("metadata", "read"), ("statuses", "read"))
+"""To read what CI says by commit statuses. Apart: an installation may not have accepted it yet."""
+
+MEMBERS: Rights = (("members", "read"), ("metadata", "read"))
+"""To ask who is in a team."""
+
+GIT: Rights = (("contents", "write"),)
+"""To fetch and to push."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a token is for: an installation, one repository of it or all, and for git or not."""
+    """What a token is for: an installation, one repository of it or all, and its permissions.
+
+    A repository is known by its number, or by its `name` where that is all there is.
+    """
 
     installation: int
     repository: int | None = None
-    git: bool = False
+    rights: Rights = SEE
+    name: str = ""
 
     def body(self) -> dict[str, Any]:
         """Return the request for such a token."""
-        body: dict[str, Any] = {}
+        body: dict[str, Any] = {"permissions": dict(self.rights)}
         if self.repository is not None:
             body["repository_ids"] = [self.repository]
-        if self.git:
-            body["permissions"] = {"contents": "write"}
+        if self.name:
+            body["repositories"] = [self.name]
         return body
 
 
@@ -115,7 +147,6 @@ class GitHubApp:
         self._app: GitHub[AppAuthStrategy] = GitHub(auth, **options)
         self._plain: GitHub[UnauthAuthStrategy] = GitHub(**options)
         self._tokens: dict[Scope, tuple[str, datetime]] = {}
-        self._granted: dict[Scope, dict[str, str] | None] = {}
         self._locks: WeakValueDictionary[Scope, asyncio.Lock] = WeakValueDictionary()
         self._paces: dict[int, Pace] = {}
         self._breakers: dict[int, Breaker] = {}
@@ -159,21 +190,27 @@ class GitHubApp:
             return f"{login}@users.noreply.{host}"
         return f"{id_of(user, 'id')}+{login}@users.noreply.{host}"
 
-    def session(self, repository: Repository) -> Session:
-        """Act on one repository, with a token that is good for no other."""
-        return Session(self, Scope(repository.installation, repository.id))
+    def session(self, repository: Repository, rights: Rights = TALK) -> Session:
+        """Act on one repository, with a token that is good for no other and for no more."""
+        return Session(self, Scope(repository.installation, repository.id, rights))
+
+    def reading(self, installation: int, name: str) -> Session:
+        """Read the files of a repository that is known by its name alone."""
+        return Session(self, Scope(installation, rights=READ, name=name))
 
     def installation(self, id: int) -> Session:
-        """Act as an installation, where the repository is not known yet."""
+        """See what an installation has, where the repository is not known yet."""
         return Session(self, Scope(id))
 
     async def git_token(self, repository: Repository) -> str:
         """Return a token that may read and write this repository's contents, and no more."""
-        return await self.token(Scope(repository.installation, repository.id, git=True))
+        return await self.token(Scope(repository.installation, repository.id, GIT))
 
-    def granted(self, repository: Repository) -> Mapping[str, str] | None:
-        """Return what the App may do in a repository, as GitHub said with its token; else None."""
-        return self._granted.get(Scope(repository.installation, repository.id))
+    async def granted(self, installation: int) -> Mapping[str, str] | None:
+        """Ask what the App may do where it is installed, by GitHub's names; None where unsaid."""
+        given = (await self.as_app("GET", f"/app/installations/{installation}")).map()
+        found = given.get("permissions")
+        return dict(found) if isinstance(found, dict) else None
 
     def pace(self, installation: int) -> Pace:
         """Return the pace of an installation."""
@@ -218,8 +255,6 @@ class GitHubApp:
             # Of a repository that nobody works on any more, it is kept no longer than it is good.
             self._tokens = {key: kept for key, kept in self._tokens.items() if kept[1] > now}
             self._tokens[scope] = (token, until)
-            given = made.get("permissions")
-            self._granted[scope] = dict(given) if isinstance(given, dict) else None
             return token
 
     def forget(self, scope: Scope, token: str) -> None:

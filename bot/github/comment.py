@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 from bot.github.checks import check_name, first_line, is_pending
 from bot.github.markup import cut_body, cut_line, prose
@@ -109,7 +110,7 @@ def status_comment(run: Run, results: Sequence[Mapping[str, Any]], links: Mappin
         _origin(run),
         _commands(run),
     ]
-    return cut_body("\n\n".join(part for part in parts if part) + "\n")
+    return cut_body("\n\n".join(part for part in parts if part) + "\n", rest=rest_of(run))
 
 
 def headline(run: Run) -> str:
@@ -238,8 +239,13 @@ def pull_name(run: Run) -> str:
 
 def page(run: Run) -> str:
     """Return the address of the repository's page; empty when it is not known."""
-    url = run.repository.url
-    return url.removesuffix(".git") if url.startswith(("https://", "http://")) else ""
+    return run.repository.page
+
+
+def rest_of(run: Run) -> str:
+    """Return the address of what a text about a run may have to leave out: all its commits."""
+    there = page(run) and run.branch and run.checkpoints
+    return f"{page(run)}/commits/{quote(run.branch)}" if there else ""
 
 
 def commit(run: Run, sha: str) -> str:
@@ -315,10 +321,10 @@ def _configuration(run: Run) -> str:
     """Say that the newest configuration is wrong and another one in force; empty where not."""
     if not run.config_wrong or run.state in TERMINAL:
         return ""
-    held = commit(run, run.config_of)
+    held = f", as of {commit(run, run.config_of)}" if run.config_of else ""
     return (
         f"**The configuration is wrong:** {prose(run.config_wrong, 500)} This run keeps to the "
-        f"last good one, as of {held}."
+        f"last good one{held}."
     )
 
 

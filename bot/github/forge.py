@@ -15,7 +15,7 @@ import structlog
 from bot.errors import TransientError
 from bot.github.answers import Refusal, text_of
 from bot.github.branches import reported_on, rules_of, surroundings_of
-from bot.github.client import GitHubApp, Session
+from bot.github.client import CHANGE, GitHubApp, Session
 from bot.github.draw import AUTO, DONE, LATER, QUEUE, Drawing, Memory
 from bot.github.once import Once, repo_path
 from bot.github.reads import repository_of
@@ -84,9 +84,10 @@ class GitHubForge:
         key = (run.repository.id, run.base, run.base_sha)
         known = self._around.get(key)
         if known is None or time.monotonic() - known[0] > REFRESH_SECONDS:
-            session = self._app.session(run.repository)
-            found = await surroundings_of(session, run)
-            found = replace(found, permissions=self._app.granted(run.repository))
+            found, granted = await asyncio.gather(
+                surroundings_of(self._app, run), self._app.granted(run.repository.installation)
+            )
+            found = replace(found, permissions=granted)
             if len(self._around) > AROUND_MAX:
                 self._around.clear()
             known = self._around[key] = (time.monotonic(), found)
@@ -94,14 +95,14 @@ class GitHubForge:
 
     async def reported(self, run: Run, sha: str, names: Collection[str]) -> tuple[Reported, ...]:
         """Ask what checks of these names, by whomever, say of a commit now."""
-        return await reported_on(self._app.session(run.repository), run.repository, sha, names)
+        return await reported_on(self._app, run.repository, sha, names)
 
     async def sign(self, run: Run, tree: str, parents: Sequence[str], text: str) -> bool:
         """Have a commit made and signed, and the branch moved to it; False where that moved.
 
         GitHub signs what an App commits in its own name: without an author and a committer.
         """
-        session, path = self._app.session(run.repository), repo_path(run.repository)
+        session, path = self._app.session(run.repository, CHANGE), repo_path(run.repository)
         json = {"message": text, "tree": tree, "parents": list(parents)}
         sha = text_of((await session.post(f"{path}/git/commits", json)).map(), "sha")
         ref = f"heads/{run.branch}"
@@ -127,7 +128,7 @@ class GitHubForge:
         """
         if run.pull_request is None:
             return NotMerged("There is no pull request yet.", "`/retry` checks and opens it again.")
-        session = self._app.session(run.repository)
+        session = self._app.session(run.repository, CHANGE)
         path = f"{repo_path(run.repository)}/pulls/{run.pull_request}"
         pull = (await session.get(path)).map()
         ended = _ended(pull, run.pull_request) or _moved(pull, approval)

@@ -74,11 +74,15 @@ def cut_line(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: max(limit - 1, 0)].rstrip() + "…"
 
 
-def cut_body(text: str, limit: int = BODY_LIMIT) -> str:
-    """Cut a body to `limit` characters, and say so; open blocks are closed."""
+def cut_body(text: str, limit: int = BODY_LIMIT, rest: str = "") -> str:
+    """Cut a body to `limit` characters, and say so; open blocks are closed.
+
+    `rest` is an address of ours at which all of it is to be seen.
+    """
     if len(text) <= limit:
         return text
-    note = "\n\n*The rest is cut: GitHub takes no longer text.*\n"
+    where = f" [All of it]({rest})." if rest else ""
+    note = f"\n\n*The rest is cut: GitHub takes no longer text.{where}*\n"
     kept = text[: limit - len(note) - 40]
     kept = kept[: kept.rfind("\n") + 1] or kept
     closing = "\n</details>" * (kept.count("<details>") - kept.count("</details>"))

@@ -13,6 +13,7 @@ from bot.github.comment import (
     commit,
     mark,
     marker,
+    rest_of,
     spending,
 )
 from bot.github.markup import cut_body, plain, prose, quote
@@ -60,7 +61,7 @@ def _body(run: Run, results: Sequence[Mapping[str, Any]], drafts: bool) -> str:
         spending(run),
         "" if run.state in TERMINAL else f"### How to decide\n\n{_decide(run)}",
     ]
-    return cut_body("\n\n".join(part for part in parts if part) + "\n")
+    return cut_body("\n\n".join(part for part in parts if part) + "\n", rest=rest_of(run))
 
 
 def _asked(run: Run) -> str:

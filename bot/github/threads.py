@@ -5,7 +5,6 @@ Fulfils `bot.threads.Threads`.
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -13,8 +12,9 @@ from urllib.parse import quote
 
 from bot.errors import Refused, TransientError, UserError
 from bot.github.answers import id_of, moment, text_of
-from bot.github.client import GitHubApp, Params
+from bot.github.client import MEMBERS, GitHubApp, Params
 from bot.github.file_check import show_check
+from bot.github.files import content_of
 from bot.github.markup import cut_body
 from bot.github.once import SKEW, Once, Place, repo_path
 from bot.github.reads import (
@@ -106,7 +106,7 @@ class GitHubThreads:
         where = f"/orgs/{quote(owner, safe='')}/teams/{quote(slug, safe='')}"
         path = f"{where}/memberships/{quote(login, safe='')}"
         try:
-            found = await self._app.session(repository).find(path)
+            found = await self._app.session(repository, MEMBERS).find(path)
         except Refused as error:
             raise UserError(
                 f"GitHub does not say who is in {code('@' + team)}: the App needs read access to "
@@ -117,12 +117,13 @@ class GitHubThreads:
     async def file(self, repository: Repository, path: str, at: str = "") -> bytes | None:
         """Read a file of the default branch, or of the commit `at`; None when there is none.
 
-        GitHub gives the content of files up to 1 MB in this answer, more than we read of any.
+        Raises Refused for one that is too large to be read.
         """
         where = f"{repo_path(repository)}/contents/{quote(path)}"
         params: Params = {"ref": at} if at else {}
-        found = await self._app.session(repository).find(where, params)
-        return b64decode(text_of(found, "content")) if found else None
+        session = self._app.session(repository)
+        found = await session.find(where, params)
+        return await content_of(session, repo_path(repository), found) if found else None
 
     async def changes(self, repository: Repository, pull: int, path: str) -> bool:
         """Say whether a pull request changes a file; GitHub lists the first 3,000 that it does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bot.errors import Refused
 from bot.runs.model import Run
 from bot.runs.ports import Git
 from policies.dependencies import ecosystem_of, new_dependencies
@@ -11,6 +12,9 @@ from policies.facts import Change, Dependency
 
 MANIFESTS_MAX = 200
 """Manifests that are read of one candidate; those beyond count as unreadable."""
+
+BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of them all that are held at once; those beyond count as unreadable, too."""
 
 
 async def brought_by(
@@ -23,8 +27,18 @@ async def brought_by(
 
 
 async def _read(git: Git, run: Run, tree: str, paths: Iterable[str]) -> dict[str, bytes | None]:
-    found = sorted(path for path in paths if ecosystem_of(path))
-    return {
-        path: await git.read(run, tree, path) if index < MANIFESTS_MAX else None
-        for index, path in enumerate(found)
-    }
+    found: dict[str, bytes | None] = {}
+    size = 0
+    for path in sorted(path for path in paths if ecosystem_of(path)):
+        is_much = len(found) >= MANIFESTS_MAX or size >= BYTES_MAX
+        data = None if is_much else await _one(git, run, tree, path)
+        size += len(data or b"")
+        found[path] = data
+    return found
+
+
+async def _one(git: Git, run: Run, tree: str, path: str) -> bytes | None:
+    try:
+        return await git.read(run, tree, path)
+    except Refused:
+        return None

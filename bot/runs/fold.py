@@ -161,6 +161,7 @@ def _started(run: Run, event: Event) -> dict[str, Any]:
         "head": run.head or data["base_sha"],
         "branch": data["branch"],
         "config": data.get("config", ""),
+        "organisation": data.get("organisation", ""),
         "config_wrong": data.get("config_wrong", ""),
         "config_of": data.get("config_of", ""),
         "forecast": data.get("forecast") or {},

@@ -53,6 +53,12 @@ class Repository(_Value):
         """The name that people write, `owner/name`."""
         return f"{self.owner}/{self.name}"
 
+    @property
+    def page(self) -> str:
+        """The address of its page; empty where it is not known, or there is none."""
+        is_web = self.url.startswith(("https://", "http://"))
+        return self.url.removesuffix(".git") if is_web else ""
+
     def identity(self) -> dict[str, Any]:
         """Say which repository it is, as a record does: not where it lies on somebody's disk."""
         return self.model_dump(include={"id", "owner", "name", "installation"})
@@ -214,13 +220,14 @@ class Run(_Value):
     `sessions` are those of each agent's last turn, by which the next one can go on. `lost_turns`
     went with the machine that they were on. `taken` is who has the branch instead of the agent, and
     `handed` the head that was published for them; `given` that it came back with commits, from
-    which the agent has yet to go on. `config_wrong` says what is wrong with the newest
-    configuration, where that of the commit `config_of` is in force instead. `forecast` is what runs
-    here cost before, and `day` a warning about today's budget. `foreseen` says that
-    it was looked ahead, and `notes` what of that people should know. `outside` is what GitHub said
-    of the repository's own checks, or of ours on the merge result, where that kept a merge from
-    being made; `awaits` what a merge waits for, and `news` counts what was heard of that.
-    `standing` is no part of what is kept: it is asked for where a run is shown.
+    which the agent has yet to go on. `config` and `organisation` are what the repository and its
+    organisation said when it began, by the ids of their content. `config_wrong` says what is wrong
+    with the newest configuration, where that of the commit `config_of` is in force instead.
+    `forecast` is what runs here cost before, and `day` a warning about today's budget. `foreseen`
+    says that it was looked ahead, and `notes` what of that people should know. `outside` is what
+    GitHub said of the repository's own checks, or of ours on the merge result, where that kept a
+    merge from being made; `awaits` what a merge waits for, and `news` counts what was heard of
+    that. `standing` is no part of what is kept: it is asked for where a run is shown.
     """
 
     id: str
@@ -259,6 +266,7 @@ class Run(_Value):
     base_tree: str = ""
     head: str = ""
     config: str = ""
+    organisation: str = ""
     config_wrong: str = ""
     config_of: str = ""
     forecast: dict[str, float] = Field(default_factory=dict)

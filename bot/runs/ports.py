@@ -294,7 +294,10 @@ class Git(Past, Protocol):
         """Push the ledger's ref, apart from the branch."""
 
     async def read(self, run: Run, commit: str, path: str) -> bytes | None:
-        """Read one file of a commit; None when there is none."""
+        """Read one file of a commit; None when there is none.
+
+        Raises Refused for one that is too large to be read.
+        """
 
     async def paths(self, run: Run, commit: str) -> Sequence[str]:
         """List the files of a commit."""
@@ -474,6 +477,10 @@ class Environments(Protocol):
 
         `begin` is called before it is made, which takes its time.
         """
+
+
+OUTPUT_CUT = "The output is cut: this is its end."
+"""What the text of a check's result begins with where it is not all of it."""
 
 
 class Checks(Protocol):

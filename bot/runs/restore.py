@@ -64,26 +64,31 @@ def _folded(
     results: dict[str, dict[str, Any]] = {}
     for event in record:
         head = run.head if run else ""
-        try:
-            run = _next(run, event, repository)
-        except (
-            UserError,
-            ValidationError,
-            KeyError,
-            TypeError,
-            ValueError,
-            AttributeError,
-        ) as error:
-            raise Refused(
-                f"Event {event.seq} of the record, `{event.type}`, cannot follow what came before "
-                f"it: {_first_line(error)}."
-            ) from error
+        run = following(run, event, repository)
         if run.head != head:
             results = {RULES: _rules(run)} if run.checkpoints else {}
         if event.type == Type.CHECKED and event.data["sha"] == run.head:
             results |= {each["name"]: _result(run, each) for each in event.data["checks"]}
     assert run is not None
     return run, tuple(results.values())
+
+
+def following(run: Run | None, event: Event, repository: Repository) -> Run:
+    """Return the run as an event leaves it; raises Refused where that cannot follow."""
+    try:
+        return _next(run, event, repository)
+    except (
+        UserError,
+        ValidationError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
+        raise Refused(
+            f"Event {event.seq} of the record, `{event.type}`, cannot follow what came before "
+            f"it: {_first_line(error)}."
+        ) from error
 
 
 def _next(run: Run | None, event: Event, repository: Repository) -> Run:

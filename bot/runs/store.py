@@ -59,6 +59,12 @@ class Change:
         return cls(run.id, repository.installation, repository.id, is_scheduled)
 
 
+WANTING = "wants_configuration"
+"""Where it is kept, beside what was seen of a repository, that it is still to be proposed to."""
+
+_KEPT = frozenset({WANTING})
+
+
 class Store:
     """The runs of a database. `listen` tells of every change made by this process.
 
@@ -376,7 +382,29 @@ class Store:
 
     async def keep_seen(self, repository: int, seen: dict[str, Any]) -> None:
         """Keep what was last seen of a repository: ETags and times."""
-        await self._update_repository(repository, seen=seen)
+        await self._change_seen(
+            repository, lambda now: {**seen, **{key: now[key] for key in _KEPT & now.keys()}}
+        )
+
+    async def want(self, repository: int, *, wanting: bool) -> None:
+        """Keep whether a configuration is still to be proposed to a repository."""
+        await self._change_seen(repository, lambda now: {**now, WANTING: wanting})
+
+    async def wanting(self) -> list[Repository]:
+        """Return the repositories that a configuration is still to be proposed to."""
+        return [each for each, _, seen in await self.repositories() if seen.get(WANTING)]
+
+    async def _change_seen(
+        self, repository: int, change: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> None:
+        """Change what was seen of a repository, as it is at that moment."""
+        mine = repositories.c.id == repository
+        async with self._database.write() as connection:
+            query = select(repositories.c.seen).where(mine).with_for_update()
+            row = (await connection.execute(query)).one_or_none()
+            if row is not None:
+                values = {"seen": change(dict(row.seen))}
+                await connection.execute(update(repositories).where(mine).values(**values))
 
     async def drawing(self, run_id: str) -> dict[str, tuple[str, str]]:
         """Return what was drawn of a run: key -> (GitHub's id, digest of the content)."""

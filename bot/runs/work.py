@@ -21,7 +21,14 @@ from bot.runs import budget, texts
 from bot.runs.day import forecast_of, spent_today
 from bot.runs.dependencies import brought_by
 from bot.runs.fold import BLOCKED_HOSTS
-from bot.runs.inforce import InForce, in_force, read_config
+from bot.runs.inforce import (
+    Above,
+    InForce,
+    NoOrganisations,
+    Organisations,
+    in_force,
+    read_config,
+)
 from bot.runs.landing import Landing, Ready, later, refused
 from bot.runs.logs import write_log
 from bot.runs.model import CheckpointKind, Run
@@ -92,7 +99,7 @@ Made = list[tuple[str, dict[str, Any], str]]
 class Ports:
     """What the work is done with; what `redactor` knows is kept from agents and logs.
 
-    `bounds` is what no repository's configuration can loosen.
+    `bounds` is what no repository's configuration can loosen, and `organisations` what theirs say.
     """
 
     store: Store
@@ -104,6 +111,7 @@ class Ports:
     environments: Environments
     redactor: Redactor = field(default_factory=Redactor)
     bounds: Config = field(default_factory=Config)
+    organisations: Organisations = field(default_factory=NoOrganisations)
 
 
 class Worker:
@@ -149,22 +157,25 @@ class Worker:
 
     async def _config(self, run: Run) -> Config:
         text = await self._ports.git.config(run, run.config)
-        return self._bounded(run, read_config(text))
+        above = await self._ports.organisations.at(run.repository, run.organisation)
+        return self._bounded(run, read_config(text, above))
 
     def _bounded(self, run: Run, config: Config) -> Config:
         return own(run, bounded(config, self._ports.bounds))
 
-    async def _in_force(self, run: Run, blob: str) -> InForce:
+    async def _in_force(self, run: Run, blob: str, above: Above) -> InForce:
         """Read the newest configuration, or the last good one while that is wrong."""
         git = self._ports.git
-        return await in_force(git, run.repository, await git.config(run, blob), blob)
+        return await in_force(git, run.repository, await git.config(run, blob), blob, above)
 
     # -- the beginning
 
     async def _start(self, run: Run, _cause: str) -> Made:
         git = self._ports.git
-        base = await git.base(run, run.base)
-        found = await self._in_force(run, base.config)
+        base, above = await asyncio.gather(
+            git.base(run, run.base), self._ports.organisations.now(run.repository)
+        )
+        found = await self._in_force(run, base.config, above)
         config = self._bounded(run, found.config)
         if config.base and not run.base:
             base = await git.base(run, config.base)
@@ -174,6 +185,7 @@ class Worker:
             "base_tree": base.tree,
             "branch": texts.branch_name(run),
             "config": found.blob,
+            "organisation": above.blob,
             "config_wrong": found.wrong,
             "config_of": found.commit,
             "forecast": await forecast_of(self._ports.store, run),
@@ -468,7 +480,7 @@ class Worker:
         if human is not None:
             return [_pushed(run, human)]
         config = await self._config(run)
-        checks = await self._checks(run, config)
+        checks = await checks_of(self._ports.git, self._ports.checks, run, config)
         kept = {each["name"]: each for each in await self._results(run)}
         due = [check for check in checks if _is_due(run, check, kept.get(check.name))]
         if due:
@@ -483,18 +495,6 @@ class Worker:
                 return []  # Stopped: the run says elsewhere why, and `/resume` begins here again.
         ended = [kept[check.name] for check in checks]
         return [(Type.CHECKED, _checked(run, ended, checks), ORCHESTRATE)]
-
-    async def _checks(self, run: Run, config: Config) -> Sequence[Check]:
-        if config.checks != "auto":
-            return [
-                Check(name=c.name, run=c.run, report=c.report, seconds=c.minutes * MINUTE_SECONDS)
-                for c in config.checks
-            ]
-        git = self._ports.git
-        paths = await git.paths(run, run.head)
-        wanted = [p for p in paths if p in self._ports.checks.reads]
-        files = {path: await git.read(run, run.head, path) for path in wanted}
-        return self._ports.checks.detect(paths, files.get)
 
     async def _run_checks(
         self, run: Run, due: Sequence[Check], kept: dict[str, dict[str, Any]], environment: str
@@ -553,7 +553,8 @@ class Worker:
             reason = "What was approved is not the head any more."
             return [_blocked(reason, "Look at the new head, then `/approve`.")]
         base = await self._ports.git.base(run, run.base)
-        config = self._bounded(run, (await self._in_force(run, base.config)).config)
+        above = await self._ports.organisations.now(run.repository, sure=True)
+        config = self._bounded(run, (await self._in_force(run, base.config, above)).config)
         if why := _not_as_approved(run, config):
             return [
                 _blocked(why, "`/retry` checks the head, then `/approve` it as things are now.")
@@ -581,7 +582,7 @@ class Worker:
         self, there: Run, config: Config, cause: str
     ) -> Sequence[dict[str, Any]] | Made:
         """Run the checks on a merge result, as far as they have not ended there before."""
-        checks = await self._checks(there, config)
+        checks = await checks_of(self._ports.git, self._ports.checks, there, config)
         kept = {each["name"]: each for each in await self._results(there)}
         due = [check for check in checks if _is_due(there, check, kept.get(check.name))]
         if due:
@@ -676,6 +677,19 @@ class Worker:
                 watcher.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await watcher
+
+
+async def checks_of(git: Git, desk: Checks, run: Run, config: Config) -> Sequence[Check]:
+    """Say which checks a run's head has to pass: those that are configured, or those found."""
+    if config.checks != "auto":
+        return [
+            Check(name=c.name, run=c.run, report=c.report, seconds=c.minutes * MINUTE_SECONDS)
+            for c in config.checks
+        ]
+    paths = await git.paths(run, run.head)
+    wanted = [p for p in paths if p in desk.reads]
+    files = {path: await git.read(run, run.head, path) for path in wanted}
+    return desk.detect(paths, files.get)
 
 
 def own(run: Run, config: Config) -> Config:

@@ -515,3 +515,34 @@ def test_bounds_of_the_server_hold_whatever_the_repository_says(
     code, _, err = place.orchestrate("run", "Add x", "--agent-command", ADD_X)
     assert code == 1
     assert "bounds.yml, line 2: `file` is not known here; did you mean `files`?" in err
+
+
+def test_whoever_has_a_clone_runs_the_checks_again(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "tools"
+    (tools / "bin").mkdir(parents=True)
+    (tools / "bin" / "has-x").write_text(f"#!/bin/sh\n{HAS_X}\n")
+    (tools / "bin" / "has-x").chmod(0o755)
+    monkeypatch.setenv("ORCHESTRATE_TOOLS", str(tools))
+    given = ("--base", "main", "--agent-command", ADD_X, "--check", "has-x", "--check", HAS_X)
+    run = place.json("run", "Add x to a", *given)[1]
+    clone = tmp_path / "clone"
+    place.git("clone", "--quiet", str(place.folder), str(clone))
+
+    # Of the server's data nothing is needed, and nothing of it is looked at.
+    there = Place(clone, Settings(data_dir=tmp_path / "elsewhere"))
+    asked = ("verify", run["run"], "--repo", str(clone))
+    code, found = there.json(*asked, "--replay")
+    assert (code, found["ok"], found["problems"]) == (0, True, [])
+    assert found["replay"]["sha"] == run["checkpoints"][0]["sha"]
+    shown = {each["name"]: (each["recorded"], each["now"]) for each in found["replay"]["checks"]}
+    assert shown == {"has-x": ("success", "success"), "grep": ("success", "success")}
+    assert not (tmp_path / "elsewhere").exists()
+
+    # Where what it takes is not there, the difference is named check by check.
+    monkeypatch.delenv("ORCHESTRATE_TOOLS")
+    code, out, _ = place.orchestrate("verify", run["run"], "--replay")
+    assert code == 1
+    assert "The check `has-x` of checkpoint 1 is failure here, and was success" in out
+    assert "grep: success, as recorded." in out

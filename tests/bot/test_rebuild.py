@@ -276,9 +276,12 @@ async def test_runs_in_every_state_come_back_and_go_on(town: Town, mirrors: bool
         await town.until(at_work)
     else:
         assert (await town.runs())[now.id].state is State.PAUSED
+    decisions = 0
     for id in after:
         code, verified = await town.json("verify", id)
         assert (code, verified["problems"]) == (0, [])
+        decisions += verified["decisions"]
+    assert decisions
 
     # And they go on, by comments.
     await approve(town, repo, after[by_issue[review]])

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import pytest
+
+from bot import library
 from tests.support.world import Repo
 
 
-async def test_diff_shows_what_changed_between_checkpoints(repo: Repo) -> None:
+async def test_diff_shows_what_changed_between_checkpoints(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     issue, run = await repo.started()
     reader, pull = repo.person("reader"), run.pull_request or 0
     await repo.person("writer").comment(pull, "/orchestrate more")
@@ -18,3 +23,8 @@ async def test_diff_shows_what_changed_between_checkpoints(repo: Repo) -> None:
     assert f"`{run.base_sha[:7]}..{run.checkpoints[0].sha[:7]}`" in first
     (wrong,) = await reader.says(pull, "/diff 1..9")
     assert "There is no checkpoint `9`" in wrong
+    assert "/compare/" not in whole
+    monkeypatch.setattr(library, "PATCH_BYTES", 20)
+    (cut,) = await reader.says(pull, "/diff")
+    page = (await repo.pull(pull))["html_url"].partition("/pull/")[0]
+    assert f"All of it: {page}/compare/{run.base_sha}...{run.head}" in cut

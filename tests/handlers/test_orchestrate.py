@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bot.git import workbench
 from bot.runs.transitions import State
 from tests.support.world import Repo, World
 
@@ -208,3 +209,14 @@ async def test_more_new_dependencies_than_may_come_are_refused_by_name(world: Wo
     run = await repo.until(issue, State.AWAITING_REVIEW)
     assert repo.file(run.head, "package.json") == before
     assert repo.file(run.head, "notes.txt") == "first\nmore"
+
+
+async def test_checks_are_not_left_out_since_a_file_is_too_large_to_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workbench, "READ_LIMIT", 4096)
+    makefile = "test:\n\tfalse\n" + "# more\n" * 1000
+    repo = await world.repository({"checks": "auto"}, {"Makefile": makefile})
+    _, run = await repo.started()
+    assert run.state is State.BLOCKED
+    assert "`Makefile` is larger than" in run.reason

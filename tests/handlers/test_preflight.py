@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-import pytest
-
+from bot.hub.seed import INSTALLATION_ID
 from bot.runs.transitions import State
 from tests.bot.hub.test_rules import QUEUED, REVIEWED
 from tests.support.world import Repo, World
@@ -83,15 +83,16 @@ async def test_a_base_that_takes_signed_commits_only_is_said_at_once(world: Worl
     assert "`main` takes only signed commits" in status
 
 
-async def test_what_the_app_may_not_do_stops_the_run_until_it_may(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_the_app_may_not_do_stops_the_run_until_it_may(world: World) -> None:
     repo = await world.repository(SLOW)
-    less = {"contents": "write", "checks": "read", "pull_requests": "write"}
-    monkeypatch.setattr(world.server.github, "granted", lambda _: less)
-    issue, status = await asked(repo)
-    assert "The App may not write `checks`, by which it writes the checks" in status
-    monkeypatch.undo()
+    installations = world.hub.state.installations
+    before = installations[INSTALLATION_ID]
+    installations.put(replace(before, permissions={**before.permissions, "contents": "read"}))
+    try:
+        issue, status = await asked(repo)
+    finally:
+        installations.put(before)
+    assert "The App may not write `contents`, by which it pushes the branch" in status
     world.server.bot.ports.forge._around.clear()  # type: ignore[attr-defined]
     await repo.person("writer").comment(issue, "/resume --agent quick")
     await repo.until(issue, State.AWAITING_REVIEW)

@@ -346,6 +346,7 @@ def settings_of(hub: Hub, credentials: Credentials, folder: Path, **more: Any) -
             "write_spacing_seconds": 0.0,
             "gather_seconds": 0.02,
             "reconcile_minutes": 60.0,
+            "onboarding": False,
             **more,
         },
     )

@@ -13,6 +13,9 @@ from bot.hub.render.repos import api_url, page_url
 from bot.hub.render.users import user
 from bot.hub.repositories import Commit, FileChange, Signature, TreeEntry
 
+CONTENT_LIMIT = 1024 * 1024
+"""Bytes up to which the contents API gives a file's content; larger ones are read as blobs."""
+
 
 def _utc(signature: Signature) -> str:
     from datetime import UTC
@@ -179,7 +182,9 @@ def content(
     git_url = f"{base}/git/{'trees' if kind == 'dir' else 'blobs'}/{entry.sha}"
     html_url = f"{page}/{'tree' if kind == 'dir' else 'blob'}/{ref}/{entry.path}"
     whole: Json = {}
-    if data is not None:
+    if data is not None and len(data) > CONTENT_LIMIT:
+        whole = {"encoding": "none", "content": ""}
+    elif data is not None:
         whole = {"encoding": "base64", "content": base64.encodebytes(data).decode()}
     return {
         "type": kind,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -12,13 +14,15 @@ import respx
 
 from bot.errors import OperatorError, OrchestrateError, Refused, TransientError
 from bot.github.breaker import FAILURES
-from bot.github.client import GitHubApp, Session
+from bot.github.client import CHANGE, MEMBERS, TALK, GitHubApp, Session
 from tests.bot.github.runs import REPOSITORY
 
 API = "https://git.example/api/v3"
 TOKENS = f"{API}/app/installations/3/access_tokens"
 ISSUE = f"{API}/repos/acme/widgets/issues/1"
 PATH = "/repos/acme/widgets/issues/1"
+
+Body = dict[str, Any]
 
 
 @pytest.fixture
@@ -227,3 +231,33 @@ async def test_the_pages_are_found_from_the_api(key: str, api: str, web: str) ->
     app = GitHubApp(api_url=api, app_id=1, private_key=key)
     assert app.web_url == web
     await app.close()
+
+
+async def test_a_token_may_what_its_use_needs_in_one_repository(
+    app: GitHubApp, github: respx.MockRouter
+) -> None:
+    minted = github.post(TOKENS).mock(side_effect=tokens())
+    github.route().respond(json={})
+    for rights in (TALK, CHANGE, MEMBERS):
+        await app.session(REPOSITORY, rights).get(PATH)
+        await app.session(REPOSITORY, rights).get(PATH)  # with the same token
+    await app.git_token(REPOSITORY)
+    await app.reading(3, ".github").get(PATH)
+    await app.installation(3).get(PATH)
+    asked = [json.loads(call.request.content) for call in minted.calls]
+    one: Body = {"repository_ids": [REPOSITORY.id]}
+    talk: Body = {
+        "checks": "write",
+        "issues": "write",
+        "pull_requests": "write",
+        "contents": "read",
+    }
+    see: Body = {"metadata": "read"}
+    assert asked == [
+        {"permissions": talk, **one},
+        {"permissions": {"contents": "write", "pull_requests": "write", **see}, **one},
+        {"permissions": {"members": "read", **see}, **one},
+        {"permissions": {"contents": "write"}, **one},
+        {"permissions": {"contents": "read", **see}, "repositories": [".github"]},
+        {"permissions": see},
+    ]

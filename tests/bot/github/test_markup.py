@@ -105,6 +105,10 @@ def test_a_long_body_is_cut_at_a_line_with_a_sentence_and_its_blocks_closed() ->
     assert shown.startswith("marker\n")
     assert shown.count("<details>") == shown.count("</details>")
     assert shown.endswith("*The rest is cut: GitHub takes no longer text.*\n")
+    there = "https://git.example/acme/widgets/commits/x"
+    shown = cut_body(body, rest=there)
+    assert len(shown) <= BODY_LIMIT
+    assert shown.endswith(f"takes no longer text. [All of it]({there}).*\n")
 
 
 def test_a_short_body_is_left_alone() -> None:

@@ -16,6 +16,7 @@ from bot.github.markup import BODY_LIMIT, OUTPUT_LIMIT
 from bot.github.shown import View
 from bot.github.view import view
 from bot.runs.model import Answer, Approval, Outcome, Run, Source, Standing
+from bot.runs.ports import OUTPUT_CUT
 from bot.runs.transitions import TERMINAL, State
 from tests.bot.github.runs import (
     AT,
@@ -490,3 +491,12 @@ def test_a_run_of_very_many_words_keeps_github_s_limit() -> None:
     assert max(len(shown.comment.body), len(shown.pull.body)) <= BODY_LIMIT
     assert shown.comment.body.startswith("<!-- orchestrate:run:")
     assert BASE not in shown.comment.body
+
+
+def test_output_that_is_cut_says_where_all_of_it_is() -> None:
+    whole = a_result("tests", text="```\nfine\n```")
+    cut = a_result("lint", text=f"{OUTPUT_CUT}\n\n```\n…\n```")
+    run = a_run(checkpoints=(a_checkpoint(),))
+    shown = {each.name: each.summary for each in view(run, [whole, cut]).checks}
+    assert f"`orchestrate logs {run.id}` prints all of it" in shown["orchestrate / lint"]
+    assert "orchestrate logs" not in shown["orchestrate / tests"]
