@@ -6,7 +6,6 @@ repository cannot raise, paths that it cannot open, roles that it cannot lower.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from policies.config import Config
@@ -20,6 +19,7 @@ from policies.sections import (
     Merge,
     Paths,
     Secrets,
+    Who,
 )
 
 # The stricter later.
@@ -106,11 +106,23 @@ def _approval(own: Approval, least: Approval) -> Approval:
 
 
 def _commands(own: Commands, least: Commands) -> Commands:
-    who: Mapping[str, Role] = {
-        **own.who,
-        **{command: _higher(own.least_role(command), role) for command, role in least.who.items()},
+    update: dict[str, Any] = {
+        "who": {**own.who, **{name: _who(own, least, name) for name in least.who}}
     }
-    return own.model_copy(update={"who": who})
+    if "delegation" in least.model_fields_set:
+        update["delegation"] = own.delegation and least.delegation
+    return own.model_copy(update=update)
+
+
+def _who(own: Commands, least: Commands, command: str) -> Who:
+    """Raise the role, and leave of those named beside it only whom the bounds name as well."""
+    mine, bound = own.people(command), least.people(command)
+    return Who(
+        role=_higher(own.least_role(command), least.least_role(command) or Role.ADMIN),
+        teams=tuple(each for each in mine.teams if each in bound.teams),
+        users=tuple(each for each in mine.users if each in bound.users),
+        author=mine.author and bound.author,
+    )
 
 
 def _higher(own: Role | None, least: Role) -> Role:

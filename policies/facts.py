@@ -89,11 +89,19 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Someone on GitHub; `role` is None when GitHub did not say what it is."""
+    """Someone on GitHub; `role` is None when GitHub did not say what it is.
+
+    `teams` are those of the repository's organisation that were asked about, by the names in their
+    addresses; `is_author` says whether they opened the issue, and `behind` are those who delegated
+    to them on this run, as they are at this moment.
+    """
 
     login: str
     role: Role | None
     is_bot: bool = False
+    teams: frozenset[str] = frozenset()
+    is_author: bool = False
+    behind: tuple[Person, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +139,15 @@ class ApprovalFacts:
 class Approver:
     """Somebody whose approval of the head stands, with the role they have at this moment.
 
-    `teams` are those that were asked about, as `organisation/team` in small letters.
+    `teams` are those that were asked about, as `organisation/team` in small letters; `behind` are
+    those who delegated to them on this run, and `is_author` says whether they opened the issue.
     """
 
     login: str
     role: Role | None
     teams: frozenset[str] = frozenset()
+    is_author: bool = False
+    behind: tuple[Person, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

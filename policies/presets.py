@@ -18,7 +18,10 @@ PRESETS: Mapping[str, Table] = MappingProxyType(
         # how a product is built stays with people.
         "strict": {
             "approval": {"requester": "never", "code_owners": True},
-            "commands": {"who": {"orchestrate": "maintain", "override": "admin"}},
+            "commands": {
+                "who": {"orchestrate": "maintain", "override": "admin"},
+                "delegation": False,
+            },
             "limits": {
                 "turns": 2,
                 "files": 50,

@@ -16,6 +16,8 @@ from bot.runs.model import (
     Approval,
     Blocked,
     Checkpoint,
+    Delegate,
+    Hold,
     Message,
     Outcome,
     Override,
@@ -35,6 +37,9 @@ QUARANTINED = ("tree", "commit", "turn", "violations")
 
 MESSAGES = 50
 """What people told the agent that is remembered: nobody says more in one run that still counts."""
+
+DELEGATES = 20
+"""People acting for others on one run that are remembered, the newest: enough to keep track of."""
 
 BLOCKED_HOSTS = 20
 """Hosts that are remembered of what was not let reach: enough to see what the agent wanted."""
@@ -405,6 +410,27 @@ def _overridden(run: Run, event: Event) -> dict[str, Any]:
     return update
 
 
+def _delegated(run: Run, event: Event) -> dict[str, Any]:
+    made = Delegate(to=event.data["to"], by=event.actor, at=event.at)
+    others = [each for each in run.delegates if (each.to, each.by) != (made.to, made.by)]
+    return {"delegates": (*others, made)[-DELEGATES:]}
+
+
+def _undelegated(run: Run, event: Event) -> dict[str, Any]:
+    name = event.data["to"]
+    return {"delegates": tuple(each for each in run.delegates if each.to != name)}
+
+
+def _held(run: Run, event: Event) -> dict[str, Any]:
+    made = Hold(by=event.actor, why=event.data.get("why", ""), at=event.at)
+    others = [each for each in run.holds if each.by != made.by]
+    return {"holds": (*others, made)}
+
+
+def _released(run: Run, event: Event) -> dict[str, Any]:
+    return {"holds": ()}
+
+
 def _blocked(run: Run, event: Event) -> dict[str, Any]:
     # What cannot be handed over is not tried for ever: the sentence says what to do.
     return {**_stop(event), **({"handed": run.head} if _hands(run) else {})}
@@ -468,6 +494,10 @@ _APPLY: dict[str, Callable[[Run, Event], dict[str, Any]]] = {
     Type.HANDED_OVER: _handed_over,
     Type.GIVEN: _given,
     Type.OVERRIDDEN: _overridden,
+    Type.DELEGATED: _delegated,
+    Type.UNDELEGATED: _undelegated,
+    Type.HELD: _held,
+    Type.RELEASED: _released,
     Type.BLOCKED: _blocked,
     Type.CANCELLED: _stopped,
     Type.FAILED: _stopped,

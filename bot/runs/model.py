@@ -161,6 +161,22 @@ class Override(_Value):
     at: datetime
 
 
+class Delegate(_Value):
+    """Somebody who may give, on this run, the commands that `by` may give."""
+
+    to: str
+    by: str
+    at: datetime
+
+
+class Hold(_Value):
+    """Somebody who keeps the run from being merged, and why, if they said so."""
+
+    by: str
+    why: str = ""
+    at: datetime
+
+
 class Blocked(_Value):
     """A host that an agent wanted to reach and that policy does not name, and what tried."""
 
@@ -293,6 +309,8 @@ class Run(_Value):
     handed: str = ""
     given: bool = False
     overrides: tuple[Override, ...] = ()
+    delegates: tuple[Delegate, ...] = ()
+    holds: tuple[Hold, ...] = ()
 
     standing: Standing | None = Field(default=None, exclude=True)
 
