@@ -188,6 +188,10 @@ class SharedForge:
         async with self._posts.alone(f"show:{run.id}"):
             return await self._forge.show(run, results)
 
+    async def labels(self, run: Run) -> Sequence[str]:
+        """Return the labels of the run's pull request."""
+        return await self._forge.labels(run)
+
     async def merge(self, run: Run, approval: Approval, method: str) -> Merged | NotMerged:
         """Merge exactly the approved head; merged before is merged."""
         self._lease.check()

@@ -19,6 +19,7 @@ from handlers import (
     diff,
     give,
     help,
+    hold,
     installation,
     label,
     orchestrate,
@@ -36,6 +37,7 @@ from handlers import (
     tell,
     undelegate,
     undo,
+    unhold,
     update,
 )
 
@@ -54,6 +56,8 @@ FEATURES: tuple[Feature, ...] = (
     update.FEATURE,
     retry.FEATURE,
     override.FEATURE,
+    hold.FEATURE,
+    unhold.FEATURE,
     delegate.FEATURE,
     undelegate.FEATURE,
     status.FEATURE,

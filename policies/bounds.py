@@ -6,7 +6,7 @@ repository cannot raise, paths that it cannot open, roles that it cannot lower.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from policies.config import Config
 from policies.facts import Role
@@ -15,12 +15,15 @@ from policies.sections import (
     Budget,
     Commands,
     Daily,
+    Hold,
     Limits,
     Merge,
     Paths,
     Secrets,
     Who,
 )
+
+_T = TypeVar("_T")
 
 # The stricter later.
 _REQUESTER = ("always", "if-alone", "never")
@@ -44,7 +47,15 @@ def bounded(config: Config, bounds: Config) -> Config:
         update["budget"] = _budget(config.budget, bounds.budget)
     if "merge" in named and "method" in bounds.merge.model_fields_set:
         update["merge"] = Merge(method=bounds.merge.method)
+    if "hold" in named:
+        update["hold"] = Hold(labels=_both(config.hold.labels, bounds.hold.labels))
+    if "freeze" in named:
+        update["freeze"] = _both(config.freeze, bounds.freeze)
     return config.model_copy(update=update) if update else config
+
+
+def _both(own: tuple[_T, ...], bound: tuple[_T, ...]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys((*own, *bound)))
 
 
 def _limits(own: Limits, most: Limits) -> Limits:

@@ -24,6 +24,8 @@ from policies.sections import (
     Budget,
     Check,
     Commands,
+    Freeze,
+    Hold,
     Label,
     Limits,
     Merge,
@@ -92,6 +94,10 @@ class Config(Section):
     limits: Limits = Field(default_factory=Limits, description="How far a run may go by itself.")
     budget: Budget = Field(default_factory=Budget, description="What a day may cost.")
     merge: Merge = Field(default_factory=Merge, description="By which method a run is merged.")
+    hold: Hold = Field(default_factory=Hold, description="What keeps a run from being merged.")
+    freeze: Annotated[tuple[Freeze, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        default=(), description="Times in which nothing is merged."
+    )
     schedule: Annotated[tuple[Schedule, ...], Field(max_length=MAX_ENTRIES)] = Field(
         default=(), description="Runs that start by the clock."
     )

@@ -164,6 +164,14 @@ class ConsentFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldFacts:
+    """What may keep a pull request from being merged: its labels, and who holds it and why."""
+
+    labels: frozenset[str] = frozenset()
+    holds: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """What was spent: dollars, tokens, and minutes in which agents worked."""
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import MappingProxyType, ModuleType
 
 from policies import (
     approval,
     consent,
     dependencies,
+    freeze,
+    hold,
     limits,
     paths,
     roles,
@@ -28,6 +31,7 @@ from policies.facts import (
     ConsentFacts,
     DaySpent,
     Dependency,
+    HoldFacts,
     Person,
     Role,
     Secret,
@@ -35,7 +39,7 @@ from policies.facts import (
 )
 from policies.owners import Owned
 from policies.reference import setting_lines
-from policies.sections import Approval, Budget, Daily
+from policies.sections import Approval, Budget, Daily, Freeze
 from policies.verdict import Verdict
 
 _HEAD = "1a2b3c4" + "0" * 33
@@ -125,6 +129,25 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                     "acme", (Approver("ada", Role.ADMIN),), (Owned("src/a.py", ("@grace",)),)
                 ),
                 Config(approval=Approval(required=2, teams=("security",), code_owners=True)),
+            ),
+        ),
+        "hold": Rule(
+            hold,
+            "Asked when somebody approves a head, and again right before it is merged.",
+            ("hold",),
+            "Grace held the run, and somebody approves it.",
+            lambda: hold.check_hold(
+                HoldFacts(frozenset(), (("grace", "until the release is out"),)), Config()
+            ),
+        ),
+        "freeze": Rule(
+            freeze,
+            "Asked when somebody approves a head, and again right before it is merged.",
+            ("freeze",),
+            "Somebody approves on a Saturday, where weekends are frozen.",
+            lambda: freeze.check_freeze(
+                datetime(2026, 11, 28, 12, tzinfo=UTC),
+                Config(freeze=(Freeze(name="weekend", start="fri 16:00", end="mon 08:00"),)),
             ),
         ),
         "budget": Rule(

@@ -12,7 +12,15 @@ from pathlib import PurePosixPath
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from policies.cron import parse_cron
 from policies.facts import Role
@@ -20,6 +28,8 @@ from policies.gitleaks import kinds
 from policies.globs import problem_of
 from policies.verdict import code
 from policies.who import COMMANDS_DEFAULT, floor
+from policies.windows import problem_of as problem_of_window
+from policies.windows import read_moment
 
 # How many entries a list may have. Each is read, matched or drawn on every run, and a person
 # must be able to read the file.
@@ -100,6 +110,11 @@ def _inside(value: str) -> str:
 def _cron(value: str) -> str:
     parse_cron(value)
     return value
+
+
+def _moment(value: str) -> str:
+    read_moment(value)
+    return value.strip()
 
 
 def _timezone(value: str) -> str:
@@ -196,6 +211,7 @@ def _run_kind(value: object) -> str:
 
 
 Command = Annotated[str, AfterValidator(_command)]
+Label = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_label)]
 Name = Annotated[str, AfterValidator(_name)]
 Line = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_line)]
 Glob = Annotated[str, AfterValidator(_glob)]
@@ -522,6 +538,39 @@ class Merge(Section):
     )
 
 
+class Hold(Section):
+    """What keeps a pull request from being merged, beside `/hold`."""
+
+    labels: Annotated[tuple[Label, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        default=("do-not-merge",),
+        description="Labels that keep a pull request from being merged by the bot as long as they"
+        " are on it. One by default; an empty list for none.",
+    )
+
+
+class Freeze(Section):
+    """A time in which nothing is merged.
+
+    Both ends are written alike: times of day (`"22:00"`), times of the week (`"fri 16:00"`), or
+    dates (`"2026-12-23 18:00"`), in quotes. The end is the moment from which it is merged again.
+    """
+
+    name: Name = Field(description="What it is for, as a refusal names it.")
+    start: Annotated[str, AfterValidator(_moment)] = Field(description="From when on.")
+    end: Annotated[str, AfterValidator(_moment)] = Field(description="Until when.")
+    timezone: Annotated[str, AfterValidator(_timezone)] = Field(
+        default="UTC",
+        description="The time zone of both ends, by its IANA name. UTC, which has no hour twice"
+        " and none missing.",
+    )
+
+    @model_validator(mode="after")
+    def _is_a_stretch(self) -> Freeze:
+        if problem := problem_of_window(read_moment(self.start), read_moment(self.end)):
+            raise ValueError(problem)
+        return self
+
+
 class Setup(Section):
     """How what the repository needs is installed, before agents and checks work on it.
 
@@ -578,5 +627,4 @@ class Schedule(Section):
     )
 
 
-Label = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_label)]
 Branch = Annotated[str, Field(max_length=200), AfterValidator(_branch)]

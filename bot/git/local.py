@@ -154,6 +154,10 @@ class LocalForge:
         """Draw nothing: the terminal shows the run."""
         return None
 
+    async def labels(self, run: Run) -> Sequence[str]:
+        """Return no labels: there are none on this machine."""
+        return ()
+
     async def merge(self, run: Run, approval: Approval, method: str) -> Merged | NotMerged:
         """Merge the approved head into the base branch, unless that is checked out somewhere."""
         held, remote = self._mirror(run), Remote(run.repository.url)

@@ -428,7 +428,9 @@ def _held(run: Run, event: Event) -> dict[str, Any]:
 
 
 def _released(run: Run, event: Event) -> dict[str, Any]:
-    return {"holds": ()}
+    # What kept an approved head is told as long as it does.
+    told = tuple(each.model_copy(update={"kept": ""}) for each in run.approvals)
+    return {"holds": (), "approvals": told}
 
 
 def _blocked(run: Run, event: Event) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class Outcome(_Value):
 class Approval(_Value):
     """Who approved which head or plan, and how; `plan` and `policy` name what held then.
 
-    `lacks` says who else had to approve at that time.
+    `lacks` says who else had to approve at that time, and `kept` what kept it from being merged.
     """
 
     by: str
@@ -149,6 +149,7 @@ class Approval(_Value):
     at: datetime
     reason: str = ""
     lacks: str = ""
+    kept: str = ""
 
 
 class Override(_Value):
@@ -230,7 +231,8 @@ class Run(_Value):
     `sessions` are those of each agent's last turn, by which the next one can go on. `lost_turns`
     went with the machine that they were on. `taken` is who has the branch instead of the agent, and
     `handed` the head that was published for them; `given` that it came back with commits, from
-    which the agent has yet to go on. `config_wrong` says what is wrong with the newest
+    which the agent has yet to go on. `delegates` act for others, and `holds` keep it from being
+    merged. `config_wrong` says what is wrong with the newest
     configuration, where that of the commit `config_of` is in force instead. `forecast` is what runs
     here cost before, and `day` a warning about today's budget. `standing` is no part of what is
     kept: it is asked for where a run is shown.

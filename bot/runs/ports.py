@@ -502,5 +502,8 @@ class Forge(Protocol):
     async def show(self, run: Run, results: Sequence[Mapping[str, Any]]) -> int | None:
         """Draw what should stand there now; return the pull request's number, if there is one."""
 
+    async def labels(self, run: Run) -> Sequence[str]:
+        """Return the labels of the run's pull request, none where there is no such thing."""
+
     async def merge(self, run: Run, approval: Approval, method: str) -> Merged | NotMerged:
         """Merge exactly the approved head; merged before is merged."""

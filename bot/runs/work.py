@@ -22,6 +22,7 @@ from bot.runs.day import forecast_of, spent_today
 from bot.runs.dependencies import brought_by
 from bot.runs.fold import BLOCKED_HOSTS
 from bot.runs.inforce import InForce, in_force, read_config
+from bot.runs.kept import kept_back
 from bot.runs.logs import write_log
 from bot.runs.model import CheckpointKind, Run
 from bot.runs.ports import (
@@ -531,6 +532,9 @@ class Worker:
             return [
                 _blocked(why, "`/retry` checks the head, then `/approve` it as things are now.")
             ]
+        labels = await self._ports.forge.labels(run) if config.hold.labels else ()
+        if why := kept_back(run, labels, self._ports.clock(), config):
+            return [_blocked(why, "`/retry` checks the head and makes it ready for review again.")]
         await Recorder(self._ports.store, self._ports.git).publish(run)
         if run.pull_request is None:
             # Approved on the issue before the drawing was told of, or over.
