@@ -47,6 +47,8 @@ def bounded(config: Config, bounds: Config) -> Config:
         update["budget"] = _budget(config.budget, bounds.budget)
     if "merge" in named and "method" in bounds.merge.model_fields_set:
         update["merge"] = Merge(method=bounds.merge.method)
+    if "sign_off" in named:
+        update["sign_off"] = config.sign_off or bounds.sign_off
     if "hold" in named:
         update["hold"] = Hold(labels=_both(config.hold.labels, bounds.hold.labels))
     if "freeze" in named:

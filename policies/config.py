@@ -94,6 +94,11 @@ class Config(Section):
     limits: Limits = Field(default_factory=Limits, description="How far a run may go by itself.")
     budget: Budget = Field(default_factory=Budget, description="What a day may cost.")
     merge: Merge = Field(default_factory=Merge, description="By which method a run is merged.")
+    sign_off: bool = Field(
+        default=False,
+        description="Whether commits need a sign-off, as the Developer Certificate of Origin asks:"
+        " those of the bot carry it, and those that people push are taken in only with it.",
+    )
     hold: Hold = Field(default_factory=Hold, description="What keeps a run from being merged.")
     freeze: Annotated[tuple[Freeze, ...], Field(max_length=MAX_ENTRIES)] = Field(
         default=(), description="Times in which nothing is merged."

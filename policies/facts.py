@@ -172,6 +172,17 @@ class HoldFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit of people: its author by name and address, and the addresses that signed it off."""
+
+    sha: str
+    author: str
+    address: str
+    signed_off_by: tuple[str, ...] = ()
+    is_merge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """What was spent: dollars, tokens, and minutes in which agents worked."""
 

@@ -21,6 +21,7 @@ from policies import (
     paths,
     roles,
     secrets,
+    sign_off,
     spending,
 )
 from policies.config import Config
@@ -28,6 +29,7 @@ from policies.facts import (
     ApprovalFacts,
     Approver,
     Change,
+    Commit,
     ConsentFacts,
     DaySpent,
     Dependency,
@@ -129,6 +131,15 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                     "acme", (Approver("ada", Role.ADMIN),), (Owned("src/a.py", ("@grace",)),)
                 ),
                 Config(approval=Approval(required=2, teams=("security",), code_owners=True)),
+            ),
+        ),
+        "sign-off": Rule(
+            sign_off,
+            "Asked of the commits that people pushed to a run's branch, before they are taken in.",
+            ("sign_off",),
+            "Ada pushed a commit without it, where the configuration asks for it.",
+            lambda: sign_off.check_sign_off(
+                [Commit(_HEAD, "Ada", "ada@example.org")], Config(sign_off=True)
             ),
         ),
         "hold": Rule(

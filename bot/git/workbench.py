@@ -19,6 +19,7 @@ import structlog
 
 from bot.errors import OrchestrateError, Refused, TransientError, UserError
 from bot.git import (
+    authorship,
     candidate,
     checkpoint,
     diff,
@@ -62,7 +63,7 @@ from bot.runs.ports import (
 )
 from bot.runs.transitions import TERMINAL
 from policies.config import PATH
-from policies.facts import Change, Secret
+from policies.facts import Change, Commit, Secret
 
 log = structlog.get_logger()
 
@@ -324,7 +325,7 @@ class Workbench:
         if left is None:
             raise Refused("The workspace of the turn is gone, and what it changed with it.")
         source = Source(left.changed, left.tree, left.opaque, left.whole, left.made)
-        made = candidate.Made(_text(message), self._identity, self._identity, message.at)
+        made = candidate.Made(self._text(message), self._identity, self._identity, message.at)
         found = await self._on(run.repository, candidate.take, source, run.head, made)
         violations = tuple((each.path, each.reason) for each in found.violations)
         return Candidate(found.tree, found.commit, violations)
@@ -347,7 +348,7 @@ class Workbench:
             checkpoint.commit,
             tree=tree,
             parents=[run.head, joined] if joined else [run.head],
-            message=_text(message),
+            message=self._text(message),
             author=self._identity,
             committer=self._identity,
             at=message.at,
@@ -392,6 +393,10 @@ class Workbench:
         authors = tuple(dict.fromkeys(each.author_name for each in added))
         titles = tuple(each.message.splitlines()[0] for each in added if each.message.strip())
         return HumanWork(tip, await self.tree(run, tip), authors, titles)
+
+    async def pushed_commits(self, run: Run, tip: str) -> tuple[Commit, ...]:
+        """Read the commits of people up to `tip` that neither the head nor the base has."""
+        return await self._on(run.repository, authorship.pushed, run.head, tip, run.base)
 
     async def restored(self, run: Run, target: str, globs: Sequence[str]) -> str:
         """Return the head's tree with what globs mean as it is in `target`."""
@@ -472,12 +477,14 @@ class Workbench:
         """Bring in what Git LFS keeps of a commit's files, where it is to be had."""
         return await lfs.fetch(self._mirror(run), await self._address(run.repository), commit)
 
+    def _text(self, message: CommitMessage) -> str:
+        trailers = dict(message.trailers)
+        if message.sign_off:
+            trailers[checkpoint.SIGNED_OFF] = (self._identity.trailer(),)
+        return checkpoint.with_trailers(message.title, trailers)
+
     def _path(self, repository: Repository) -> Path:
         return self._folder / "mirrors" / f"{repository.id}.git"
-
-
-def _text(message: CommitMessage) -> str:
-    return checkpoint.with_trailers(message.title, message.trailers)
 
 
 def free(mirrors: Path, active: Collection[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from bot.runs.inforce import Past
 from bot.runs.model import Approval, Run
 from policies.config import Config
-from policies.facts import Change, Secret
+from policies.facts import Change, Commit, Secret
 
 Clock = Callable[[], datetime]
 """The time in UTC; the only way in which a run learns it."""
@@ -95,12 +95,14 @@ class Candidate:
 class CommitMessage:
     """What a checkpoint's commit says: its title, its trailers, and when it was made.
 
-    The same says the same commit, so that a second try makes no other one.
+    The same says the same commit, so that a second try makes no other one. `sign_off` asks for the
+    sign-off of its author.
     """
 
     title: str
     trailers: Mapping[str, Sequence[str]]
     at: datetime
+    sign_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +247,9 @@ class Git(Past, Protocol):
 
     async def human_work(self, run: Run) -> HumanWork | None:
         """Fetch the branch; say what people added on top of the head, or None."""
+
+    async def pushed_commits(self, run: Run, tip: str) -> tuple[Commit, ...]:
+        """Read the commits of people up to `tip` that neither the head nor the base has."""
 
     async def adopt(self, run: Run, sha: str) -> None:
         """Move the local branch from the head to a commit on top of it."""

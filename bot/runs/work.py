@@ -55,6 +55,7 @@ from policies.config import Check as ConfiguredCheck
 from policies.facts import Change, DaySpent
 from policies.paths import instructions
 from policies.sections import Budget, Daily
+from policies.sign_off import check_sign_off
 from policies.spending import check_day, left_today, warning
 
 MINUTE_SECONDS = 60.0
@@ -302,8 +303,8 @@ class Worker:
 
     async def _left(self, run: Run, outcome: str) -> dict[str, Any]:
         """Read from the file system what the turn changed; empty when it changed nothing."""
-        at, kind = self._ports.clock(), _kind(outcome)
-        message = self._message(run, kind, texts.checkpoint_title(run, kind), at)
+        at, kind, config = self._ports.clock(), _kind(outcome), await self._config(run)
+        message = self._message(run, config, kind, texts.checkpoint_title(run, kind), at)
         found = await self._ports.git.take(run, message)
         if found.tree == run.tree and not found.violations:
             return {}
@@ -340,27 +341,27 @@ class Worker:
         if sha := left.get("commit"):
             await git.adopt(run, sha)
         else:  # recorded by an earlier version, which made the commit here
-            message = self._message(run, kind, title, datetime.fromisoformat(left["at"]))
+            at = datetime.fromisoformat(left["at"])
+            message = self._message(run, config, kind, title, at)
             sha = await git.checkpoint(run, left["tree"], message)
         made = self._made(run, sha, left["tree"], kind, title, changes)
         await self._keep_rules(run, made["sha"], verdict.text())
         return [(Type.CHECKPOINTED, made, ORCHESTRATE)]
 
     async def _restore(self, run: Run, _cause: str) -> Made:
-        asked, text = run.restore, RESTORED
+        asked, text, config = run.restore, RESTORED, await self._config(run)
         changes = await self._ports.git.changes(run, run.head, asked["tree"])
         if asked["kind"] == "kept":
             known = self._ports.redactor.known
             secrets = await self._ports.git.leaks(run, run.head, asked["tree"], known)
             brought = await brought_by(self._ports.git, run, run.head, asked["tree"], changes)
-            config = await self._config(run)
             verdict = await judged(changes, (), secrets, config, author_of(run), brought)
             if not verdict.allowed:
                 return [_blocked(verdict.reason, "`/resume` gives the agent another turn.")]
             text = verdict.text()
         # The time is part of the commit, so a second try makes the same one.
         at = datetime.fromisoformat(asked["at"])
-        message = self._message(run, asked["kind"], asked["title"], at)
+        message = self._message(run, config, asked["kind"], asked["title"], at)
         sha = await self._ports.git.checkpoint(run, asked["tree"], message)
         made = self._made(run, sha, asked["tree"], asked["kind"], asked["title"], changes)
         await self._keep_rules(run, made["sha"], text)
@@ -368,22 +369,25 @@ class Worker:
 
     async def _update(self, run: Run, _cause: str) -> Made:
         git, asked = self._ports.git, run.restore
-        base = asked["base_sha"]
-        found = await with_base(git, run, await self._config(run), base)
+        base, config = asked["base_sha"], await self._config(run)
+        found = await with_base(git, run, config, base)
         if isinstance(found, Stuck):
             return [_blocked(found.reason, found.next_step)]
         changes = await git.changes(run, run.head, found.tree)
         at = datetime.fromisoformat(asked["at"])
-        message = self._message(run, "update", asked["title"], at)
+        message = self._message(run, config, "update", asked["title"], at)
         sha = await git.checkpoint(run, found.tree, message, joined=base)
         made = self._made(run, sha, found.tree, "update", asked["title"], changes)
         made |= {"base_sha": base, "base_tree": asked["base_tree"]}
         await self._keep_rules(run, sha, found.verdict)
         return [(Type.CHECKPOINTED, made, asked["by"])]
 
-    def _message(self, run: Run, kind: CheckpointKind, title: str, at: datetime) -> CommitMessage:
+    def _message(
+        self, run: Run, config: Config, kind: CheckpointKind, title: str, at: datetime
+    ) -> CommitMessage:
         agent = run.agent if kind in BY_AGENT else None
-        return CommitMessage(title, texts.trailers(run, _next_number(run), agent=agent), at)
+        trailers = texts.trailers(run, _next_number(run), agent=agent)
+        return CommitMessage(title, trailers, at, config.sign_off)
 
     def _made(
         self,
@@ -410,6 +414,13 @@ class Worker:
         if human is None:
             reason = "The commits that were pushed to the branch are gone from it again."
             return [_blocked(reason, "`/retry` checks the branch as it is.")]
+        config, told = await self._config(run), "Written by people; the rules bind agents."
+        if config.sign_off:
+            commits = await self._ports.git.pushed_commits(run, human.sha)
+            signed = check_sign_off(commits, config)
+            told = f"{told}\n{signed.text()}"
+            if not signed.allowed:
+                return [_blocked(signed.reason, "`/resume` takes the commits in then.")]
         await self._ports.git.adopt(run, human.sha)
         changes = await self._ports.git.changes(run, run.head, human.sha)
         made = {
@@ -422,7 +433,7 @@ class Worker:
             "author": texts.listed(human.authors),
             **_size(changes),
         }
-        await self._keep_rules(run, human.sha, "Written by people; the rules bind agents.")
+        await self._keep_rules(run, human.sha, told)
         return [(Type.CHECKPOINTED, made, texts.listed(human.authors) or ORCHESTRATE)]
 
     async def _keep_rules(self, run: Run, sha: str, text: str) -> None:
