@@ -49,6 +49,8 @@ def bounded(config: Config, bounds: Config) -> Config:
         update["merge"] = Merge(method=bounds.merge.method)
     if "sign_off" in named:
         update["sign_off"] = config.sign_off or bounds.sign_off
+    if "trust" in named and bounds.trust == "off":
+        update["trust"] = "off"
     if "hold" in named:
         update["hold"] = Hold(labels=_both(config.hold.labels, bounds.hold.labels))
     if "freeze" in named:

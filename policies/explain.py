@@ -18,7 +18,6 @@ LATER = frozenset(
         "environment",
         "network",
         "review",
-        "trust",
         "signing",
         "notify",
     }

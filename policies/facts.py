@@ -183,6 +183,15 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustFacts:
+    """A person trusts a pull request that no run made: the commit they named, and its head now."""
+
+    seen_sha: str
+    head_sha: str
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """What was spent: dollars, tokens, and minutes in which agents worked."""
 

@@ -23,6 +23,7 @@ from policies import (
     secrets,
     sign_off,
     spending,
+    trust,
 )
 from policies.config import Config
 from policies.facts import (
@@ -38,6 +39,7 @@ from policies.facts import (
     Role,
     Secret,
     Spent,
+    TrustFacts,
 )
 from policies.owners import Owned
 from policies.reference import setting_lines
@@ -140,6 +142,15 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "Ada pushed a commit without it, where the configuration asks for it.",
             lambda: sign_off.check_sign_off(
                 [Commit(_HEAD, "Ada", "ada@example.org")], Config(sign_off=True)
+            ),
+        ),
+        "trust": Rule(
+            trust,
+            "Asked when somebody trusts a pull request that no run made.",
+            ("trust", "commands.who"),
+            "A maintainer trusts a commit to which somebody has pushed since.",
+            lambda: trust.check_trust(
+                TrustFacts("feedbee", _HEAD, is_open=True), Config(trust="checks")
             ),
         ),
         "hold": Rule(

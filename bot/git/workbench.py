@@ -32,6 +32,7 @@ from bot.git import (
     mirror,
     objects,
     pack,
+    pulls,
     quarantine,
     refs,
     rollback,
@@ -144,6 +145,13 @@ class Workbench:
             config=config or "",
         )
 
+    async def trusted(self, run: Run) -> bool:
+        """Bring in the pull request that a run only checks; say whether its head is as trusted."""
+        assert run.pull_request is not None, "who trusts, trusts a pull request"
+        held = await self._fetched(run.repository)
+        remote = await self._address(run.repository)
+        return await pulls.bring(held, remote, run.pull_request) == run.trusted
+
     async def read_default(self, repository: Repository, path: str) -> bytes | None:
         """Bring the mirror up to date; read a file of the default branch."""
         held = await self._fetched(repository)
@@ -226,10 +234,12 @@ class Workbench:
         held = self._mirror(run)
         # Before anything relies on it: what the remote drops meanwhile stays here.
         await self._call(leases.take, held, run.id, (commit,))
-        if await self._call(refs.tip, held, f"refs/heads/{run.branch}") is None:
+        if not run.trusted and await self._call(refs.tip, held, f"refs/heads/{run.branch}") is None:
             await self.adopt(run, run.head)
         await self._hydrate(run.repository, commit)
-        contents = functools.partial(self._contents, run, commit)
+        # A stranger's files say where large ones are kept: nothing is asked there, with our token.
+        strange = run.trusted == commit
+        contents = None if strange else functools.partial(self._contents, run, commit)
         found = await self._found(held, environment) if environment else None
         under = found[1] if found else None
         await self._workspaces.open(held, commit, run.id, contents, under)
@@ -288,6 +298,8 @@ class Workbench:
         await self._call(leases.drop, held, run.id)
         if run.state in TERMINAL:
             await self._call(quarantine.drop, held, run.id)
+        if run.trusted and run.pull_request is not None:
+            await self._call(pulls.drop, held, run.pull_request)
         await self._fold(held)
 
     def is_open(self, run: Run) -> bool:

@@ -138,6 +138,8 @@ def headline(run: Run) -> str:
             return f"**Ready for review{pull}.** `/approve` merges exactly {head}.{_so_far(run)}"
         case State.MERGING:
             return f"**Merging** {head} into {code(run.base)}{_approved(run)}."
+        case State.DONE if run.trusted:
+            return f"**Checked** {head}, as {code(run.requester)} trusts it. Nothing was changed."
         case State.DONE:
             return f"**Done{pull}:** {_end(run)}."
         case State.CANCELLED:

@@ -41,6 +41,15 @@ MESSAGES = 50
 DELEGATES = 20
 """People acting for others on one run that are remembered, the newest: enough to keep track of."""
 
+OF_TRUSTED = frozenset(
+    {
+        *(Type.REQUESTED, Type.STARTED, Type.SETUP_STARTED, Type.SETUP_ENDED, Type.CHECKED),
+        *(Type.PAUSED, Type.RESUMED, Type.RETRIED, Type.BLOCKED, Type.FAILED),
+        *(Type.CANCELLED, Type.MERGED),
+    }
+)
+"""What may happen to a run that checks a stranger's commit: no turn, no push, no decision."""
+
 BLOCKED_HOSTS = 20
 """Hosts that are remembered of what was not let reach: enough to see what the agent wanted."""
 
@@ -82,6 +91,9 @@ def new_run(event: Event, repository: Repository) -> Run:
         label=data.get("label") or "",
         own_agent=data.get("agent_command") or "",
         own_checks=tuple(data.get("checks") or ()),
+        head=data.get("trusted") or "",
+        trusted=data.get("trusted") or "",
+        pull_request=data.get("pull"),
         created_at=event.at,
         updated_at=event.at,
     )
@@ -102,6 +114,11 @@ def evolve(run: Run, event: Event) -> Run:
 
     Raises `UserError` when the event cannot happen in the run's state.
     """
+    if run.trusted and event.type in set(Type) - OF_TRUSTED:
+        raise UserError(
+            f"Run `{run.id}` only checks a pull request that no run made; nothing else is done"
+            " there. Give the request on an issue."
+        )
     update: dict[str, Any] = {"seq": event.seq or run.seq + 1, "updated_at": event.at}
     if event.type in SETUP_OVER:
         update["setting_up"] = False

@@ -65,7 +65,7 @@ class Source(_Value):
     `url` is where a person can read it.
     """
 
-    kind: Literal["comment", "label", "schedule", "cli"]
+    kind: Literal["comment", "label", "schedule", "cli", "trust"]
     key: str
     url: str = ""
 
@@ -232,7 +232,8 @@ class Run(_Value):
     went with the machine that they were on. `taken` is who has the branch instead of the agent, and
     `handed` the head that was published for them; `given` that it came back with commits, from
     which the agent has yet to go on. `delegates` act for others, and `holds` keep it from being
-    merged. `config_wrong` says what is wrong with the newest
+    merged. `trusted` is the commit of a stranger's pull request that the run only checks.
+    `config_wrong` says what is wrong with the newest
     configuration, where that of the commit `config_of` is in force instead. `forecast` is what runs
     here cost before, and `day` a warning about today's budget. `standing` is no part of what is
     kept: it is asked for where a run is shown.
@@ -308,6 +309,7 @@ class Run(_Value):
     blocked_hosts: tuple[Blocked, ...] = ()
     messages: tuple[Message, ...] = ()
     taken: str = ""
+    trusted: str = ""
     handed: str = ""
     given: bool = False
     overrides: tuple[Override, ...] = ()

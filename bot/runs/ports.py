@@ -182,6 +182,9 @@ class Git(Past, Protocol):
     async def base(self, run: Run, branch: str) -> Base:
         """Bring the mirror up to date; say what `branch`, or the default branch, is now."""
 
+    async def trusted(self, run: Run) -> bool:
+        """Bring in the pull request that a run only checks; say whether its head is as trusted."""
+
     async def config(self, run: Run, blob: str) -> str:
         """Read the configuration kept as `blob`; empty when there was none."""
 

@@ -28,6 +28,7 @@ from bot.runs.model import CheckpointKind, Run
 from bot.runs.ports import (
     Agents,
     Allowed,
+    Base,
     Check,
     Checks,
     Clock,
@@ -168,6 +169,8 @@ class Worker:
         base = await git.base(run, run.base)
         found = await self._in_force(run, base.config)
         config = self._bounded(run, found.config)
+        if run.trusted:
+            return await self._start_checking(run, base, found)
         if config.base and not run.base:
             base = await git.base(run, config.base)
         data = {
@@ -184,6 +187,22 @@ class Worker:
             "minutes": run.minutes or config.limits.minutes,
             "usd": run.budget or config.limits.usd,
             "tokens": config.limits.tokens,
+        }
+        return [(Type.STARTED, data, ORCHESTRATE)]
+
+    async def _start_checking(self, run: Run, base: Base, found: InForce) -> Made:
+        """Begin on a stranger's commit: on no branch, with no agent, and nothing to spend."""
+        data = {
+            "base": base.branch,
+            "base_sha": base.sha,
+            "base_tree": base.tree,
+            "branch": "",
+            "config": found.blob,
+            "config_wrong": found.wrong,
+            "config_of": found.commit,
+            "agent": "",
+            "turns": 0,
+            "minutes": None,
         }
         return [(Type.STARTED, data, ORCHESTRATE)]
 
@@ -450,6 +469,8 @@ class Worker:
     # -- the checks
 
     async def _check(self, run: Run, cause: str) -> Made:
+        if run.trusted:
+            return await self._check_trusted(run, cause)
         human = await self._ports.git.push(run)
         if human is not None:
             return [_pushed(run, human)]
@@ -467,6 +488,27 @@ class Worker:
                 await self._ports.store.keep_result(run, run.head, run.attempt, _setup_result())
             if not await self._run_checks(run, due, kept, ready.key):
                 return []  # Stopped: the run says elsewhere why, and `/resume` begins here again.
+        ended = [kept[check.name] for check in checks]
+        return [(Type.CHECKED, _checked(run, ended, checks), ORCHESTRATE)]
+
+    async def _check_trusted(self, run: Run, cause: str) -> Made:
+        """Run the checks on a stranger's commit, on what the base has installed, and push nothing.
+
+        What it changed of the set-up is not carried out: that has a network, and may have secrets.
+        """
+        config = await self._present(run)
+        if not await self._ports.git.trusted(run) or config.trust == "off":
+            reason = f"{run.trusted[:7]} is not trusted any more: its head or the policy changed."
+            step = "`/orchestrate trust SHA` trusts the head as it is now."
+            return [(Type.CANCELLED, stop(reason, step), ORCHESTRATE)]
+        ready = await self._prepared(run, config, f"{cause}:setup", run.base_sha)
+        if not isinstance(ready, Prepared):
+            return _not_set_up(ready)
+        checks = await self._checks(run, config)
+        kept = {each["name"]: each for each in await self._results(run)}
+        due = [check for check in checks if _is_due(run, check, kept.get(check.name))]
+        if due and not await self._run_checks(run, due, kept, ready.key):
+            return []
         ended = [kept[check.name] for check in checks]
         return [(Type.CHECKED, _checked(run, ended, checks), ORCHESTRATE)]
 
