@@ -335,7 +335,8 @@ class Who(Section):
     """
 
     role: Role | None = Field(
-        default=None, description="The least role; left out, the command's default."
+        default=None,
+        description="The least role; left out, that of a preset, or else the command's default.",
     )
     teams: Annotated[tuple[Team, ...], Field(max_length=MAX_ENTRIES)] = Field(
         default=(),
