@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bot.router import Desk, Order
 from bot.runs.model import Run
+from bot.standing import Asked, author_of
 from policies.config import digest
 from policies.consent import teams_of
 from policies.facts import Approver, ConsentFacts
@@ -39,7 +40,12 @@ async def consent_facts(desk: Desk, order: Order, run: Run) -> ConsentFacts:
 
 
 async def _approver(desk: Desk, order: Order, run: Run, login: str, teams: list[str]) -> Approver:
-    is_me = login == order.person.login
-    role = order.person.role if is_me else await desk.people.role(run.repository, login)
+    person = order.person
+    if login != person.login:
+        config, here = order.config, order.spoken.conversation
+        author = await author_of(desk.threads, run, here.number, here.author, config, "approve")
+        asked = Asked(desk.threads, run.repository, "approve", config, author)
+        person = await asked.person(login, run)
     held = [each for each in teams if await desk.people.is_member(run.repository, each, login)]
-    return Approver(login, role, frozenset(held))
+    named = {f"{run.repository.owner.lower()}/{team}" for team in person.teams}
+    return Approver(login, person.role, frozenset({*held, *named}), person.is_author, person.behind)

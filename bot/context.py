@@ -19,10 +19,10 @@ import structlog
 from bot.errors import Refused
 from bot.router import Desk, Spoken
 from bot.runs.model import Repository
+from bot.standing import may_speak
 from bot.threads import Comment, Issue, ReviewComment
 from bot.visible import visible
 from policies.config import Config
-from policies.facts import Role
 
 log = structlog.get_logger()
 
@@ -55,21 +55,25 @@ def linked(text: str, full_name: str) -> list[int]:
 
 @dataclass(slots=True)
 class Listener:
-    """Hears what may be told to agents of one repository, as it stood at a moment."""
+    """Hears what may be told to agents of one repository, as it stood at a moment.
+
+    `author` opened the issue of the conversation, where it is one.
+    """
 
     desk: Desk
     repository: Repository
     config: Config
     at: datetime
+    author: str = ""
     _may: dict[str, bool] = field(default_factory=dict)
 
     async def may_speak(self, login: str) -> bool:
         """Say whether agents may read what a person wrote: those who may command them."""
         key = login.lower()
         if key not in self._may:
-            least = self.config.commands.least_role("orchestrate") or Role.WRITE
-            role = await self.desk.people.role(self.repository, login)
-            self._may[key] = role is not None and role.at_least(least)
+            self._may[key] = await may_speak(
+                self.desk.threads, self.repository, login, self.config, self.author
+            )
         return self._may[key]
 
     def stood(self, made: datetime | None, changed: datetime | None) -> bool:
@@ -125,8 +129,9 @@ class Listener:
 
 async def context_of(desk: Desk, spoken: Spoken, config: Config, request: str) -> str:
     """Tell of the conversation that a request was made in, and of what it links to."""
-    heard = Listener(desk, spoken.repository, config, spoken.at)
     here = spoken.conversation
+    author = "" if here.is_pull else here.author
+    heard = Listener(desk, spoken.repository, config, spoken.at, author)
     own = await _own(heard, spoken)
     told = [own] if own else []
     told += await heard.comments(here.number, without=spoken.comment)

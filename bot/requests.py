@@ -15,8 +15,8 @@ from bot.runs.day import spent_today
 from bot.runs.model import Checkpoint, Repository, Run, Source, run_id
 from bot.runs.texts import title_line
 from bot.runs.transitions import ACTIVE, State
+from bot.standing import may_speak
 from policies.config import Config
-from policies.facts import Role
 from policies.spending import check_day
 from policies.verdict import code
 
@@ -151,10 +151,8 @@ def same_head(seen: Run, now: Run) -> None:
 
 
 async def speaks(desk: Desk, repository: Repository, login: str, config: Config) -> bool:
-    """Say whether agents may read what a person wrote: those who may command them, no others."""
-    least = config.commands.least_role("orchestrate") or Role.WRITE
-    role = await desk.people.role(repository, login)
-    return role is not None and role.at_least(least)
+    """Say whether agents may read what the author of an issue wrote there."""
+    return await may_speak(desk.threads, repository, login, config, author=login)
 
 
 def _busy(run: Run) -> str:

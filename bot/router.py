@@ -27,6 +27,7 @@ from bot.runs.ports import Base, Clock
 from bot.runs.revisions import Kept
 from bot.runs.store import Store
 from bot.runs.transitions import TERMINAL
+from bot.standing import Asked, author_of
 from bot.threads import Comment, Issue, People, Threads
 from policies.bounds import bounded
 from policies.commands import may_command
@@ -433,8 +434,9 @@ class Router:
         handle: Handle | None = None,
     ) -> str | None:
         """Obey a command if the person may give it; `UserError` says why not."""
-        role = await self.desk.people.role(spoken.repository, spoken.login)
-        person = Person(login=spoken.login, role=role)
+        author = await self._author(spoken, run, config, command.verb)
+        asked = Asked(self.desk.threads, spoken.repository, command.verb, config, author)
+        person = await asked.person(spoken.login, run)
         others_can = await self._others_can(spoken, run, config)
         requester = run.requester if run else None
         verdict = may_command(
@@ -454,7 +456,15 @@ class Router:
         if spoken.login.casefold() not in {each.casefold() for each in part}:
             return True
         least = config.commands.least_role("approve") or Role.MAINTAIN
-        return await self.desk.people.others_with(spoken.repository, least, part)
+        if await self.desk.people.others_with(spoken.repository, least, part):
+            return True
+        author = await self._author(spoken, run, config, "approve")
+        asked = Asked(self.desk.threads, spoken.repository, "approve", config, author)
+        return await asked.others_named(part)
+
+    async def _author(self, spoken: Spoken, run: Run | None, config: Config, command: str) -> str:
+        here = spoken.conversation
+        return await author_of(self.desk.threads, run, here.number, here.author, config, command)
 
 
 def _chief(runs: Sequence[Run]) -> Run | None:

@@ -189,6 +189,10 @@ class SharedForge:
         async with self._posts.alone(f"show:{run.id}"):
             return await self._forge.show(run, results)
 
+    async def labels(self, run: Run) -> Sequence[str]:
+        """Return the labels of the run's pull request."""
+        return await self._forge.labels(run)
+
     async def rules(self, run: Run) -> BranchRules:
         """Ask what the rules of the run's base are now."""
         return await self._forge.rules(run)

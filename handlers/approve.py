@@ -8,7 +8,8 @@ for the head at the time of the comment. Another head, plan or configuration voi
 the very same files, as after a rebase, does not. `approval: required:` says how many it takes, and
 `teams:` and `code_owners:` of whom; each must have the role when the last one approves.
 Whoever asked for the run, and whoever wrote commits of it,
-does not count, unless the configuration says so or nobody else could approve.
+does not count, unless the configuration says so or nobody else could approve. While the run is
+held, or in a time of `freeze:`, an approval is noted, and `/approve` merges it afterwards.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bot.events import Event, Type
 from bot.requests import same_head
 from bot.router import Desk, Feature, Order
 from bot.runs.fold import cannot
+from bot.runs.kept import kept_back
 from bot.runs.model import Run
 from bot.runs.transitions import State
 from policies.approval import may_approve
@@ -36,9 +38,10 @@ async def handle(desk: Desk, order: Order) -> str | None:
     """Record the approval of a plan or of the present head."""
     run = order.required_run()
     reason = _allowed(order, run)
+    labels = await _labels(desk, order, run)
     for _ in range(TRIES):
         facts = await _facts(desk, order, run)
-        run, lacks = await _record(desk, order, run, facts, reason)
+        run, lacks = await _record(desk, order, run, facts, reason, labels)
         if lacks is None:
             return None
         if lacks:
@@ -53,8 +56,20 @@ async def _facts(desk: Desk, order: Order, run: Run) -> ConsentFacts | None:
     return await consent_facts(desk, order, run)
 
 
+async def _labels(desk: Desk, order: Order, run: Run) -> tuple[str, ...]:
+    """Ask for the labels of the pull request, where some would hold it."""
+    if run.is_local or run.pull_request is None or not order.config.hold.labels:
+        return ()
+    return (await desk.threads.issue(run.repository, run.pull_request)).labels
+
+
 async def _record(
-    desk: Desk, order: Order, run: Run, facts: ConsentFacts | None, reason: str
+    desk: Desk,
+    order: Order,
+    run: Run,
+    facts: ConsentFacts | None,
+    reason: str,
+    labels: tuple[str, ...],
 ) -> tuple[Run, str | None]:
     """Record the approval; return the run, and what else it needs, None where that is nothing.
 
@@ -64,7 +79,7 @@ async def _record(
 
     def decide(now: Run) -> list[Event]:
         nonlocal lacks
-        lacks, missing = None, 0
+        lacks, missing, who, kept = None, 0, "", ""
         same_head(run, now)
         if facts is not None and now.state is not State.AWAITING_REVIEW:
             raise UserError(cannot(now))
@@ -73,7 +88,11 @@ async def _record(
             return []
         if facts is not None:
             missing = count_missing(facts, order.config)
-            lacks = enough(facts, order.config).reason if missing else None
+            who = enough(facts, order.config).reason if missing else ""
+            kept = kept_back(now, labels, desk.clock(), order.config)
+            # Whoever reads this without knowing of holds takes it for not enough as well.
+            missing = max(missing, 1) if kept else missing
+            lacks = " ".join(each for each in (who, kept) if each) or None
         data = {
             "of": "head" if facts else "plan",
             "sha": now.head,
@@ -83,7 +102,8 @@ async def _record(
             "how": order.spoken.how,
             "reason": reason,
             "missing": missing,
-            "lacks": lacks or "",
+            "lacks": who,
+            "kept": kept,
         }
         return [order.event(desk, Type.APPROVED, data)]
 

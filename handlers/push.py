@@ -64,9 +64,12 @@ async def on_pull(router: Router, arrival: PullChanged) -> None:
         return
     if arrival.action != "closed" and arrival.base_ref == repository.default_branch:
         await check_proposed(desk, repository, arrival.number, arrival.head_sha)
+    runs = await desk.store.of_thread(repository.id, arrival.number)
+    if arrival.action == "synchronize":
+        for run in runs:
+            await outdated(desk, run, arrival.head_sha, arrival.sender)
     if arrival.action != "closed":
         return
-    runs = await desk.store.of_thread(repository.id, arrival.number)
     for run in runs:
         # What GitHub merges later it merges in the name of who asked for that: of the bot.
         ours = arrival.sender == desk.bot and not run.waits_to_merge
@@ -84,6 +87,16 @@ async def pushed(desk: Desk, run: Run, after: str, who: str) -> None:
         return
     data: dict[str, Any] = {"before": run.head, "after": after, "who": _name(who)}
     await _record(desk, run, f"push:{after}", who, Type.HUMAN_PUSHED, data)
+
+
+async def outdated(desk: Desk, run: Run, head: str, who: str) -> None:
+    """End the checks of a stranger's commit that is the head no more."""
+    if run.trusted and run.trusted != head:
+        data = {
+            "reason": f"{_name(who)} pushed {head[:7]}, which nobody trusts yet.",
+            "next_step": "`/orchestrate trust SHA` trusts the head as it is now.",
+        }
+        await _record(desk, run, f"outdated:{head}", who, Type.CANCELLED, data)
 
 
 async def closed(desk: Desk, run: Run, state: str, merge_sha: str, who: str) -> None:

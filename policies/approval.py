@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from policies.config import Config
 from policies.facts import ApprovalFacts, Person
@@ -19,14 +20,23 @@ _HEX = re.compile(r"[0-9a-f]+")
 def may_approve(facts: ApprovalFacts, config: Config) -> Verdict:
     """Judge an approval: by whom it is, what part they had, and which head they saw."""
     others = facts.others_can
+    took_part = (*facts.co_authors, *((facts.requester,) if facts.requester else ()))
+    part = with_a_part(took_part, config)
     return in_turn(
         RULE,
         (
-            may_act("approve", facts.person, config),
+            may_act("approve", facts.person, config, part),
             independent(facts.person, facts.requester, facts.co_authors, others, config),
             _of_the_head(facts.seen_sha, facts.head_sha),
         ),
     )
+
+
+def with_a_part(logins: Iterable[str], config: Config) -> frozenset[str]:
+    """Return, in small letters, those who may lend nobody their approval: it is not theirs."""
+    if config.approval.requester == "always":
+        return frozenset()
+    return frozenset(login.lower() for login in logins)
 
 
 def independent(

@@ -6,8 +6,7 @@ repository cannot raise, paths that it cannot open, roles that it cannot lower.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from policies.config import Config
 from policies.facts import Role
@@ -16,11 +15,15 @@ from policies.sections import (
     Budget,
     Commands,
     Daily,
+    Hold,
     Limits,
     Merge,
     Paths,
     Secrets,
+    Who,
 )
+
+_T = TypeVar("_T")
 
 # The stricter later.
 _REQUESTER = ("always", "if-alone", "never")
@@ -46,7 +49,19 @@ def bounded(config: Config, bounds: Config) -> Config:
         update["commits"] = "api"
     if "merge" in named:
         update["merge"] = _merge(config.merge, bounds.merge)
+    if "sign_off" in named:
+        update["sign_off"] = config.sign_off or bounds.sign_off
+    if "trust" in named and bounds.trust == "off":
+        update["trust"] = "off"
+    if "hold" in named:
+        update["hold"] = Hold(labels=_both(config.hold.labels, bounds.hold.labels))
+    if "freeze" in named:
+        update["freeze"] = _both(config.freeze, bounds.freeze)
     return config.model_copy(update=update) if update else config
+
+
+def _both(own: tuple[_T, ...], bound: tuple[_T, ...]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys((*own, *bound)))
 
 
 def _limits(own: Limits, most: Limits) -> Limits:
@@ -115,11 +130,23 @@ def _merge(own: Merge, bound: Merge) -> Merge:
 
 
 def _commands(own: Commands, least: Commands) -> Commands:
-    who: Mapping[str, Role] = {
-        **own.who,
-        **{command: _higher(own.least_role(command), role) for command, role in least.who.items()},
+    update: dict[str, Any] = {
+        "who": {**own.who, **{name: _who(own, least, name) for name in least.who}}
     }
-    return own.model_copy(update={"who": who})
+    if "delegation" in least.model_fields_set:
+        update["delegation"] = own.delegation and least.delegation
+    return own.model_copy(update=update)
+
+
+def _who(own: Commands, least: Commands, command: str) -> Who:
+    """Raise the role, and leave of those named beside it only whom the bounds name as well."""
+    mine, bound = own.people(command), least.people(command)
+    return Who(
+        role=_higher(own.least_role(command), least.least_role(command) or Role.ADMIN),
+        teams=tuple(each for each in mine.teams if each in bound.teams),
+        users=tuple(each for each in mine.users if each in bound.users),
+        author=mine.author and bound.author,
+    )
 
 
 def _higher(own: Role | None, least: Role) -> Role:

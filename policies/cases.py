@@ -75,6 +75,9 @@ class Case(Section):
     areas: tuple[str, ...] = Field(default=(), description="The areas of the agent's task.")
     command: Command | None = Field(default=None, description="A command, without its slash.")
     role: Role = Field(default=Role.WRITE, description="The role of the person who gives it.")
+    user: str = Field(default="somebody", description="Their name on GitHub.")
+    teams: tuple[str, ...] = Field(default=(), description="The teams that they are in.")
+    author: bool = Field(default=False, description="Whether they opened the issue.")
     requester: bool = Field(default=False, description="Whether they asked for the run.")
     alone: bool = Field(default=False, description="Whether nobody else has the role.")
     expect: Annotated[str, AfterValidator(_expectation)] = Field(description="The verdict.")
@@ -133,8 +136,9 @@ def _tried(case: Case, config: Config) -> Outcome:
 
 def _judged(case: Case, config: Config) -> Verdict:
     if case.command is not None:
-        person = Person("somebody", case.role)
-        requester = "somebody" if case.requester else "another"
+        teams = frozenset(team.lower() for team in case.teams)
+        person = Person(case.user, case.role, teams=teams, is_author=case.author)
+        requester = case.user if case.requester else None
         return may_command(CommandFacts(case.command, person, requester, not case.alone), config)
     files = [FileChange(path=each) if isinstance(each, str) else each for each in case.changes]
     changes = [_change(each) for each in files]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policies.approval import independent
+from policies.approval import independent, with_a_part
 from policies.config import Config
 from policies.facts import CommandFacts
 from policies.roles import may_act
@@ -18,9 +18,11 @@ _NEED_ANOTHER = frozenset({"approve", "reject"})
 
 
 def may_command(facts: CommandFacts, config: Config) -> Verdict:
-    """Judge a command by the person's role, and for decisions by their part in the run."""
-    children = [may_act(facts.command, facts.person, config)]
-    if facts.command in _NEED_ANOTHER:
+    """Judge a command by who may give it, and for decisions by their part in the run."""
+    decides = facts.command in _NEED_ANOTHER
+    part = [facts.requester] if decides and facts.requester else []
+    children = [may_act(facts.command, facts.person, config, with_a_part(part, config))]
+    if decides:
         others = facts.others_can_approve
         children.append(independent(facts.person, facts.requester, (), others, config))
     return in_turn(RULE, children)

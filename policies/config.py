@@ -24,6 +24,8 @@ from policies.sections import (
     Budget,
     Check,
     Commands,
+    Freeze,
+    Hold,
     Label,
     Limits,
     Merge,
@@ -106,6 +108,20 @@ class Config(Section):
         description="What a run asks before it spends money.",
     )
     merge: Merge = Field(default_factory=Merge, description="By which method a run is merged.")
+    sign_off: bool = Field(
+        default=False,
+        description="Whether commits need a sign-off, as the Developer Certificate of Origin asks:"
+        " those of the bot carry it, and those that people push are taken in only with it.",
+    )
+    trust: Literal["off", "checks"] = Field(
+        default="off",
+        description="What `/orchestrate trust SHA` allows on a pull request that no run made:"
+        " nothing, or that the checks run on that commit, sandboxed and without secrets.",
+    )
+    hold: Hold = Field(default_factory=Hold, description="What keeps a run from being merged.")
+    freeze: Annotated[tuple[Freeze, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        default=(), description="Times in which nothing is merged."
+    )
     schedule: Annotated[tuple[Schedule, ...], Field(max_length=MAX_ENTRIES)] = Field(
         default=(), description="Runs that start by the clock."
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from policies.approval import with_a_part
 from policies.config import Config
-from policies.facts import Approver, ConsentFacts, Role
+from policies.facts import Approver, ConsentFacts, Person, Role
 from policies.owners import Owned
+from policies.roles import may_act
 from policies.verdict import NAMED, Verdict, all_of, code, counted, listed
 
 RULE = "consent"
@@ -19,7 +21,7 @@ def enough(facts: ConsentFacts, config: Config) -> Verdict:
     Only those count who have the role at this moment. A refusal says who else must approve.
     """
     least = config.commands.least_role("approve") or Role.MAINTAIN
-    counting = [each for each in facts.approvers if each.role and each.role.at_least(least)]
+    counting = _counting(facts, config)
     children = [_number(facts, counting, least, config)]
     children += [_team(team, facts, counting) for team in sorted(set(config.approval.teams))]
     if config.approval.code_owners:
@@ -32,9 +34,23 @@ def missing(facts: ConsentFacts, config: Config) -> int:
     verdict = enough(facts, config)
     if verdict.allowed:
         return 0
-    least = config.commands.least_role("approve") or Role.MAINTAIN
-    have = sum(1 for each in facts.approvers if each.role and each.role.at_least(least))
-    return max(1, config.approval.required - have)
+    return max(1, config.approval.required - len(_counting(facts, config)))
+
+
+def _counting(facts: ConsentFacts, config: Config) -> list[Approver]:
+    """Return those who may approve at this moment, by role, by name, or for somebody else."""
+    part = with_a_part(facts.part, config)
+    return [
+        each
+        for each in facts.approvers
+        if may_act("approve", _person(each, facts.organisation), config, part).allowed
+    ]
+
+
+def _person(each: Approver, organisation: str) -> Person:
+    above = f"{organisation.lower()}/"
+    teams = frozenset(team.removeprefix(above) for team in each.teams if team.startswith(above))
+    return Person(each.login, each.role, teams=teams, is_author=each.is_author, behind=each.behind)
 
 
 def _number(

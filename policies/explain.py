@@ -18,9 +18,6 @@ LATER = frozenset(
         "environment",
         "network",
         "review",
-        "hold",
-        "freeze",
-        "trust",
         "signing",
         "notify",
     }

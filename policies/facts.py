@@ -90,11 +90,19 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Someone on GitHub; `role` is None when GitHub did not say what it is."""
+    """Someone on GitHub; `role` is None when GitHub did not say what it is.
+
+    `teams` are those of the repository's organisation that were asked about, by the names in their
+    addresses; `is_author` says whether they opened the issue, and `behind` are those who delegated
+    to them on this run, as they are at this moment.
+    """
 
     login: str
     role: Role | None
     is_bot: bool = False
+    teams: frozenset[str] = frozenset()
+    is_author: bool = False
+    behind: tuple[Person, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +140,15 @@ class ApprovalFacts:
 class Approver:
     """Somebody whose approval of the head stands, with the role they have at this moment.
 
-    `teams` are those that were asked about, as `organisation/team` in small letters.
+    `teams` are those that were asked about, as `organisation/team` in small letters; `behind` are
+    those who delegated to them on this run, and `is_author` says whether they opened the issue.
     """
 
     login: str
     role: Role | None
     teams: frozenset[str] = frozenset()
+    is_author: bool = False
+    behind: tuple[Person, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +225,34 @@ class PreflightFacts:
     permissions: Mapping[str, str] | None = None
     archived: bool = False
     named: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HoldFacts:
+    """What may keep a pull request from being merged: its labels, and who holds it and why."""
+
+    labels: frozenset[str] = frozenset()
+    holds: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit of people: its author by name and address, and the addresses that signed it off."""
+
+    sha: str
+    author: str
+    address: str
+    signed_off_by: tuple[str, ...] = ()
+    is_merge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrustFacts:
+    """A person trusts a pull request that no run made: the commit they named, and its head now."""
+
+    seen_sha: str
+    head_sha: str
+    is_open: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import MappingProxyType, ModuleType
 
 from policies import (
@@ -15,13 +16,17 @@ from policies import (
     branches,
     consent,
     dependencies,
+    freeze,
+    hold,
     limits,
     paths,
     preflight,
     required,
     roles,
     secrets,
+    sign_off,
     spending,
+    trust,
 )
 from policies.config import Config
 from policies.facts import (
@@ -29,9 +34,11 @@ from policies.facts import (
     Approver,
     BranchRules,
     Change,
+    Commit,
     ConsentFacts,
     DaySpent,
     Dependency,
+    HoldFacts,
     Person,
     PreflightFacts,
     Reported,
@@ -39,10 +46,11 @@ from policies.facts import (
     Role,
     Secret,
     Spent,
+    TrustFacts,
 )
 from policies.owners import Owned
 from policies.reference import setting_lines
-from policies.sections import Approval, Budget, Daily
+from policies.sections import Approval, Budget, Daily, Freeze
 from policies.verdict import Verdict
 
 _HEAD = "1a2b3c4" + "0" * 33
@@ -157,6 +165,43 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "The base is red, and the request names a lock file.",
             lambda: preflight.check_wanted(
                 PreflightFacts("main", base=(Reported("ci", "red"),), named=("uv.lock",)), Config()
+            ),
+        ),
+        "sign-off": Rule(
+            sign_off,
+            "Asked of the commits that people pushed to a run's branch, before they are taken in.",
+            ("sign_off",),
+            "Ada pushed a commit without it, where the configuration asks for it.",
+            lambda: sign_off.check_sign_off(
+                [Commit(_HEAD, "Ada", "ada@example.org")], Config(sign_off=True)
+            ),
+        ),
+        "trust": Rule(
+            trust,
+            "Asked when somebody trusts a pull request that no run made.",
+            ("trust", "commands.who"),
+            "A maintainer trusts a commit to which somebody has pushed since.",
+            lambda: trust.check_trust(
+                TrustFacts("feedbee", _HEAD, is_open=True), Config(trust="checks")
+            ),
+        ),
+        "hold": Rule(
+            hold,
+            "Asked when somebody approves a head, and again right before it is merged.",
+            ("hold",),
+            "Grace held the run, and somebody approves it.",
+            lambda: hold.check_hold(
+                HoldFacts(frozenset(), (("grace", "until the release is out"),)), Config()
+            ),
+        ),
+        "freeze": Rule(
+            freeze,
+            "Asked when somebody approves a head, and again right before it is merged.",
+            ("freeze",),
+            "Somebody approves on a Saturday, where weekends are frozen.",
+            lambda: freeze.check_freeze(
+                datetime(2026, 11, 28, 12, tzinfo=UTC),
+                Config(freeze=(Freeze(name="weekend", start="fri 16:00", end="mon 08:00"),)),
             ),
         ),
         "budget": Rule(

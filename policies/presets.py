@@ -18,7 +18,10 @@ PRESETS: Mapping[str, Table] = MappingProxyType(
         # how a product is built stays with people.
         "strict": {
             "approval": {"requester": "never", "code_owners": True},
-            "commands": {"who": {"orchestrate": "maintain", "override": "admin"}},
+            "commands": {
+                "who": {"orchestrate": "maintain", "override": "admin"},
+                "delegation": False,
+            },
             "limits": {
                 "turns": 2,
                 "files": 50,
@@ -91,12 +94,17 @@ def leaves(table: Table, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
             yield (*above, key), value
 
 
+def _spelled_out(value: Any, above: tuple[str, ...]) -> dict[str, Any]:
+    """Return a role as what it is short for, so that whom a later layer names stands beside it."""
+    return {"role": value} if above == ("commands", "who") and isinstance(value, str) else {}
+
+
 def _lay(made: dict[str, Any], layer: Table, above: tuple[str, ...]) -> None:
     for key, value in layer.items():
         here = (*above, key)
         if isinstance(value, Mapping):
             under = made.get(key)
-            made[key] = dict(under) if isinstance(under, Mapping) else {}
+            made[key] = dict(under) if isinstance(under, Mapping) else _spelled_out(under, above)
             _lay(made[key], value, here)
         elif here in _ADDED and isinstance(made.get(key), list):
             made[key] = [*made[key], *value]

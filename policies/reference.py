@@ -39,6 +39,10 @@ def setting_lines(setting: str) -> Iterator[str]:
     root = schema()
     name, _, inner = setting.partition(".")
     section = _section(root["properties"][name], root)
+    if section is None and not inner:
+        field = root["properties"][name]
+        yield f"- `{name}: …`: {field['description']} {_kind(field, root)}"
+        return
     if section is None:
         raise KeyError(setting)
     properties = section["properties"]

@@ -12,7 +12,15 @@ from pathlib import PurePosixPath
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from policies.cron import parse_cron
 from policies.facts import Method, Role
@@ -20,6 +28,8 @@ from policies.gitleaks import kinds
 from policies.globs import problem_of
 from policies.verdict import code
 from policies.who import COMMANDS_DEFAULT, floor
+from policies.windows import problem_of as problem_of_window
+from policies.windows import read_moment
 
 # How many entries a list may have. Each is read, matched or drawn on every run, and a person
 # must be able to read the file.
@@ -38,6 +48,7 @@ MAX_OUTSIDE = 255
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?")
+_LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,38}")
 _TEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # The rules, and a set-up that failed, are shown as checks of these names.
@@ -109,6 +120,11 @@ def _cron(value: str) -> str:
     return value
 
 
+def _moment(value: str) -> str:
+    read_moment(value)
+    return value.strip()
+
+
 def _timezone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -139,9 +155,10 @@ def _command(value: str) -> str:
     return value
 
 
-def _who(value: Mapping[str, Role]) -> Mapping[str, Role]:
-    for command, role in value.items():
-        if not role.at_least(floor(command)):
+def _who(value: Mapping[str, Role | Who]) -> Mapping[str, Role | Who]:
+    for command, who in value.items():
+        role = who.role if isinstance(who, Who) else who
+        if role is not None and not role.at_least(floor(command)):
             raise ValueError(
                 f"`{command}` cannot be opened to the role {role}, which strangers may have;"
                 f" ask for {floor(command)} or more."
@@ -185,11 +202,24 @@ def _team(value: str) -> str:
     return value.lower()
 
 
+def login_of(value: str) -> str:
+    """Read a person's name on GitHub, with or without an `@`; ValueError where it is none."""
+    name = value.removeprefix("@")
+    if not _LOGIN.fullmatch(name):
+        raise ValueError("A person is written by the name on GitHub, as in `ada`; write that.")
+    return name.lower()
+
+
+def _who_kind(value: object) -> str:
+    return "role" if isinstance(value, str) else "people"
+
+
 def _run_kind(value: object) -> str:
     return "word" if isinstance(value, str) else "list"
 
 
 Command = Annotated[str, AfterValidator(_command)]
+Label = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_label)]
 Name = Annotated[str, AfterValidator(_name)]
 Outside = Annotated[str, Field(max_length=MAX_OUTSIDE), AfterValidator(_outside)]
 Line = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_line)]
@@ -199,6 +229,7 @@ Kind = Annotated[str, Field(max_length=MAX_HOST), AfterValidator(_kind)]
 Host = Annotated[str, Field(max_length=MAX_HOST), AfterValidator(_host)]
 Variable = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_variable)]
 Team = Annotated[str, AfterValidator(_team)]
+Login = Annotated[str, AfterValidator(login_of)]
 Inside = Annotated[str, Field(max_length=MAX_PATH), AfterValidator(_path)]
 SetupRun = Annotated[
     Annotated[Literal["auto", "none"], Tag("word")]
@@ -305,6 +336,35 @@ class Secrets(Section):
     )
 
 
+class Who(Section):
+    """Who may give a command: whoever has the role, and beside them those who are named.
+
+    Those named need a role as well, since GitHub gives them the repository: triage to start or
+    steer a run, write to decide on one.
+    """
+
+    role: Role | None = Field(
+        default=None,
+        description="The least role; left out, that of a preset, or else the command's default.",
+    )
+    teams: Annotated[tuple[Team, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        default=(),
+        description="Teams of the organisation, by the name in their address, whose members may"
+        " give it as well. The App must be allowed to read members.",
+    )
+    users: Annotated[tuple[Login, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        default=(), description="People who may give it as well, by their names on GitHub."
+    )
+    author: bool = Field(
+        default=False, description="Whether who opened the issue may give it as well."
+    )
+
+
+MayGive = Annotated[
+    Annotated[Role, Tag("role")] | Annotated[Who, Tag("people")], Discriminator(_who_kind)
+]
+
+
 class Commands(Section):
     """Slash commands: how they are written, and who may give them."""
 
@@ -313,16 +373,27 @@ class Commands(Section):
         description="Whether `/approve` and its like work without `/orchestrate` before them in"
         " the threads of a run. Turn it off where another bot answers to the same words.",
     )
-    who: Annotated[Mapping[Command, Role], AfterValidator(_who)] = Field(
+    who: Annotated[Mapping[Command, MayGive], AfterValidator(_who)] = Field(
         default_factory=dict,
-        description="The least role that each command needs, where it is not the default."
+        description="The least role that each command needs, where it is not the default, or"
+        " `role`, `teams`, `users` and `author`, of which one is enough."
         " Commands that start or steer a run need triage at least, since anybody may read a"
         " public repository; those that decide need write, as merging on GitHub does.",
+    )
+    delegation: bool = Field(
+        default=True,
+        description="Whether `/delegate @USER` works: on one run, somebody may then give the"
+        " commands that the one who delegated may give.",
     )
 
     def least_role(self, command: str) -> Role | None:
         """Return the role that `command` needs here, None for a command that is not known."""
-        return self.who.get(command, COMMANDS_DEFAULT.get(command))
+        return self.people(command).role or COMMANDS_DEFAULT.get(command)
+
+    def people(self, command: str) -> Who:
+        """Return what is said of who may give `command`; nobody but by role where nothing is."""
+        said = self.who.get(command)
+        return said if isinstance(said, Who) else Who(role=said)
 
 
 class Approval(Section):
@@ -498,6 +569,39 @@ class Merge(Section):
     )
 
 
+class Hold(Section):
+    """What keeps a pull request from being merged, beside `/hold`."""
+
+    labels: Annotated[tuple[Label, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        default=("do-not-merge",),
+        description="Labels that keep a pull request from being merged by the bot as long as they"
+        " are on it. One by default; an empty list for none.",
+    )
+
+
+class Freeze(Section):
+    """A time in which nothing is merged.
+
+    Both ends are written alike: times of day (`"22:00"`), times of the week (`"fri 16:00"`), or
+    dates (`"2026-12-23 18:00"`), in quotes. The end is the moment from which it is merged again.
+    """
+
+    name: Name = Field(description="What it is for, as a refusal names it.")
+    start: Annotated[str, AfterValidator(_moment)] = Field(description="From when on.")
+    end: Annotated[str, AfterValidator(_moment)] = Field(description="Until when.")
+    timezone: Annotated[str, AfterValidator(_timezone)] = Field(
+        default="UTC",
+        description="The time zone of both ends, by its IANA name. UTC, which has no hour twice"
+        " and none missing.",
+    )
+
+    @model_validator(mode="after")
+    def _is_a_stretch(self) -> Freeze:
+        if problem := problem_of_window(read_moment(self.start), read_moment(self.end)):
+            raise ValueError(problem)
+        return self
+
+
 class Setup(Section):
     """How what the repository needs is installed, before agents and checks work on it.
 
@@ -554,5 +658,4 @@ class Schedule(Section):
     )
 
 
-Label = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_label)]
 Branch = Annotated[str, Field(max_length=200), AfterValidator(_branch)]

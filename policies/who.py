@@ -24,6 +24,10 @@ COMMANDS_DEFAULT: Mapping[str, Role] = MappingProxyType(
         "tell": Role.WRITE,
         "update": Role.WRITE,
         "trust": Role.MAINTAIN,
+        "delegate": Role.MAINTAIN,
+        "undelegate": Role.MAINTAIN,
+        "hold": Role.WRITE,
+        "unhold": Role.WRITE,
         "status": Role.READ,
         "plan": Role.READ,
         "diff": Role.READ,
@@ -33,11 +37,17 @@ COMMANDS_DEFAULT: Mapping[str, Role] = MappingProxyType(
 
 # These end in a merge or set a check aside: GitHub asks for write to merge, and a lesser
 # role must not come by it through us.
-DECISIONS = frozenset({"approve", "reject", "override", "trust"})
+DECISIONS = frozenset(
+    {"approve", "reject", "override", "trust", "delegate", "undelegate", "unhold"}
+)
+
+# Who was given a right by somebody cannot hand it on: who may decide stays with those whom the
+# configuration names.
+NOT_DELEGATED = frozenset({"delegate", "undelegate", "trust"})
 
 
 def floor(command: str) -> Role:
-    """Return the least role that a configuration may ask for `command`.
+    """Return the least role for `command`, whoever is named beside the role it asks for.
 
     Anybody on GitHub has read on a public repository, so read may never start or steer a run.
     """

@@ -5,19 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pygit2
 
 from .refs import set_ref
 from .repository import Mirror, commit_of, open_repository, tree_at
-from .trailers import AGENT, CHECKPOINT, CO_AUTHOR, RUN, TASK, trailers_of, with_trailers
+from .trailers import (
+    AGENT,
+    CHECKPOINT,
+    CO_AUTHOR,
+    RUN,
+    SIGNED_OFF,
+    TASK,
+    trailers_of,
+    with_trailers,
+)
 
 __all__ = [
     "AGENT",
     "CHECKPOINT",
     "CO_AUTHOR",
     "RUN",
+    "SIGNED_OFF",
     "TASK",
     "Identity",
     "commit",
@@ -25,6 +35,7 @@ __all__ = [
     "with_trailers",
 ]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_IN_NAMES = re.compile(r"[<>\x00-\x1f\x7f]+")
 
 
@@ -43,6 +54,11 @@ class Identity:
         name = _clean(self.name) or email.partition("@")[0]
         minutes = int(offset.total_seconds()) // 60
         return pygit2.Signature(name or "unknown", email, int(at.timestamp()), minutes, "utf-8")
+
+    def trailer(self) -> str:
+        """Return it as a trailer names a person, with the name and address that commits show."""
+        signed = self.signature(_EPOCH)
+        return f"{signed.name} <{signed.email}>"
 
     def line(self, at: datetime) -> bytes:
         """Return it as a commit holds it; raises ValueError for a time without its zone."""

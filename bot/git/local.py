@@ -155,6 +155,10 @@ class LocalForge:
         """Draw nothing: the terminal shows the run."""
         return None
 
+    async def labels(self, run: Run) -> Sequence[str]:
+        """Return no labels: there are none on this machine."""
+        return ()
+
     async def rules(self, run: Run) -> BranchRules:
         """Return no rules: nobody lays them down for a local repository."""
         return BranchRules()

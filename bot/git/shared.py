@@ -36,7 +36,7 @@ from bot.runs.ports import (
     Recipe,
 )
 from bot.runs.transitions import TERMINAL
-from policies.facts import Change
+from policies.facts import Change, Commit
 
 log = structlog.get_logger()
 
@@ -278,6 +278,11 @@ class SharedWorkbench(Workbench):
         """Fetch the branch; say what people added on top of the head, or None."""
         await self.bring(run)
         return await super().human_work(run)
+
+    async def pushed_commits(self, run: Run, tip: str) -> tuple[Commit, ...]:
+        """Read the commits of people up to `tip` that neither the head nor the base has."""
+        await self.bring(run)
+        return await super().pushed_commits(run, tip)
 
     async def restored(self, run: Run, target: str, globs: Sequence[str]) -> str:
         """Return the head's tree with what globs mean as it is in `target`."""

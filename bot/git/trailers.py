@@ -10,6 +10,7 @@ CHECKPOINT = "Orchestrate-Checkpoint"
 TASK = "Orchestrate-Task"
 AGENT = "Orchestrate-Agent"
 CO_AUTHOR = "Co-authored-by"
+SIGNED_OFF = "Signed-off-by"
 
 _TRAILER = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*): (?P<value>\S.*)\Z")
 

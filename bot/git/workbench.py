@@ -19,6 +19,7 @@ import structlog
 
 from bot.errors import OrchestrateError, Refused, TransientError, UserError
 from bot.git import (
+    authorship,
     candidate,
     checkpoint,
     diff,
@@ -31,6 +32,7 @@ from bot.git import (
     mirror,
     objects,
     pack,
+    pulls,
     quarantine,
     refs,
     rollback,
@@ -62,7 +64,7 @@ from bot.runs.ports import (
 )
 from bot.runs.transitions import TERMINAL
 from policies.config import PATH
-from policies.facts import Change, Secret
+from policies.facts import Change, Commit, Secret
 
 log = structlog.get_logger()
 
@@ -146,6 +148,13 @@ class Workbench:
             config=config or "",
         )
 
+    async def trusted(self, run: Run) -> bool:
+        """Bring in the pull request that a run only checks; say whether its head is as trusted."""
+        assert run.pull_request is not None, "who trusts, trusts a pull request"
+        held = await self._fetched(run.repository)
+        remote = await self._address(run.repository)
+        return await pulls.bring(held, remote, run.pull_request) == run.trusted
+
     async def read_default(self, repository: Repository, path: str) -> bytes | None:
         """Bring the mirror up to date; read a file of the default branch."""
         held = await self._fetched(repository)
@@ -228,10 +237,12 @@ class Workbench:
         held = self._mirror(run)
         # Before anything relies on it: what the remote drops meanwhile stays here.
         await self._call(leases.take, held, run.id, (commit,))
-        if await self._call(refs.tip, held, f"refs/heads/{run.branch}") is None:
+        if not run.trusted and await self._call(refs.tip, held, f"refs/heads/{run.branch}") is None:
             await self.adopt(run, run.head)
         await self._hydrate(run.repository, commit)
-        contents = functools.partial(self._contents, run, commit)
+        # A stranger's files say where large ones are kept: nothing is asked there, with our token.
+        strange = run.trusted == commit
+        contents = None if strange else functools.partial(self._contents, run, commit)
         found = await self._found(held, environment) if environment else None
         under = found[1] if found else None
         await self._workspaces.open(held, commit, run.id, contents, under)
@@ -290,6 +301,8 @@ class Workbench:
         await self._call(leases.drop, held, run.id)
         if run.state in TERMINAL:
             await self._call(quarantine.drop, held, run.id)
+        if run.trusted and run.pull_request is not None:
+            await self._call(pulls.drop, held, run.pull_request)
         await self._fold(held)
 
     def is_open(self, run: Run) -> bool:
@@ -327,7 +340,7 @@ class Workbench:
         if left is None:
             raise Refused("The workspace of the turn is gone, and what it changed with it.")
         source = Source(left.changed, left.tree, left.opaque, left.whole, left.made)
-        made = candidate.Made(_text(message), self._identity, self._identity, message.at)
+        made = candidate.Made(self._text(message), self._identity, self._identity, message.at)
         found = await self._on(run.repository, candidate.take, source, run.head, made)
         violations = tuple((each.path, each.reason) for each in found.violations)
         return Candidate(found.tree, found.commit, violations)
@@ -350,7 +363,7 @@ class Workbench:
             checkpoint.commit,
             tree=tree,
             parents=[run.head, joined] if joined else [run.head],
-            message=_text(message),
+            message=self._text(message),
             author=self._identity,
             committer=self._identity,
             at=message.at,
@@ -367,7 +380,7 @@ class Workbench:
             checkpoint.commit,
             tree=tree,
             parents=list(parents),
-            message=_text(message),
+            message=self._text(message),
             author=self._identity,
             committer=self._identity,
             at=message.at,
@@ -442,6 +455,10 @@ class Workbench:
         authors = tuple(dict.fromkeys(each.author_name for each in added))
         titles = tuple(each.message.splitlines()[0] for each in added if each.message.strip())
         return HumanWork(tip, await self.tree(run, tip), authors, titles)
+
+    async def pushed_commits(self, run: Run, tip: str) -> tuple[Commit, ...]:
+        """Read the commits of people up to `tip` that neither the head nor the base has."""
+        return await self._on(run.repository, authorship.pushed, run.head, tip, run.base)
 
     async def restored(self, run: Run, target: str, globs: Sequence[str]) -> str:
         """Return the head's tree with what globs mean as it is in `target`."""
@@ -522,12 +539,14 @@ class Workbench:
         """Bring in what Git LFS keeps of a commit's files, where it is to be had."""
         return await lfs.fetch(self._mirror(run), await self._address(run.repository), commit)
 
+    def _text(self, message: CommitMessage) -> str:
+        trailers = dict(message.trailers)
+        if message.sign_off:
+            trailers[checkpoint.SIGNED_OFF] = (self._identity.trailer(),)
+        return checkpoint.with_trailers(message.title, trailers)
+
     def _path(self, repository: Repository) -> Path:
         return self._folder / "mirrors" / f"{repository.id}.git"
-
-
-def _text(message: CommitMessage) -> str:
-    return checkpoint.with_trailers(message.title, message.trailers)
 
 
 def free(mirrors: Path, active: Collection[str]) -> None:

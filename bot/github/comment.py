@@ -52,6 +52,7 @@ _PAUSE = ("/pause", "stops it, and keeps what is done")
 _TAKE = ("/take", "hands the branch over to you, and pauses the agent")
 _GIVE = ("/give", "gives the branch back: your commits become a checkpoint")
 _OVERRIDE = ("/override CHECK WHY", "sets a red check aside, on the record")
+_UNHOLD = "it is merged only after `/unhold`."
 _TELL = ("/tell MESSAGE", "says something to the agent at work")
 _LATER = (_ROLLBACK, _UNDO, _UPDATE, _DIFF, _RETRY, _OVERRIDE)  # They need a checkpoint.
 
@@ -142,6 +143,8 @@ def headline(run: Run) -> str:
             return f"**Waiting to merge{pull}.** {prose(run.awaits, 1_000)}"
         case State.MERGING:
             return f"**Merging** {head} into {code(run.base)}{_approved(run)}."
+        case State.DONE if run.trusted:
+            return f"**Checked** {head}, as {code(run.requester)} trusts it. Nothing was changed."
         case State.DONE:
             return f"**Done{pull}:** {_end(run)}."
         case State.CANCELLED:
@@ -283,8 +286,12 @@ def _checkpoint_name(run: Run) -> str:
 def _so_far(run: Run) -> str:
     """Say who has approved the head, or what changed since somebody approved another one."""
     if given := run.approved():
-        lacks = f" {prose(given[-1].lacks, 1_000)}" if given[-1].lacks else ""
-        return f" Approved so far by {', '.join(code(each.by) for each in given)}.{lacks}"
+        last, names = given[-1], ", ".join(code(each.by) for each in given)
+        told = f" {prose(last.lacks, 1_000)}" if last.lacks else ""
+        told += f" It was not merged then: {prose(last.kept, 1_000)}" if last.kept else ""
+        return f" Approved so far by {names}.{told}"
+    if run.holds:
+        return f" Held by {', '.join(code(each.by) for each in run.holds)}: {_UNHOLD}"
     if (old := run.voided()) is None or old.sha == run.head:
         return ""
     seen = f"[what changed since]({page(run)}/compare/{old.sha}...{run.head})"

@@ -18,7 +18,7 @@ from bot.github.branches import reported_on, rules_of, surroundings_of
 from bot.github.client import CHANGE, GitHubApp, Session
 from bot.github.draw import AUTO, DONE, LATER, QUEUE, Drawing, Memory
 from bot.github.once import Once, repo_path
-from bot.github.reads import repository_of
+from bot.github.reads import issue_of, repository_of
 from bot.runs.model import Approval, Repository, Run
 from bot.runs.ports import Later, Merged, NotMerged, Surroundings
 from policies.facts import BranchRules, Method, Reported
@@ -73,6 +73,13 @@ class GitHubForge:
     def clone_url(self, repository: Repository) -> str:
         """Return the address for git, without a token in it."""
         return repository.url or f"{self._app.web_url}/{repository.full_name}.git"
+
+    async def labels(self, run: Run) -> Sequence[str]:
+        """Return the labels of the run's pull request, none where there is none yet."""
+        if run.pull_request is None:
+            return ()
+        path = f"{repo_path(run.repository)}/issues/{run.pull_request}"
+        return issue_of((await self._app.session(run.repository).get(path)).map()).labels
 
     async def rules(self, run: Run) -> BranchRules:
         """Ask what the rules of the run's base are now."""

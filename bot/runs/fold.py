@@ -17,6 +17,8 @@ from bot.runs.model import (
     Approval,
     Blocked,
     Checkpoint,
+    Delegate,
+    Hold,
     Message,
     Outcome,
     Override,
@@ -36,6 +38,18 @@ QUARANTINED = ("tree", "commit", "turn", "violations")
 
 MESSAGES = 50
 """What people told the agent that is remembered: nobody says more in one run that still counts."""
+
+DELEGATES = 20
+"""People acting for others on one run that are remembered, the newest: enough to keep track of."""
+
+OF_TRUSTED = frozenset(
+    {
+        *(Type.REQUESTED, Type.STARTED, Type.SETUP_STARTED, Type.SETUP_ENDED, Type.CHECKED),
+        *(Type.PAUSED, Type.RESUMED, Type.RETRIED, Type.BLOCKED, Type.FAILED),
+        *(Type.CANCELLED, Type.MERGED),
+    }
+)
+"""What may happen to a run that checks a stranger's commit: no turn, no push, no decision."""
 
 BLOCKED_HOSTS = 20
 """Hosts that are remembered of what was not let reach: enough to see what the agent wanted."""
@@ -79,6 +93,9 @@ def new_run(event: Event, repository: Repository) -> Run:
         label=data.get("label") or "",
         own_agent=data.get("agent_command") or "",
         own_checks=tuple(data.get("checks") or ()),
+        head=data.get("trusted") or "",
+        trusted=data.get("trusted") or "",
+        pull_request=data.get("pull"),
         created_at=event.at,
         updated_at=event.at,
     )
@@ -99,6 +116,11 @@ def evolve(run: Run, event: Event) -> Run:
 
     Raises `UserError` when the event cannot happen in the run's state.
     """
+    if run.trusted and event.type in set(Type) - OF_TRUSTED:
+        raise UserError(
+            f"Run `{run.id}` only checks a pull request that no run made; nothing else is done"
+            " there. Give the request on an issue."
+        )
     update: dict[str, Any] = {"seq": event.seq or run.seq + 1, "updated_at": event.at}
     if event.type in SETUP_OVER:
         update["setting_up"] = False
@@ -412,6 +434,29 @@ def _overridden(run: Run, event: Event) -> dict[str, Any]:
     return update
 
 
+def _delegated(run: Run, event: Event) -> dict[str, Any]:
+    made = Delegate(to=event.data["to"], by=event.actor, at=event.at)
+    others = [each for each in run.delegates if (each.to, each.by) != (made.to, made.by)]
+    return {"delegates": (*others, made)[-DELEGATES:]}
+
+
+def _undelegated(run: Run, event: Event) -> dict[str, Any]:
+    name = event.data["to"]
+    return {"delegates": tuple(each for each in run.delegates if each.to != name)}
+
+
+def _held(run: Run, event: Event) -> dict[str, Any]:
+    made = Hold(by=event.actor, why=event.data.get("why", ""), at=event.at)
+    others = [each for each in run.holds if each.by != made.by]
+    return {"holds": (*others, made)}
+
+
+def _released(run: Run, event: Event) -> dict[str, Any]:
+    # What kept an approved head is told as long as it does.
+    told = tuple(each.model_copy(update={"kept": ""}) for each in run.approvals)
+    return {"holds": (), "approvals": told}
+
+
 def _blocked(run: Run, event: Event) -> dict[str, Any]:
     # What cannot be handed over is not tried for ever: the sentence says what to do.
     update: dict[str, Any] = {**_stop(event), "outside": _outside(event)}
@@ -491,6 +536,10 @@ _APPLY: dict[str, Callable[[Run, Event], dict[str, Any]]] = {
     Type.HANDED_OVER: _handed_over,
     Type.GIVEN: _given,
     Type.OVERRIDDEN: _overridden,
+    Type.DELEGATED: _delegated,
+    Type.UNDELEGATED: _undelegated,
+    Type.HELD: _held,
+    Type.RELEASED: _released,
     Type.BLOCKED: _blocked,
     Type.CANCELLED: _stopped,
     Type.FAILED: _stopped,

@@ -71,7 +71,7 @@ class Source(_Value):
     `url` is where a person can read it.
     """
 
-    kind: Literal["comment", "label", "schedule", "cli"]
+    kind: Literal["comment", "label", "schedule", "cli", "trust"]
     key: str
     url: str = ""
 
@@ -142,7 +142,7 @@ class Outcome(_Value):
 class Approval(_Value):
     """Who approved which head or plan, and how; `plan` and `policy` name what held then.
 
-    `lacks` says who else had to approve at that time.
+    `lacks` says who else had to approve at that time, and `kept` what kept it from being merged.
     """
 
     by: str
@@ -155,6 +155,7 @@ class Approval(_Value):
     at: datetime
     reason: str = ""
     lacks: str = ""
+    kept: str = ""
 
 
 class Override(_Value):
@@ -164,6 +165,22 @@ class Override(_Value):
     sha: str
     by: str
     why: str
+    at: datetime
+
+
+class Delegate(_Value):
+    """Somebody who may give, on this run, the commands that `by` may give."""
+
+    to: str
+    by: str
+    at: datetime
+
+
+class Hold(_Value):
+    """Somebody who keeps the run from being merged, and why, if they said so."""
+
+    by: str
+    why: str = ""
     at: datetime
 
 
@@ -220,7 +237,9 @@ class Run(_Value):
     `sessions` are those of each agent's last turn, by which the next one can go on. `lost_turns`
     went with the machine that they were on. `taken` is who has the branch instead of the agent, and
     `handed` the head that was published for them; `given` that it came back with commits, from
-    which the agent has yet to go on. `config` and `organisation` are what the repository and its
+    which the agent has yet to go on. `delegates` act for others, and `holds` keep it from being
+    merged. `trusted` is the commit of a stranger's pull request that the run only checks.
+    `config` and `organisation` are what the repository and its
     organisation said when it began, by the ids of their content. `config_wrong` says what is wrong
     with the newest configuration, where that of the commit `config_of` is in force instead.
     `forecast` is what runs here cost before, and `day` a warning about today's budget. `foreseen`
@@ -306,9 +325,12 @@ class Run(_Value):
     blocked_hosts: tuple[Blocked, ...] = ()
     messages: tuple[Message, ...] = ()
     taken: str = ""
+    trusted: str = ""
     handed: str = ""
     given: bool = False
     overrides: tuple[Override, ...] = ()
+    delegates: tuple[Delegate, ...] = ()
+    holds: tuple[Hold, ...] = ()
 
     standing: Standing | None = Field(default=None, exclude=True)
 

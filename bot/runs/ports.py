@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from bot.runs.inforce import Past
 from bot.runs.model import Approval, Run
 from policies.config import Config
-from policies.facts import BranchRules, Change, Method, Reported, Secret
+from policies.facts import BranchRules, Change, Commit, Method, Reported, Secret
 
 Clock = Callable[[], datetime]
 """The time in UTC; the only way in which a run learns it."""
@@ -95,12 +95,14 @@ class Candidate:
 class CommitMessage:
     """What a checkpoint's commit says: its title, its trailers, and when it was made.
 
-    The same says the same commit, so that a second try makes no other one.
+    The same says the same commit, so that a second try makes no other one. `sign_off` asks for the
+    sign-off of its author.
     """
 
     title: str
     trailers: Mapping[str, Sequence[str]]
     at: datetime
+    sign_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,9 @@ class Git(Past, Protocol):
 
     async def base(self, run: Run, branch: str) -> Base:
         """Bring the mirror up to date; say what `branch`, or the default branch, is now."""
+
+    async def trusted(self, run: Run) -> bool:
+        """Bring in the pull request that a run only checks; say whether its head is as trusted."""
 
     async def config(self, run: Run, blob: str) -> str:
         """Read the configuration kept as `blob`; empty when there was none."""
@@ -262,6 +267,9 @@ class Git(Past, Protocol):
 
     async def settle(self, run: Run, sha: str) -> None:
         """Move the local branch to a commit on the head, wherever an earlier try left it."""
+
+    async def pushed_commits(self, run: Run, tip: str) -> tuple[Commit, ...]:
+        """Read the commits of people up to `tip` that neither the head nor the base has."""
 
     async def adopt(self, run: Run, sha: str) -> None:
         """Move the local branch from the head to a commit on top of it."""
@@ -543,6 +551,9 @@ class Forge(Protocol):
 
     async def show(self, run: Run, results: Sequence[Mapping[str, Any]]) -> int | None:
         """Draw what should stand there now; return the pull request's number, if there is one."""
+
+    async def labels(self, run: Run) -> Sequence[str]:
+        """Return the labels of the run's pull request, none where there is no such thing."""
 
     async def rules(self, run: Run) -> BranchRules:
         """Ask what the rules of the run's base are now."""

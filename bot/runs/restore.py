@@ -50,10 +50,22 @@ def restored(record: Sequence[Event], repository: Repository, at: datetime) -> R
     segment = max((_segment(run.id, event) for event in record), default=0)
     run = run.model_copy(update={"active": False, "segment": segment})
     until = record[-1].at
-    if run.work is None:
-        return Restored(run, tuple(record), results, until, stopped=False)
-    halt = _halt(run, at)
-    return Restored(evolve(run, halt), (*record, halt), results, until, stopped=True)
+    stopped = run.work is not None
+    added = [_halt(run, at)] if stopped or _is_trusting(run) else []
+    run = evolve(run, added[0]) if added else run
+    for name in dict.fromkeys(each.to for each in run.delegates):
+        taken = _event(run, at, Type.UNDELEGATED, {"to": name})
+        run, added = evolve(run, taken), [*added, taken]
+    return Restored(run, (*record, *added), results, until, stopped=stopped)
+
+
+def _is_trusting(run: Run) -> bool:
+    """Whether a stranger's commit could still be checked on somebody's word.
+
+    That word, and that somebody acts for another, may have been written by whoever may push to the
+    record; both are asked for again.
+    """
+    return bool(run.trusted) and run.state not in TERMINAL
 
 
 def _folded(
@@ -138,18 +150,19 @@ def _halt(run: Run, at: datetime) -> Event:
     reason = "The server was rebuilt from the record while this run was at work."
     step = "`/resume` goes on from the last checkpoint."
     kind = Type.PAUSED
-    if run.state is State.MERGING:
+    if _is_trusting(run):
+        kind = Type.CANCELLED
+        step = "`/orchestrate trust SHA` trusts the head as it is now."
+    elif run.state is State.MERGING:
         # Whoever may push to the record could have written the approval into it.
         kind = Type.BLOCKED
         reason = "The server was rebuilt from the record while this run was being merged."
         step = "`/resume` checks the head again; then it can be approved."
     elif run.state in STOPPED or run.state in TERMINAL:
         kind = Type.BLOCKED  # It stays where it is; what a stopped turn left behind is gone.
-    return Event(
-        id=f"rebuilt:{run.seq}",
-        seq=run.seq + 1,
-        at=at,
-        actor=ORCHESTRATE,
-        type=kind,
-        data=stop(reason, step),
-    )
+    return _event(run, at, kind, stop(reason, step))
+
+
+def _event(run: Run, at: datetime, kind: Type, data: dict[str, Any]) -> Event:
+    id = f"rebuilt:{run.seq}"
+    return Event(id=id, seq=run.seq + 1, at=at, actor=ORCHESTRATE, type=kind, data=data)

@@ -58,6 +58,7 @@ class Trigger(StrEnum):
     """What happened, in the words of the table."""
 
     STARTED = "started"
+    STARTED_TO_CHECK = "started on a stranger's commit"
     STARTED_WITH_PLAN = "started with a plan to make"
     PLAN_READY = "plan ready"
     PLAN_NEEDS_APPROVAL = "plan ready, approval asked"
@@ -78,6 +79,7 @@ class Trigger(StrEnum):
     GREEN = "checks passed, plan finished"
     GREEN_TASKS_LEFT = "checks passed, tasks left"
     RED = "checks failed, turns left"
+    ONLY_CHECKED = "a stranger's commit checked"
     RED_NO_TURNS = "checks failed, no turns left"
     CHANGES_ASKED = "changes asked"
     RESTORE_ASKED = "rollback or undo asked"
@@ -138,6 +140,7 @@ _BLOCKED = Row(_S.BLOCKED, None, _S.RUNNING)
 _TABLE: dict[tuple[State, Trigger], Row] = {
     (_S.QUEUED, _T.STARTED): Row(_S.RUNNING, _W.TURN),
     (_S.QUEUED, _T.STARTED_WITH_PLAN): Row(_S.PLANNING, _W.PLAN),
+    (_S.QUEUED, _T.STARTED_TO_CHECK): Row(_S.VALIDATING, _W.CHECK),
     (_S.QUEUED, _T.REFUSED): Row(_S.BLOCKED, None, _S.QUEUED),
     (_S.PLANNING, _T.PLAN_READY): Row(_S.RUNNING, _W.TURN),
     (_S.PLANNING, _T.PLAN_NEEDS_APPROVAL): Row(_S.AWAITING_APPROVAL),
@@ -160,6 +163,7 @@ _TABLE: dict[tuple[State, Trigger], Row] = {
     (_S.VALIDATING, _T.GREEN_TASKS_LEFT): Row(_S.RUNNING, _W.TURN),
     (_S.VALIDATING, _T.RED): Row(_S.RUNNING, _W.TURN),
     (_S.VALIDATING, _T.RED_NO_TURNS): _BLOCKED,
+    (_S.VALIDATING, _T.ONLY_CHECKED): Row(_S.DONE),
     (_S.VALIDATING, _T.REFUSED): Row(_S.BLOCKED, None, _S.VALIDATING),
     (_S.AWAITING_REVIEW, _T.CHANGES_ASKED): Row(_S.RUNNING, _W.TURN),
     (_S.AWAITING_REVIEW, _T.RESTORE_ASKED): Row(_S.VALIDATING, _W.RESTORE),
@@ -205,6 +209,7 @@ TABLE = MappingProxyType(_TABLE)
 
 OUTCOMES = frozenset(
     {
+        *(_T.STARTED_TO_CHECK, _T.ONLY_CHECKED),
         *(_T.STARTED, _T.STARTED_WITH_PLAN, _T.PLAN_READY, _T.PLAN_NEEDS_APPROVAL),
         *(_T.TURN_ENDED, _T.TURN_INTERRUPTED, _T.TURN_CAME_TO_NOTHING, _T.TURN_FAILED),
         *(_T.NOTHING_CHANGED, _T.NOTHING_LEFT, _T.NOTHING_TO_DO, _T.CANDIDATE_REFUSED, _T.RESTORED),

@@ -13,6 +13,10 @@ def trigger_of(run: Run, event: Event) -> Trigger | None:
     """Name what `event` means for the run's state; None for facts that change nothing in it."""
     data = event.data
     match event.type:
+        case Type.STARTED if run.trusted:
+            return Trigger.STARTED_TO_CHECK
+        case Type.CHECKED if run.trusted:
+            return Trigger.ONLY_CHECKED
         case Type.STARTED:
             return Trigger.STARTED_WITH_PLAN if run.wants_plan else Trigger.STARTED
         case Type.PLANNED:

@@ -29,12 +29,14 @@ from bot.runs.inforce import (
     in_force,
     read_config,
 )
+from bot.runs.kept import kept_back
 from bot.runs.landing import Landing, Ready, later, refused
 from bot.runs.logs import write_log
 from bot.runs.model import CheckpointKind, Run
 from bot.runs.ports import (
     Agents,
     Allowed,
+    Base,
     Check,
     Checks,
     Clock,
@@ -65,6 +67,7 @@ from policies.config import Check as ConfiguredCheck
 from policies.facts import Change, DaySpent
 from policies.paths import instructions
 from policies.sections import Budget, Daily
+from policies.sign_off import check_sign_off
 from policies.spending import check_day, left_today, warning
 
 MINUTE_SECONDS = 60.0
@@ -168,6 +171,14 @@ class Worker:
         git = self._ports.git
         return await in_force(git, run.repository, await git.config(run, blob), blob, above)
 
+    async def _present(self, run: Run) -> tuple[Base, Config]:
+        """Look at the base and the configuration as they are now, not as when the run began."""
+        base, above = await asyncio.gather(
+            self._ports.git.base(run, run.base),
+            self._ports.organisations.now(run.repository, sure=True),
+        )
+        return base, self._bounded(run, (await self._in_force(run, base.config, above)).config)
+
     # -- the beginning
 
     async def _start(self, run: Run, _cause: str) -> Made:
@@ -177,6 +188,8 @@ class Worker:
         )
         found = await self._in_force(run, base.config, above)
         config = self._bounded(run, found.config)
+        if run.trusted:
+            return await self._start_checking(base, found, above)
         if config.base and not run.base:
             base = await git.base(run, config.base)
         data = {
@@ -194,6 +207,23 @@ class Worker:
             "minutes": run.minutes or config.limits.minutes,
             "usd": run.budget or config.limits.usd,
             "tokens": config.limits.tokens,
+        }
+        return [(Type.STARTED, data, ORCHESTRATE)]
+
+    async def _start_checking(self, base: Base, found: InForce, above: Above) -> Made:
+        """Begin on a stranger's commit: on no branch, with no agent, and nothing to spend."""
+        data = {
+            "base": base.branch,
+            "base_sha": base.sha,
+            "base_tree": base.tree,
+            "branch": "",
+            "config": found.blob,
+            "config_wrong": found.wrong,
+            "config_of": found.commit,
+            "organisation": above.blob,
+            "agent": "",
+            "turns": 0,
+            "minutes": None,
         }
         return [(Type.STARTED, data, ORCHESTRATE)]
 
@@ -325,8 +355,8 @@ class Worker:
 
     async def _left(self, run: Run, outcome: str) -> dict[str, Any]:
         """Read from the file system what the turn changed; empty when it changed nothing."""
-        at, kind = self._ports.clock(), _kind(outcome)
-        message = self._message(run, kind, texts.checkpoint_title(run, kind), at)
+        at, kind, config = self._ports.clock(), _kind(outcome), await self._config(run)
+        message = self._message(run, config, kind, texts.checkpoint_title(run, kind), at)
         found = await self._ports.git.take(run, message)
         if found.tree == run.tree and not found.violations:
             return {}
@@ -366,27 +396,27 @@ class Worker:
         elif sha:
             await git.adopt(run, sha)
         else:  # recorded by an earlier version, which made the commit here
-            message = self._message(run, kind, title, datetime.fromisoformat(left["at"]))
+            at = datetime.fromisoformat(left["at"])
+            message = self._message(run, config, kind, title, at)
             sha = await git.checkpoint(run, left["tree"], message)
         made = self._made(run, sha, left["tree"], kind, title, changes)
         await self._keep_rules(run, made["sha"], verdict.text())
         return [(Type.CHECKPOINTED, made, ORCHESTRATE)]
 
     async def _restore(self, run: Run, _cause: str) -> Made:
-        asked, text = run.restore, RESTORED
+        asked, text, config = run.restore, RESTORED, await self._config(run)
         changes = await self._ports.git.changes(run, run.head, asked["tree"])
         if asked["kind"] == "kept":
             known = self._ports.redactor.known
             secrets = await self._ports.git.leaks(run, run.head, asked["tree"], known)
             brought = await brought_by(self._ports.git, run, run.head, asked["tree"], changes)
-            config = await self._config(run)
             verdict = await judged(changes, (), secrets, config, author_of(run), brought)
             if not verdict.allowed:
                 return [_blocked(verdict.reason, "`/resume` gives the agent another turn.")]
             text = verdict.text()
         # The time is part of the commit, so a second try makes the same one.
         at = datetime.fromisoformat(asked["at"])
-        message = self._message(run, asked["kind"], asked["title"], at)
+        message = self._message(run, config, asked["kind"], asked["title"], at)
         sha = await self._committed(run, asked["tree"], message)
         made = self._made(run, sha, asked["tree"], asked["kind"], asked["title"], changes)
         await self._keep_rules(run, made["sha"], text)
@@ -394,13 +424,13 @@ class Worker:
 
     async def _update(self, run: Run, _cause: str) -> Made:
         git, asked = self._ports.git, run.restore
-        base = asked["base_sha"]
-        found = await with_base(git, run, await self._config(run), base)
+        base, config = asked["base_sha"], await self._config(run)
+        found = await with_base(git, run, config, base)
         if isinstance(found, Stuck):
             return [_blocked(found.reason, found.next_step)]
         changes = await git.changes(run, run.head, found.tree)
         at = datetime.fromisoformat(asked["at"])
-        message = self._message(run, "update", asked["title"], at)
+        message = self._message(run, config, "update", asked["title"], at)
         sha = await self._committed(run, found.tree, message, joined=base)
         made = self._made(run, sha, found.tree, "update", asked["title"], changes)
         made |= {"base_sha": base, "base_tree": asked["base_tree"]}
@@ -418,9 +448,12 @@ class Worker:
         sha = await git.commit(run, tree, parents, message)
         return await signed(git, self._ports.forge, run, sha, tree, parents)
 
-    def _message(self, run: Run, kind: CheckpointKind, title: str, at: datetime) -> CommitMessage:
+    def _message(
+        self, run: Run, config: Config, kind: CheckpointKind, title: str, at: datetime
+    ) -> CommitMessage:
         agent = run.agent if kind in BY_AGENT else None
-        return CommitMessage(title, texts.trailers(run, _next_number(run), agent=agent), at)
+        trailers = texts.trailers(run, _next_number(run), agent=agent)
+        return CommitMessage(title, trailers, at, config.sign_off)
 
     def _made(
         self,
@@ -447,6 +480,13 @@ class Worker:
         if human is None:
             reason = "The commits that were pushed to the branch are gone from it again."
             return [_blocked(reason, "`/retry` checks the branch as it is.")]
+        config, told = await self._config(run), "Written by people; the rules bind agents."
+        if config.sign_off:
+            commits = await self._ports.git.pushed_commits(run, human.sha)
+            signed = check_sign_off(commits, config)
+            told = f"{told}\n{signed.text()}"
+            if not signed.allowed:
+                return [_blocked(signed.reason, "`/resume` takes the commits in then.")]
         await self._ports.git.adopt(run, human.sha)
         changes = await self._ports.git.changes(run, run.head, human.sha)
         made = {
@@ -459,7 +499,7 @@ class Worker:
             "author": texts.listed(human.authors),
             **_size(changes),
         }
-        await self._keep_rules(run, human.sha, "Written by people; the rules bind agents.")
+        await self._keep_rules(run, human.sha, told)
         return [(Type.CHECKPOINTED, made, texts.listed(human.authors) or ORCHESTRATE)]
 
     async def _keep_rules(self, run: Run, sha: str, text: str) -> None:
@@ -476,6 +516,8 @@ class Worker:
     # -- the checks
 
     async def _check(self, run: Run, cause: str) -> Made:
+        if run.trusted:
+            return await self._check_trusted(run, cause)
         human = await self._ports.git.push(run)
         if human is not None:
             return [_pushed(run, human)]
@@ -493,6 +535,27 @@ class Worker:
                 await self._ports.store.keep_result(run, run.head, run.attempt, _setup_result())
             if not await self._run_checks(run, due, kept, ready.key):
                 return []  # Stopped: the run says elsewhere why, and `/resume` begins here again.
+        ended = [kept[check.name] for check in checks]
+        return [(Type.CHECKED, _checked(run, ended, checks), ORCHESTRATE)]
+
+    async def _check_trusted(self, run: Run, cause: str) -> Made:
+        """Run the checks on a stranger's commit, on what the base has installed, and push nothing.
+
+        What it changed of the set-up is not carried out: that has a network, and may have secrets.
+        """
+        _, config = await self._present(run)
+        if not await self._ports.git.trusted(run) or config.trust == "off":
+            reason = f"{run.trusted[:7]} is not trusted any more: its head or the policy changed."
+            step = "`/orchestrate trust SHA` trusts the head as it is now."
+            return [(Type.CANCELLED, stop(reason, step), ORCHESTRATE)]
+        ready = await self._prepared(run, config, f"{cause}:setup", run.base_sha)
+        if not isinstance(ready, Prepared):
+            return _not_set_up(ready)
+        checks = await checks_of(self._ports.git, self._ports.checks, run, config)
+        kept = {each["name"]: each for each in await self._results(run)}
+        due = [check for check in checks if _is_due(run, check, kept.get(check.name))]
+        if due and not await self._run_checks(run, due, kept, ready.key):
+            return []
         ended = [kept[check.name] for check in checks]
         return [(Type.CHECKED, _checked(run, ended, checks), ORCHESTRATE)]
 
@@ -552,9 +615,7 @@ class Worker:
         if approval is None:
             reason = "What was approved is not the head any more."
             return [_blocked(reason, "Look at the new head, then `/approve`.")]
-        base = await self._ports.git.base(run, run.base)
-        above = await self._ports.organisations.now(run.repository, sure=True)
-        config = self._bounded(run, (await self._in_force(run, base.config, above)).config)
+        base, config = await self._present(run)
         if why := _not_as_approved(run, config):
             return [
                 _blocked(why, "`/retry` checks the head, then `/approve` it as things are now.")
@@ -568,6 +629,9 @@ class Worker:
         ready = await self._landing.outside(run, approval, config)
         if not isinstance(ready, Ready):
             return ready
+        labels = await self._ports.forge.labels(run) if config.hold.labels else ()
+        if why := kept_back(run, labels, self._ports.clock(), config):
+            return [_blocked(why, "`/retry` checks the head and makes it ready for review again.")]
         await Recorder(self._ports.store, self._ports.git).publish(run)
         if run.pull_request is None:
             # Approved on the issue before the drawing was told of, or over.

@@ -74,6 +74,23 @@ def test_roles_are_raised_and_not_lowered(verb: str, role: Role, allowed: bool) 
     assert may_command(command(verb, role), made).allowed is allowed
 
 
+@pytest.mark.parametrize(
+    ("own", "bounds", "left"),
+    [
+        ("{approve: {users: [ada, bob]}}", "{approve: admin}", ()),
+        ("{approve: {users: [ada, bob]}}", "{approve: {users: [bob, cyd]}}", ("bob",)),
+        ("{approve: {users: [ada]}}", "{resume: admin}", ("ada",)),
+    ],
+)
+def test_who_is_named_beside_a_role_is_bounded_as_well(
+    own: str, bounds: str, left: tuple[str, ...]
+) -> None:
+    made = bounded(config(f"commands: {{who: {own}}}"), config(f"commands: {{who: {bounds}}}"))
+    assert made.commands.people("approve").users == left
+    off = bounded(config("commands: {delegation: true}"), config("commands: {delegation: false}"))
+    assert not off.commands.delegation
+
+
 def test_no_bounds_change_nothing() -> None:
     own = config("limits: {usd: 9}\nlabel: bot")
     assert bounded(own, Config()) is own

@@ -56,6 +56,18 @@ def test_a_case_may_be_of_an_agent_and_a_task() -> None:
     assert all(each.holds for each in outcomes)
 
 
+def test_a_case_may_be_of_who_is_named_beside_a_role() -> None:
+    text = """
+    cases:
+      - {name: a, command: approve, role: write, teams: [Ops], expect: allowed, says: "`ops`"}
+      - {name: b, command: approve, role: write, user: grace, expect: allowed}
+      - {name: c, command: approve, role: write, author: true, expect: refused}
+      - {name: d, command: approve, role: triage, user: grace, expect: refused, says: the write}
+    """
+    rules = config("commands: {who: {approve: {teams: [ops], users: [Grace]}}}")
+    assert [each.name for each in try_cases(cases(text), rules) if not each.holds] == []
+
+
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [

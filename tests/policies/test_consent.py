@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from policies.config import Config
 from policies.consent import enough, missing
-from policies.facts import Approver, ConsentFacts, Role
+from policies.facts import Approver, ConsentFacts, Person, Role
 from policies.owners import Owned
 from policies.sections import Approval
 from tests.policies.builders import config
@@ -70,6 +70,28 @@ def test_where_only_the_authors_own_a_path_another_counts_and_it_says_so(
     # A team may have others in it.
     team = ConsentFacts("acme", (BOB,), (Owned("a.py", ("@ada", "@acme/x")),), frozenset({"ada"}))
     assert not enough(team, config("approval: {code_owners: true}")).allowed
+
+
+@pytest.mark.parametrize(
+    ("approver", "allowed"),
+    [
+        (Approver("cyd", Role.WRITE), False),
+        (Approver("grace", Role.WRITE), True),
+        (Approver("grace", Role.TRIAGE), False),
+        (Approver("cyd", Role.WRITE, frozenset({"acme/ops"})), True),
+        (Approver("cyd", Role.WRITE, frozenset({"other/ops"})), False),
+        (Approver("cyd", Role.WRITE, behind=(Person("bob", Role.MAINTAIN),)), True),
+        (Approver("cyd", Role.WRITE, behind=(Person("bob", Role.WRITE),)), False),
+        # Who asked for the change lends nobody an approval of it.
+        (Approver("cyd", Role.WRITE, behind=(Person("Ada", Role.ADMIN),)), False),
+    ],
+)
+def test_who_is_named_or_acts_for_another_counts_as_who_has_the_role(
+    approver: Approver, allowed: bool
+) -> None:
+    rules = config("commands: {who: {approve: {users: [grace], teams: [ops]}}}")
+    facts = ConsentFacts("acme", (approver,), part=frozenset({"ada"}))
+    assert enough(facts, rules).allowed is allowed
 
 
 LOGINS = ("ada", "bob", "cyd")

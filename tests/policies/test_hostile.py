@@ -8,7 +8,13 @@ import pytest
 
 from policies.cases import parse_cases
 from policies.config import Config, parse
+from policies.facts import Commit, HoldFacts, Person, Role, TrustFacts
+from policies.hold import check_hold
 from policies.paths import check_paths
+from policies.roles import may_act
+from policies.sections import Hold
+from policies.sign_off import check_sign_off
+from policies.trust import check_trust
 from policies.verdict import code
 from tests.policies.builders import change
 
@@ -164,6 +170,26 @@ BOMBS = [
     "approval: {required: -1}",
     "approval: {requester: anybody}",
     "merge: {method: force}",
+    "trust: everything",
+    "trust: true",
+    "sign_off: yes please",
+    "hold: {labels: 'do-not-merge'}",
+    "hold: {labels: ['']}",
+    "freeze: [{name: a, start: '99:00', end: '08:00'}]",
+    "freeze: [{name: a, start: '24:01', end: '08:00'}]",
+    "freeze: [{name: a, start: 9999-12-31 24:00, end: 9999-12-31 24:00}]",
+    "freeze: [{name: a, start: 0000-00-00, end: 2026-01-01}]",
+    "freeze: [{name: a, start: ２２:00, end: '08:00'}]",
+    "freeze: [{name: a, start: '08:00', end: '09:00', timezone: ../../etc/passwd}]",
+    "freeze: [{name: 'a`b', start: '08:00', end: '09:00'}]",
+    "commands: {who: {approve: {role: none}}}",
+    "commands: {who: {delegate: triage}}",
+    "commands: {who: {unhold: {role: triage, users: [ada]}}}",
+    "commands: {who: {approve: {users: ['ada bob']}}}",
+    "commands: {who: {approve: {users: ['orchestrate[bot]']}}}",
+    "commands: {who: {approve: {users: ['\u0430da']}}}",
+    "commands: {who: {approve: {teams: ['../admins']}}}",
+    "commands: {who: {approve: {author: everybody}}}",
 ]
 
 
@@ -214,3 +240,38 @@ def test_no_name_breaks_out_of_the_code_it_is_shown_as(text: str) -> None:
     assert inside.isprintable()
     assert fence not in {run for run in inside.replace(" ", "x").split("x") if set(run) == {"`"}}
     assert len(shown) < 1000
+
+
+@pytest.mark.parametrize("text", MARKDOWN, ids=range(len(MARKDOWN)))
+def test_no_text_of_people_breaks_out_of_a_refusal(text: str) -> None:
+    """The reason of a hold, a commit's author, a label, and the name of a trusted commit."""
+    held = Config.model_construct(hold=Hold.model_construct(labels=(text,)))
+    refused = (
+        check_hold(HoldFacts(frozenset({text}), ((text, text),)), held),
+        check_sign_off([Commit("a" * 40, text, text)], Config(sign_off=True)),
+        check_trust(TrustFacts(text, "b" * 40, is_open=True), Config(trust="checks")),
+    )
+    for verdict in refused:
+        assert not verdict.allowed
+        assert verdict.reason.isprintable()
+        assert len(verdict.reason) < 2_000
+
+
+LOGINS = [
+    *("ada[bot]", "orchestrate[bot]", "dependabot[bot]", "[bot]", "ada-", "bob", "\u0430da", "adа"),
+    *("ada ", " ada", "ada\u200b", "ＡＤＡ", "ada/ops", "@ada", "ops", "*", ""),
+]
+
+
+@pytest.mark.parametrize("login", LOGINS)
+@pytest.mark.parametrize("command", ["orchestrate", "approve", "delegate"])
+def test_nobody_passes_for_somebody_who_is_named(login: str, command: str) -> None:
+    rules = parse(f"commands: {{who: {{{command}: {{role: admin, users: [ada], teams: [ops]}}}}}}")
+    assert rules.config is not None
+    for person in (
+        Person(login, Role.WRITE),
+        Person("cyd", Role.WRITE, teams=frozenset({login, f"ops/{login}"} - {"ops"})),
+        Person("cyd", Role.WRITE, behind=(Person(login, Role.WRITE),)),
+        Person("cyd", Role.WRITE, is_author=True),
+    ):
+        assert not may_act(command, person, rules.config).allowed

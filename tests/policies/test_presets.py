@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.config import PATH, Config, parse
+from policies.facts import Role
 from policies.paths import check_paths
 from policies.presets import PRESETS, layered, leaves
 from tests.policies.builders import change, config
@@ -32,6 +33,15 @@ def test_the_file_counts_over_its_presets_and_later_ones_over_earlier() -> None:
     assert (both.limits.usd, both.limits.files, both.limits.turns) == (2.0, 2000, 7)
     assert config("extends: [solo, strict]").approval.requester == "never"
     assert config("extends: [strict, solo]").approval.requester == "always"
+
+
+def test_whom_a_file_names_stands_beside_the_role_of_a_preset() -> None:
+    made = config("extends: [strict]\ncommands: {who: {orchestrate: {users: [ada]}}}")
+    assert made.commands.least_role("orchestrate") is Role.MAINTAIN
+    assert made.commands.people("orchestrate").users == ("ada",)
+    other = config("extends: [strict]\ncommands: {who: {orchestrate: {role: admin}}}")
+    assert other.commands.least_role("orchestrate") is Role.ADMIN
+    assert not made.commands.delegation
 
 
 def test_what_a_preset_protects_the_file_adds_to() -> None:

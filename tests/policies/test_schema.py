@@ -47,6 +47,9 @@ def test_every_setting_is_described(name: str, field: dict[str, Any]) -> None:
         "approval: {required: 7}",
         "merge: {method: octopus}",
         "commands: {who: {approve: king}}",
+        "commands: {who: {approve: {teams: [ops], users: [ada], author: true}}}",
+        "commands: {who: {approve: {role: king}}}",
+        "commands: {who: {approve: {everybody: true}}}",
     ],
 )
 def test_an_editor_and_the_server_agree(text: str) -> None:

@@ -146,6 +146,31 @@ def test_an_approval_is_asked_for_again_before_anything_is_merged() -> None:
     assert evolve(run, resumed).state is State.VALIDATING
 
 
+@pytest.mark.parametrize("state", [State.AWAITING_REVIEW, State.PAUSED])
+def test_nobody_acts_for_another_until_that_is_said_again(state: State) -> None:
+    given = [(Type.DELEGATED, {"to": "grace"}), (Type.DELEGATED, {"to": "linus"})]
+    story = [*TO_REVIEW, *given, (Type.PAUSED, {})]
+    story = story if state is State.PAUSED else story[:-1]
+    back = restored(record(story), REPOSITORY, LATER)
+    assert (back.run.state, back.run.delegates) == (state, ())
+    assert fold(back.record, REPOSITORY).delegates == ()
+    assert [each.seq for each in back.record] == list(range(1, len(back.record) + 1))
+
+
+@pytest.mark.parametrize("end", range(1, 5))
+def test_a_strangers_commit_must_be_trusted_again(end: int) -> None:
+    strange = {"source": SOURCE.model_dump(), "request": "Check", "trusted": "c" * 40, "pull": 9}
+    story = [
+        (Type.STARTED, {**STARTED, "branch": ""}),
+        (Type.SETUP_STARTED, {}),
+        (Type.PAUSED, {}),
+    ]
+    events = record(story)[:end]
+    events[0] = events[0].model_copy(update={"data": {**events[0].data, **strange}})
+    back = restored(events, REPOSITORY, LATER)
+    assert (back.run.state, back.run.work, back.run.trusted) == (State.CANCELLED, None, "c" * 40)
+
+
 def test_the_next_segment_is_a_new_one() -> None:
     assert restored(record(TO_REVIEW, segments=4), REPOSITORY, LATER).run.segment == 4
     assert restored(record([]), REPOSITORY, LATER).run.segment == 0
