@@ -254,7 +254,7 @@ async def test_a_token_may_what_its_use_needs_in_one_repository(
     }
     see: Body = {"metadata": "read"}
     assert asked == [
-        {"permissions": talk, **one},
+        {"permissions": {**talk, **see}, **one},
         {"permissions": {"contents": "write", "pull_requests": "write", **see}, **one},
         {"permissions": {"members": "read", **see}, **one},
         {"permissions": {"contents": "write"}, **one},
