@@ -45,7 +45,7 @@ def misuse(body: str) -> str:
         ("```\n/approve", []),
         ("<!-- /approve -->", []),
         ("<!--\n/approve\n-->\n/status", ["status"]),
-        ("/lgtm\n/hold", []),
+        ("/lgtm\n/assign", []),
         ("/Approve", []),
         ("/approved", []),
         ("//approve", []),
