@@ -34,7 +34,6 @@ from typing import Any
 from bench.measure import Target, at_most, conclude
 from bot.agents.model import Turn, TurnEnded
 from bot.agents.program import ProgramAgent
-from bot.loop import serving_loop
 from bot.sandbox.gateway import Allowance, Gateway, Pass, Prices
 from bot.sandbox.model import Job, Sandbox
 from bot.sandbox.probe import choose
@@ -307,8 +306,7 @@ def main() -> int:
     parser.add_argument("--comments", type=int, default=COMMENTS, help="that start a run")
     given = parser.parse_args()
     configure_logging(quiet=True)
-    with asyncio.Runner(loop_factory=serving_loop) as runner:
-        found = runner.run(measure(given))
+    found = asyncio.run(measure(given))
     return conclude(found, _targets(found), as_json=given.json)
 
 

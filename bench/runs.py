@@ -12,9 +12,9 @@ On PostgreSQL, its own cluster with durable commits, and on SQLite:
 
 What bounds the runs a minute is the processor. On PostgreSQL one run takes 0.5 to 0.6 s of it on a
 machine that does much else (1.1 s while each start of a process copied the server's memory, see
-`bot/loop.py`): 0.32 to 0.44 in the worker, 0.08 in the programs that it starts (agent and check in
-their sandbox, and fifteen times git and its like, of which five fetch or push), 0.09 to 0.12 in the
-server, 0.04 in the git workers. The worker's share is some 140 statements of ours in 85
+`bot/console.py`): 0.32 to 0.44 in the worker, 0.08 in the programs that it starts (agent and check
+in their sandbox, and fifteen times git and its like, of which five fetch or push), 0.09 to 0.12 in
+the server, 0.04 in the git workers. The worker's share is some 140 statements of ours in 85
 transactions, each with its ping and, where it writes, its look at the lease, 15 of the engine and
 its looks at the queue, and 28 times loading the run. 1,000 a minute on two cores would leave 0.12 s
 for all of it, which is what the started programs and the server alone take.
@@ -44,7 +44,6 @@ import httpx
 
 from bench.measure import Target, at_least, at_most, conclude
 from bot.hub import Credentials, Hub, seed, serve
-from bot.loop import serving_loop
 
 WORKERS = 2
 """Processes that work on runs where the database is shared: one for each of the two processors."""
@@ -508,8 +507,7 @@ def main() -> int:
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        with asyncio.Runner(loop_factory=serving_loop) as runner:
-            runner.run(_work(given.worker[0], Path(given.worker[1])))
+        asyncio.run(_work(given.worker[0], Path(given.worker[1])))
         return 0
     given.database = given.database or both
     with tempfile.TemporaryDirectory(prefix="bench-runs-") as place:

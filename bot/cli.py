@@ -502,7 +502,7 @@ def serve(
     given: dict[str, Any] = {"host": host, "port": port}
     given["poll_seconds"] = read_interval(poll) if poll else None
     settings = _settings(**{key: value for key, value in given.items() if value is not None})
-    complete(serve_for_ever(settings), serves=True)
+    complete(serve_for_ever(settings))
 
 
 def hub(

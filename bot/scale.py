@@ -58,7 +58,7 @@ def _serve(role: Role, host: str | None, port: int | None) -> None:
 
     given: dict[str, Any] = {"host": host, "port": port}
     settings = load(**{key: value for key, value in given.items() if value is not None})
-    complete(serve(settings, role), serves=True)
+    complete(serve(settings, role), takes_in=role == "web")
 
 
 @db_app.command("upgrade")

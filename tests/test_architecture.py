@@ -59,7 +59,7 @@ PLACES = {
         *("bot.schema", "bot.migrations", "bot.leases", "bot.bus", "bot.shared", "bot.erasure"),
     ),
     "alembic": ("bot.schema", "bot.migrations"),
-    "uvloop": ("bot.loop",),
+    "uvloop": ("bot.console",),
     "psycopg": ("bot.leases", "bot.bus"),
     "yaml": ("policies",),
     "pathspec": ("policies",),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -97,6 +97,16 @@ class Scope:
         if self.name:
             body["repositories"] = [self.name]
         return body
+
+
+def _too_much(scope: Scope) -> Refused:
+    """Say which permissions the App was refused, and who gives them."""
+    wanted = ", ".join(f"{name}: {level}" for name, level in scope.rights)
+    return Refused(
+        f"The App may not do this here: it needs `{wanted}`. Give it that in its settings, accept "
+        "it where it is installed, and see that this repository is among those chosen there.",
+        status=422,
+    )
 
 
 class _Shared(httpx.AsyncBaseTransport):
@@ -247,7 +257,12 @@ class GitHubApp:
             if held and held[1] - TOKEN_MARGIN > now:
                 return held[0]
             path = f"/app/installations/{scope.installation}/access_tokens"
-            made = (await self.as_app("POST", path, json=scope.body())).map()
+            try:
+                made = (await self.as_app("POST", path, json=scope.body())).map()
+            except Refused as error:
+                if error.status != 422:
+                    raise
+                raise _too_much(scope) from error
             token, until = text_of(made, "token"), moment(made.get("expires_at"))
             if not token:
                 raise TransientError("GitHub answered without the token that was asked for.")
@@ -339,6 +354,10 @@ class Session:
     def __init__(self, app: GitHubApp, scope: Scope) -> None:
         self._app = app
         self._scope = scope
+
+    def to(self, rights: Rights) -> Session:
+        """Act in the same place with other rights."""
+        return Session(self._app, replace(self._scope, rights=rights))
 
     async def get(
         self, path: str, params: Params | None = None, headers: Mapping[str, str] | None = None

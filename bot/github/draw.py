@@ -16,7 +16,7 @@ import structlog
 
 from bot.errors import Refused, TransientError
 from bot.github.answers import Refusal, id_of, number_of, text_of
-from bot.github.client import Params, Session
+from bot.github.client import CHANGE, Params, Session
 from bot.github.comment import page
 from bot.github.once import Once, Place, repo_path
 from bot.github.shown import (
@@ -202,7 +202,8 @@ class Drawing:
         if how == DONE or self._run.state in (State.MERGING, State.DONE):
             return
         try:
-            take_back = self._session.dequeue if how == QUEUE else self._session.merge_no_more
+            session = self._session.to(CHANGE)
+            take_back = session.dequeue if how == QUEUE else session.merge_no_more
             await take_back(node)
         except Refusal as refusal:
             # GitHub takes it back by itself where the pull request was closed or pushed to.

@@ -212,3 +212,6 @@ async def test_a_repository_is_left_alone_for_as_long_as_github_asks(
 class _Desk:
     threads: Quiet
     store: Store
+
+    def clock(self) -> datetime:
+        return datetime.now(UTC)

@@ -92,8 +92,7 @@ async def test_what_the_app_may_not_do_stops_the_run_until_it_may(world: World) 
         issue, status = await asked(repo)
     finally:
         installations.put(before)
-    assert "The App may not write `contents`, by which it pushes the branch" in status
-    world.server.bot.ports.forge._around.clear()  # type: ignore[attr-defined]
+    assert "The App may not do this here: it needs `contents: write`" in status
     await repo.person("writer").comment(issue, "/resume --agent quick")
     await repo.until(issue, State.AWAITING_REVIEW)
 

@@ -27,7 +27,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from bot.loop import serving_loop
 from bot.shared import Role
 
 READS = {
@@ -275,8 +274,7 @@ def _child(order: Order) -> None:
     code = 1
     signal.signal(signal.SIGUSR1, _show_tasks)
     try:
-        with asyncio.Runner(loop_factory=serving_loop) as runner:
-            runner.run(_live(order))
+        asyncio.run(_live(order))
         code = 0
     finally:
         sys.stdout.flush()

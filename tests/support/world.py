@@ -46,6 +46,9 @@ CONFIG = {
 
 _STATUS = re.compile(r"<!-- orchestrate:run:[a-z2-7]+ -->")
 _numbers = itertools.count(1)
+_worlds = itertools.count()
+APART = 10_000
+"""Repositories that one world may have."""
 
 KEPT = httpx.Limits(keepalive_expiry=2)
 """How long people's connections are kept: less than the hub keeps them, 5 s, or a request meets one
@@ -379,6 +382,8 @@ async def make_world(folder: Path, **more: Any) -> AsyncIterator[World]:
     webhook_url = f"http://127.0.0.1:{listening.getsockname()[1]}/webhook"
     hub = Hub(folder / "hub", hourly_limit=1_000_000)
     credentials = await seed(hub, webhook_url=webhook_url, files={"README.md": "# Widgets\n"})
+    # Runs are named after their repository's number, and the engine is one for the whole process.
+    hub.state.repositories.last_id += next(_worlds) * APART
     async with serve(hub):
         settings = settings_of(hub, credentials, folder / "bot", **more)
         server = await build(settings, wait_max=0.2)
