@@ -87,7 +87,9 @@ async def fetch(mirror: Mirror, remote: Remote, *, ledgers: bool = False) -> Non
     try:
         await _fetch(mirror, remote, ledgers=ledgers)
     except Refused as error:
-        if not await mend(mirror, remote, error):
+        # Git may have looked for an object just where an upkeep had taken it from.
+        moved = await asyncio.to_thread(is_unsettled, mirror.path)
+        if not await mend(mirror, remote, error) and not moved:
             raise
         await _fetch(mirror, remote, ledgers=ledgers)
 

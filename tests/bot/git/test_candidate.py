@@ -973,7 +973,7 @@ def _there_and_back(desk: Desk, found: Candidate, parent: str) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("sound")
 @settings(
-    max_examples=1500 if LONG else 250,
+    max_examples=1500 if LONG else 100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
