@@ -327,7 +327,7 @@ class Router:
 
     async def run_of(self, spoken: Spoken) -> Run | None:
         """Find the run of a conversation: the one that goes on, else the newest."""
-        return _chief(await self._runs_of(spoken))
+        return _run_among(await self._runs_of(spoken))
 
     async def _runs_of(self, spoken: Spoken) -> list[Run]:
         here = spoken.conversation.number
@@ -363,7 +363,7 @@ class Router:
         async with lock:
             runs = await self._runs_of(spoken)
             if not await self._is_answered(spoken, cause, runs, anew=is_second):
-                await self._answer_alone(spoken, found, config, cause, _chief(runs), handle)
+                await self._answer_alone(spoken, found, config, cause, _run_among(runs), handle)
 
     async def _answer_alone(
         self,
@@ -467,7 +467,7 @@ class Router:
         return await author_of(self.desk.threads, run, here.number, here.author, config, command)
 
 
-def _chief(runs: Sequence[Run]) -> Run | None:
+def _run_among(runs: Sequence[Run]) -> Run | None:
     """Return the run of a conversation: the one that goes on, else the newest."""
     going_on = [run for run in runs if run.state not in TERMINAL]
     return next(iter(going_on or runs), None)

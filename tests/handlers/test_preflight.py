@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -83,18 +85,34 @@ async def test_a_base_that_takes_signed_commits_only_is_said_at_once(world: Worl
     assert "`main` takes only signed commits" in status
 
 
-async def test_what_the_app_may_not_do_stops_the_run_until_it_may(world: World) -> None:
-    repo = await world.repository(SLOW)
+@contextlib.contextmanager
+def only_reading(world: World) -> Iterator[None]:
+    """Take the right to write contents away from the App, for a while."""
     installations = world.hub.state.installations
     before = installations[INSTALLATION_ID]
     installations.put(replace(before, permissions={**before.permissions, "contents": "read"}))
     try:
-        issue, status = await asked(repo)
+        yield
     finally:
         installations.put(before)
+
+
+async def test_what_the_app_may_not_do_stops_the_run_until_it_may(world: World) -> None:
+    repo = await world.repository(SLOW)
+    with only_reading(world):
+        issue, status = await asked(repo)
     assert "The App may not do this here: it needs `contents: write`" in status
     await repo.person("writer").comment(issue, "/resume --agent quick")
     await repo.until(issue, State.AWAITING_REVIEW)
+
+
+async def test_what_was_taken_from_the_app_lately_stops_the_run_all_the_same(world: World) -> None:
+    repo = await world.repository(SLOW)
+    await repo.started(agent="quick")  # its tokens are good for an hour
+    world.server.bot.ports.forge._around.clear()  # type: ignore[attr-defined]
+    with only_reading(world):
+        _, status = await asked(repo)
+    assert "The App may not write `contents`, by which it pushes the branch" in status
 
 
 async def test_a_rule_that_closes_the_runs_own_branch_stops_it(world: World) -> None:
