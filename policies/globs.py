@@ -25,17 +25,28 @@ MAX_STARS = 2
 # What pathspec puts around a glob that may stand at any depth.
 _ANY_DEPTH = "^(?:.+/)?"
 _WHOLE = "(?:/|$)"
+_WILD = re.compile(r"[*?\[\\]")
 _SET = re.compile(r"\[[!^]?[\w.]+(?:-[\w.]+)*\]")
 
 
 @dataclass(frozen=True, slots=True)
 class Globs:
-    """Compiled globs; the last one that matches decides, and `!` before a glob means "not"."""
+    """Compiled globs; the last one that matches decides, and `!` before a glob means "not".
+
+    What is meant has one of the names `named` (in small letters) in its path, or is matched by
+    `wild`, the globs with no name in them: most paths of a repository are passed over by that.
+    """
 
     steps: tuple[tuple[bool, re.Pattern[str]], ...]
+    named: frozenset[str]
+    wild: re.Pattern[str] | None
 
     def match(self, path: str) -> bool:
         """Whether a path (or what stands below a folder of that name) is meant."""
+        # Beyond ASCII, letters that differ in case are not told by their small ones alone.
+        if path.isascii() and self.named.isdisjoint(path.lower().split("/")):
+            if self.wild is None or self.wild.match(path) is None:
+                return False
         for include, pattern in self.steps:
             if pattern.match(path):
                 return include
@@ -79,7 +90,22 @@ def _compiled(globs: tuple[str, ...], ignore_case: bool) -> Globs:
         (include, re.compile(_union(group), flags))
         for include, group in groupby(reversed(patterns), key=lambda each: bool(each.include))
     ]
-    return Globs(tuple(steps))
+    names = {glob: _name_in(normal(glob)) for glob in globs if not glob.startswith("!")}
+    wild = [GitIgnoreSpecPattern(normal(glob)) for glob, name in names.items() if not name]
+    return Globs(
+        tuple(steps),
+        frozenset(name for name in names.values() if name),
+        re.compile(_union(wild), flags) if wild else None,
+    )
+
+
+def _name_in(glob: str) -> str:
+    """Return a name that each path has, in small letters, which the glob means; or nothing.
+
+    It is the longest, which the fewest paths have.
+    """
+    plain = (part for part in glob.split("/") if part.isascii() and not _WILD.search(part))
+    return max(plain, key=len, default="").lower()
 
 
 def _union(patterns: Iterable[GitIgnoreSpecPattern]) -> str:

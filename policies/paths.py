@@ -134,10 +134,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # What other file systems than ours read as another name: NTFS drops a dot or blank at the end,
 # takes a backslash for a slash, what follows a colon for a part of the file, and knows `.git` by a
 # short name too; HFS+ drops what has no shape (git's core.protectNTFS and core.protectHFS).
-_DISGUISED = re.compile(r"[. ](?:/|\Z)|\\|(?:^|/)(?:git~[0-9]|\.git *:)", re.IGNORECASE)
+# Sought behind a slash, as an expression whose every way begins with a sign that has no case:
+# then most of a path is passed over in C.
+_DISGUISED = re.compile(r"\.(?:/|\Z)| (?:/|\Z)|\\|/git~[0-9]|/\.git *:", re.IGNORECASE)
 _SHAPELESS = frozenset({"Cf", "Zl", "Zp", "Cs"})
 _WILD = re.compile(r"[*?\[\\]")
 _BELOW = "below"
+_LEADS = frozenset({MODE_SYMLINK, MODE_SUBMODULE})
 
 
 def check_paths(changes: Iterable[Change], config: Config, by: Author = ANYBODY) -> Verdict:
@@ -150,16 +153,18 @@ def check_paths(changes: Iterable[Change], config: Config, by: Author = ANYBODY)
     changed = tuple(changes)
     own = config.paths.agents.get(by.agent, AgentPaths())
     touched = sorted({pair for change in changed for pair in _touched(change)})
+    paths = [path for path, _ in touched]
+    readable = [pair for pair in touched if _readable(pair[0])]
     refusals = (
-        _unreadable(touched),
-        _disguises(touched),
+        _unreadable(paths),
+        _disguises(path for path, _ in readable),
         _submodules(sorted({change.path for change in changed if _submodule(change)})),
-        _always(touched),
-        _protected(touched, config.paths.protected),
-        _closed_to(touched, own.protected, by.agent),
-        _outside(touched, config.paths.allowed, "what is allowed here", _OPEN_ALL),
-        _outside(touched, own.allowed, f"what the agent `{by.agent}` may change", _OPEN_AGENT),
-        _outside(touched, by.areas or None, "the areas of this task", _OPEN_TASK),
+        _always(readable),
+        _protected(readable, config.paths.protected),
+        _closed_to(readable, own.protected, by.agent),
+        _outside(paths, config.paths.allowed, "what is allowed here", _OPEN_ALL),
+        _outside(paths, own.allowed, f"what the agent `{by.agent}` may change", _OPEN_AGENT),
+        _outside(paths, by.areas or None, "the areas of this task", _OPEN_TASK),
     )
     reason = " ".join(refusal for refusal in refusals if refusal)
     if reason:
@@ -178,14 +183,13 @@ def instructions(paths: Iterable[str]) -> tuple[str, ...]:
 
 def _touched(change: Change) -> Iterator[_Touched]:
     """Each path of a change, and whether it leads (or led) somewhere else."""
-    leads = {MODE_SYMLINK, MODE_SUBMODULE}
-    yield change.path, change.new_mode in leads or change.old_mode in leads
+    yield change.path, change.new_mode in _LEADS or change.old_mode in _LEADS
     if change.old_path is not None:
-        yield change.old_path, change.old_mode in leads
+        yield change.old_path, change.old_mode in _LEADS
 
 
-def _unreadable(touched: Iterable[_Touched]) -> str:
-    paths = [path for path, _ in touched if not _readable(path)]
+def _unreadable(touched: Iterable[str]) -> str:
+    paths = [path for path in touched if not _readable(path)]
     if not paths:
         return ""
     return (
@@ -194,8 +198,8 @@ def _unreadable(touched: Iterable[_Touched]) -> str:
     )
 
 
-def _disguises(touched: Iterable[_Touched]) -> str:
-    paths = [path for path, _ in touched if _readable(path) and _disguised(path)]
+def _disguises(readable: Iterable[str]) -> str:
+    paths = [path for path in readable if _disguised(path)]
     if not paths:
         return ""
     return (
@@ -205,7 +209,7 @@ def _disguises(touched: Iterable[_Touched]) -> str:
 
 
 def _disguised(path: str) -> bool:
-    if _DISGUISED.search(path):
+    if _DISGUISED.search(f"/{path}"):
         return True
     return not path.isascii() and any(unicodedata.category(c) in _SHAPELESS for c in path)
 
@@ -223,10 +227,10 @@ def _submodules(paths: list[str]) -> str:
     )
 
 
-def _always(touched: Iterable[_Touched]) -> str:
+def _always(readable: Iterable[_Touched]) -> str:
     globs = compile_globs(ALWAYS_PROTECTED, ignore_case=True)
     above = _folders_above(ALWAYS_PROTECTED)
-    paths = [path for path, leads in touched if _meant(globs, above, path, leads)]
+    paths = [path for path, leads in readable if _meant(globs, above, path, leads)]
     if not paths:
         return ""
     return (
@@ -236,13 +240,13 @@ def _always(touched: Iterable[_Touched]) -> str:
     )
 
 
-def _protected(touched: Iterable[_Touched], configured: tuple[str, ...]) -> str:
+def _protected(readable: Iterable[_Touched], configured: tuple[str, ...]) -> str:
     globs = compile_globs(DEFAULT_PROTECTED + configured, ignore_case=True)
     above = _folders_above(glob for glob in configured if not glob.startswith("!"))
     always = compile_globs(ALWAYS_PROTECTED, ignore_case=True)
     paths = [
         path
-        for path, leads in touched
+        for path, leads in readable
         if _meant(globs, above, path, leads) and not _meant(always, frozenset(), path, leads)
     ]
     if not paths:
@@ -254,10 +258,12 @@ def _protected(touched: Iterable[_Touched], configured: tuple[str, ...]) -> str:
     )
 
 
-def _closed_to(touched: Iterable[_Touched], protected: tuple[str, ...], agent: str) -> str:
+def _closed_to(readable: Iterable[_Touched], protected: tuple[str, ...], agent: str) -> str:
+    if not protected:
+        return ""
     globs = compile_globs(protected, ignore_case=True)
     above = _folders_above(protected)
-    paths = [path for path, leads in touched if _meant(globs, above, path, leads)]
+    paths = [path for path, leads in readable if _meant(globs, above, path, leads)]
     if not paths:
         return ""
     return (
@@ -275,12 +281,12 @@ _OPEN_TASK = "ask for another plan, with a task for them"
 
 
 def _outside(
-    touched: Iterable[_Touched], allowed: tuple[str, ...] | None, of: str, otherwise: str
+    touched: Iterable[str], allowed: tuple[str, ...] | None, of: str, otherwise: str
 ) -> str:
     if allowed is None:
         return ""
     globs = compile_globs(allowed)
-    paths = [path for path, _ in touched if not (_readable(path) and globs.match(normal(path)))]
+    paths = [path for path in touched if not (_readable(path) and globs.match(normal(path)))]
     if not paths:
         return ""
     return (
@@ -294,9 +300,7 @@ def _readable(path: str) -> bool:
 
 
 def _meant(globs: Globs, above: frozenset[str], path: str, leads: bool) -> bool:
-    """Whether protected globs mean a path; paths refused for their form need no answer."""
-    if not _readable(path):
-        return False
+    """Whether protected globs mean a path, or what it leads to."""
     name = normal(path)
     if globs.match(name):
         return True

@@ -80,11 +80,9 @@ class Tree:
 
     def place(self, name: bytes) -> tuple[int, bytes] | None:
         """Return where the entry of that name begins, and the entry; None where there is none."""
-        try:
-            return self._places[name]
-        except KeyError:
-            found = self._places[name] = _find(self.raw, name)
-            return found
+        if name not in self._places:
+            self._places[name] = _find(self.raw, name)
+        return self._places[name]
 
     def has_been_taken_apart(self) -> bool:
         """Whether all entries are at hand."""
