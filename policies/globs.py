@@ -44,9 +44,9 @@ class Globs:
     def match(self, path: str) -> bool:
         """Whether a path (or what stands below a folder of that name) is meant."""
         # Beyond ASCII, letters that differ in case are not told by their small ones alone.
-        if path.isascii() and self.named.isdisjoint(path.lower().split("/")):
-            if self.wild is None or self.wild.match(path) is None:
-                return False
+        nameless = path.isascii() and self.named.isdisjoint(path.lower().split("/"))
+        if nameless and (self.wild is None or self.wild.match(path) is None):
+            return False
         for include, pattern in self.steps:
             if pattern.match(path):
                 return include

@@ -84,6 +84,16 @@ def test_the_joined_expression_means_what_pathspec_means(globs: list[str], path:
     assert compile_globs(globs).match(path) is spec.match_file(path)
 
 
+@given(st.lists(GLOB, max_size=5), PATH)
+def test_where_case_does_not_count_it_counts_neither_in_globs_nor_in_paths(
+    globs: list[str], path: str
+) -> None:
+    meant = compile_globs(globs).match(path)
+    capitals = [glob.upper() for glob in globs]
+    assert compile_globs(capitals, ignore_case=True).match(path) is meant
+    assert compile_globs(globs, ignore_case=True).match(path.upper()) is meant
+
+
 @given(st.text(max_size=30))
 def test_any_text_is_a_glob_or_explained(text: str) -> None:
     if problem_of(text) is None:
