@@ -39,6 +39,7 @@ from starlette.routing import Route
 from bench.peers import Peer, peers, started
 from bot.database import open_database
 from bot.deliveries import Inbox
+from bot.journal import Journal
 from bot.webhook import Front, Webhook
 
 SECRET = b"a shared secret"
@@ -206,8 +207,10 @@ async def _bare(request: Request) -> JSONResponse:
 async def _serve(listener: socket.socket, folder: str) -> None:
     database = await open_database(f"sqlite:///{Path(folder) / 'bench.sqlite3'}")
     pages = Starlette(routes=[Route("/bare", _bare, methods=["POST"])])
+    journal = Journal(Path(folder) / f"{os.getpid()}.journal", Inbox(database))
+    await journal.start()
     config = uvicorn.Config(
-        Front(Webhook(SECRET, Inbox(database)), pages),
+        Front(Webhook(SECRET, journal), pages),
         http="httptools",
         log_level="warning",
         access_log=False,

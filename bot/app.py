@@ -40,11 +40,12 @@ from bot.github.onboarding import GitHubSites
 from bot.github.once import Once
 from bot.github.organisation import GitHubOrganisations
 from bot.github.threads import GitHubThreads
+from bot.journal import Journal
 from bot.library import Library
 from bot.organisation import Organisations
 from bot.paces import DatabaseBuckets
 from bot.payloads import parse
-from bot.places import engine_at, engine_file
+from bot.places import engine_at, engine_file, journal_file
 from bot.poll import Poll
 from bot.recovery import Recovery
 from bot.redact import Redactor
@@ -360,6 +361,7 @@ class Server:
         self.router = route(desk)
         every = settings.reconcile_minutes * 60
         self.inbox = bot.shared.inbox if bot.shared else Inbox(bot.database)
+        self.journal = None if bot.shared else Journal(journal_file(settings.database), self.inbox)
         self.dispatcher = Dispatcher(self.inbox, self.obey)
         self.recovery = Recovery(desk.threads, self.inbox, every=every)
         self.watch = Watch(self.router, every=every)
@@ -391,6 +393,8 @@ class Server:
                 shared.bury_the_dead(self.bot.engine)
             else:
                 await self._listen()
+            if self.journal:
+                await self.journal.start()
             self._tidying = asyncio.create_task(self.retention.nightly())
         if self.role != "worker":
             await self.clock.start()
@@ -410,6 +414,8 @@ class Server:
             await self.bot.shared.dismiss()
         if self._tidying:
             self._tidying.cancel()
+        if self.journal:
+            await self.journal.stop()
         for part in (
             self.clock,
             self.onboarding,
@@ -438,7 +444,7 @@ class Server:
 
     def app(self) -> ASGIApp:
         """Return the web application of this server."""
-        return application(self, self.inbox if self.role == "serve" else None)
+        return application(self, self.journal or (self.inbox if self.role == "serve" else None))
 
     async def is_ready(self) -> bool:
         """Say whether it does what it is there for."""

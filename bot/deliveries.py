@@ -87,11 +87,14 @@ class Record:
     error: str
 
 
+Item = tuple[str, str, bytes]
+"""What is kept of a delivery when it comes: its GUID, its event, its body."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class _Group(Generic[T, R]):
+class Group(Generic[T, R]):
     """Makes one transaction of everything that is asked for while the last one is written."""
 
     def __init__(self, write: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> None:
@@ -142,12 +145,14 @@ class Inbox:
     ) -> None:
         self.arrived = asyncio.Event()
         """Set when there is something new to obey."""
+        self.coming = 0
+        """Deliveries that are kept elsewhere and on their way here."""
         self.now = now
         self._database = database
         self._backoff = backoff or Backoff()
         self._last = 0
-        self._stores: _Group[tuple[str, str, bytes], bool] = _Group(self._write_stores)
-        self._marks: _Group[dict[str, Any], None] = _Group(self._write_marks)
+        self._stores: Group[Item, bool] = Group(self._write_stores)
+        self._marks: Group[dict[str, Any], None] = Group(self._write_marks)
 
     async def store(self, guid: str, event: str, body: bytes) -> bool:
         """Keep a delivery durably; say whether it will be obeyed because of this call.
@@ -158,6 +163,11 @@ class Inbox:
         if fresh:
             self.arrived.set()
         return fresh
+
+    async def store_all(self, items: Sequence[Item]) -> None:
+        """Keep deliveries durably, all or none; those that are known stay as they are."""
+        await self._write_stores(items)
+        self.arrived.set()
 
     async def waiting(self, *, after: str = "", limit: int = PAGE) -> list[Delivery]:
         """Return what is to be obeyed and was received after `after`, in order of arrival."""
@@ -267,7 +277,7 @@ class Inbox:
         values = {"state": state, "attempts": attempts, "due": due, "error": error[:ERROR_MAX]}
         await self._marks.add({"key": guid, **values})
 
-    async def _write_stores(self, group: Sequence[tuple[str, str, bytes]]) -> Sequence[bool]:
+    async def _write_stores(self, group: Sequence[Item]) -> Sequence[bool]:
         if self._database.is_sqlite:
             with _disk():
                 return await self._database.native(lambda connection: self._add(connection, group))
@@ -287,9 +297,7 @@ class Inbox:
                 kept = {(row.guid, row.received_at) for row in await connection.execute(query)}
         return [each in kept for each in zip(guids, stamps, strict=True)]
 
-    def _add(
-        self, connection: sqlite3.Connection, group: Sequence[tuple[str, str, bytes]]
-    ) -> Sequence[bool]:
+    def _add(self, connection: sqlite3.Connection, group: Sequence[Item]) -> Sequence[bool]:
         """Do the same by SQLite's own driver, where a row costs a third.
 
         One statement for all of them, since the loop has the interpreter between two, and lets go

@@ -81,7 +81,9 @@ class Dispatcher:
             await self._moved.wait()
 
     def _is_quiet(self) -> bool:
-        return self._caught_up and not self._inbox.arrived.is_set() and self._awake == 0
+        inbox = self._inbox
+        nothing_new = self._caught_up and not inbox.arrived.is_set() and inbox.coming == 0
+        return nothing_new and self._awake == 0
 
     async def _feed(self) -> None:
         cursor = ""

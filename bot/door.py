@@ -16,13 +16,12 @@ from starlette.routing import Route
 
 from bot.bus import Bus
 from bot.database import Database, is_shared, open_database
-from bot.deliveries import Inbox
 from bot.errors import OperatorError, TransientError
 from bot.redact import Redactor
 from bot.runs.store import Store
 from bot.settings import Settings
 from bot.shared import SharedInbox, alone
-from bot.webhook import ASGIApp, Front, Webhook
+from bot.webhook import ASGIApp, Front, Keeper, Webhook
 
 
 class Served(Protocol):
@@ -77,7 +76,7 @@ class Door:
         return application(self, self._inbox)
 
 
-def application(server: Served, inbox: Inbox | None) -> ASGIApp:
+def application(server: Served, inbox: Keeper | None) -> ASGIApp:
     """Return the web application of a process; deliveries go to `inbox`, if it takes any."""
 
     @contextlib.asynccontextmanager

@@ -17,12 +17,14 @@ from sqlalchemy import Table, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.database import Database, deliveries, metadata, open_database, repositories, runs
+from bot.deliveries import Inbox
 from bot.errors import OperatorError, UserError
 from bot.git.removal import remove
 from bot.git.retire import remains
+from bot.journal import take_in
 from bot.leases import workers_of
 from bot.payloads import decode
-from bot.places import engine_at, engine_file, folders_of
+from bot.places import engine_at, engine_file, folders_of, journal_file
 from bot.runs.engine import workflows_of
 from bot.settings import Settings
 
@@ -86,6 +88,8 @@ async def erase(settings: Settings, installation: int, *, dry_run: bool = False)
     try:
         if database.is_shared and not dry_run:
             await _nobody_works(database)
+        if not database.is_shared:
+            await take_in(journal_file(settings.database), Inbox(database))
         theirs = await _theirs(database, installation)
         kept = await look(settings, database, theirs)
         if not dry_run:

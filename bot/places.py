@@ -14,6 +14,12 @@ def engine_file(database_url: str) -> Path:
     return path.with_name(path.stem + "-engine.db")
 
 
+def journal_file(database_url: str) -> Path:
+    """Return the file of deliveries that are on their way into a SQLite database."""
+    path = Path(database_url.partition("///")[2])
+    return path.with_name(path.stem + "-deliveries.log")
+
+
 def engine_at(database_url: str) -> Path | str:
     """Return where the engine keeps its own: its file, or the address of the shared database."""
     return driver_url(database_url) if is_shared(database_url) else engine_file(database_url)

@@ -46,6 +46,7 @@ RETRY_SECONDS = 30
 _GUID = re.compile(rb"[0-9A-Za-z-]{1,64}")
 _EVENT = re.compile(rb"[a-z0-9_]{1,60}")
 _SIGNATURE = re.compile(rb"sha256=([0-9a-fA-F]{64})")
+_JSON = (b"content-type", b"application/json")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 Scope = MutableMapping[str, Any]
@@ -58,7 +59,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Keeper(Protocol):
     """Where deliveries are kept."""
 
-    async def store(self, guid: str, event: str, body: bytes) -> bool:
+    async def store(self, guid: str, event: str, body: bytes) -> object:
         """Keep a delivery durably; `TransientError` when that is impossible now."""
 
 
@@ -198,8 +199,8 @@ def _named(headers: dict[bytes, bytes]) -> tuple[str, str]:
         raise _Answer(400, "X-GitHub-Event is missing or malformed.")
     if not _GUID.fullmatch(guid):
         raise _Answer(400, "X-GitHub-Delivery is missing or malformed.")
-    kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
-    if kind != b"application/json":
+    kind = headers.get(b"content-type", b"")
+    if kind != _JSON[1] and kind.split(b";")[0].strip().lower() != _JSON[1]:
         raise _Answer(400, "Set the webhook's content type to application/json.")
     return guid.decode(), event.decode()
 
@@ -234,7 +235,7 @@ def _later(message: str) -> _Answer:
 
 async def _send(send: Send, status: int, answer: dict[str, Any], more: dict[str, str]) -> None:
     body = json.dumps(answer).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **more}
-    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+    lines = [_JSON, (b"content-length", b"%d" % len(body))]
+    lines += [(name.encode(), value.encode()) for name, value in more.items()]
     await send({"type": "http.response.start", "status": status, "headers": lines})
     await send({"type": "http.response.body", "body": body})
