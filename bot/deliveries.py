@@ -145,8 +145,8 @@ class Inbox:
     ) -> None:
         self.arrived = asyncio.Event()
         """Set when there is something new to obey."""
-        self.coming = 0
-        """Deliveries that are kept elsewhere and on their way here."""
+        self.coming: set[str] = set()
+        """The GUIDs of deliveries that are kept elsewhere and on their way here."""
         self.now = now
         self._database = database
         self._backoff = backoff or Backoff()
@@ -221,7 +221,8 @@ class Inbox:
 
     async def known(self, guids: Collection[str]) -> set[str]:
         """Return which of these were ever received, as far back as the record goes."""
-        ordered, found = sorted(guids), set[str]()
+        found = self.coming.intersection(guids)
+        ordered = sorted(set(guids) - found)
         # SQLite takes 32,766 variables in a statement; a small page keeps the statement short.
         for start in range(0, len(ordered), 500):
             page = ordered[start : start + 500]

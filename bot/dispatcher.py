@@ -82,7 +82,7 @@ class Dispatcher:
 
     def _is_quiet(self) -> bool:
         inbox = self._inbox
-        nothing_new = self._caught_up and not inbox.arrived.is_set() and inbox.coming == 0
+        nothing_new = self._caught_up and not inbox.arrived.is_set() and not inbox.coming
         return nothing_new and self._awake == 0
 
     async def _feed(self) -> None:

@@ -50,8 +50,8 @@ RETRY_SECONDS = 1.0
 
 _HEAD = struct.Struct(">II")
 _LENGTHS = struct.Struct(">BB")
-_Place = tuple[int, int]
-"""Where a record begins behind its head, and its length."""
+_Place = tuple[str, int, int]
+"""A record: its GUID, where it begins behind its head, and its length."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,8 +78,8 @@ class Journal:
     async def start(self) -> None:
         """Begin, with what a crash left."""
         self._waiting.extend(await self._run(self._open))
+        self._inbox.coming.update(guid for guid, _, _ in self._waiting)
         self._known_end = self._end
-        self._inbox.coming += len(self._waiting)
         if self._waiting:
             log.info("deliveries left in the journal", count=len(self._waiting))
             self._came.set()
@@ -111,7 +111,7 @@ class Journal:
             reason = f"The disk refuses ({error.strerror}); is it full?"
             raise TransientError(reason) from error
         self._waiting.extend(places)
-        self._inbox.coming += len(places)
+        self._inbox.coming.update(guid for guid, _, _ in places)
         self._known_end = self._end
         self._last = asyncio.get_running_loop().time()
         self._came.set()
@@ -146,7 +146,7 @@ class Journal:
             await self._inbox.store_all(await self._run(self._read, places))
         for _ in places:
             self._waiting.popleft()
-        self._inbox.coming -= len(places)
+        self._inbox.coming.difference_update(guid for guid, _, _ in places)
         if not self._waiting:
             self._came.clear()
             await self._run(self._empty, self._known_end)
@@ -167,7 +167,7 @@ class Journal:
         finally:
             os.close(folder)
         places = list(_places(self._file))
-        self._end = sum(places[-1]) if places else 0
+        self._end = places[-1][1] + places[-1][2] if places else 0
         os.ftruncate(self._file, self._end)  # what is torn
         return places
 
@@ -177,8 +177,8 @@ class Journal:
             os.ftruncate(self._file, self._end)  # what a write left that failed
         records = [_record(item) for item in group]
         places, at = [], self._end
-        for record in records:
-            places.append((at + _HEAD.size, len(record) - _HEAD.size))
+        for (guid, _, _), record in zip(group, records, strict=True):
+            places.append((guid, at + _HEAD.size, len(record) - _HEAD.size))
             at += len(record)
         _write_all(self._file, b"".join(records), self._end)
         os.fdatasync(self._file)
@@ -186,7 +186,7 @@ class Journal:
         return places
 
     def _read(self, places: Sequence[_Place]) -> list[Item]:
-        return [_item(os.pread(self._file, size, start)) for start, size in places]
+        return [_item(os.pread(self._file, size, start)) for _, start, size in places]
 
     def _empty(self, end: int) -> None:
         """Begin the file anew, unless more has come behind `end`."""
@@ -210,7 +210,7 @@ def _places(file: int) -> Iterator[_Place]:
         data = os.pread(file, size, at + _HEAD.size)
         if len(data) < max(size, _LENGTHS.size) or zlib.crc32(data) != crc:
             return
-        yield at + _HEAD.size, size
+        yield _item(data)[0], at + _HEAD.size, size
         at += _HEAD.size + size
 
 

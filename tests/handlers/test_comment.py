@@ -102,6 +102,9 @@ def _guids(repo: Repo) -> list[str]:
 
 
 async def test_what_was_lost_on_the_way_is_asked_for_again(repo: Repo) -> None:
+    # The App was installed before the server was there, which it may not have found out yet.
+    await repo.world.server.recovery.look()
+    await repo.world.settled()
     repo.world.hub.faults.webhooks("drop", "issue_comment")
     writer = repo.person("writer")
     issue = await writer.issue("Lost")
