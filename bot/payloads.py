@@ -191,8 +191,8 @@ class ReviewSubmitted(_OnPull):
 class PullChanged(_OnPull):
     """A pull request was opened, pushed to, closed (perhaps `merged`, as `merge_sha`) or reopened.
 
-    Or GitHub does not merge it by itself any more: it left the queue, or auto-merge was ended. Or it
-    was given a label, which may hold it.
+    Or GitHub does not merge it by itself any more: it left the queue, or auto-merge was ended. Or
+    it was given a label, which may hold it.
 
     `head_repository` is None when the fork was deleted.
     """

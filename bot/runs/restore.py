@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from bot.errors import Refused, UserError
 from bot.events import ORCHESTRATE, SCHEMA_VERSION, Event, Type
 from bot.runs.fold import STOPPED, evolve, new_run
-from bot.runs.model import Repository, Run
+from bot.runs.model import Approval, Delegate, Override, Repository, Run
 from bot.runs.transitions import TERMINAL, State
 from bot.runs.work import RESTORED, RULES, stop
 from policies.verdict import code
@@ -75,7 +75,12 @@ def restored(
 
 def _doubted(run: Run, record: Sequence[Event], doubts: Mapping[str, str]) -> list[Event]:
     """Pick the decisions that are doubted and still stand."""
-    standing = {(each.by, each.at) for each in (*run.approvals, *run.overrides, *run.delegates)}
+    decided: list[Approval | Override | Delegate] = [
+        *run.approvals,
+        *run.overrides,
+        *run.delegates,
+    ]
+    standing = {(each.by, each.at) for each in decided}
     return [each for each in record if each.id in doubts and (each.actor, each.at) in standing]
 
 

@@ -647,10 +647,29 @@ class Worker:
             # Approved on the issue before the drawing was told of, or over.
             number = await self._ports.forge.show(run, await self._results(run))
             run = run.model_copy(update={"pull_request": number})
-        landed = await self._ports.forge.merge(run, approval, ready.method, ready.rules)
+        body = await self._body(run, config) if ready.method == "squash" else ""
+        landed = await self._ports.forge.merge(run, approval, ready.method, ready.rules, body)
         if isinstance(landed, Merged):
             return [(Type.MERGED, {"sha": landed.sha}, ORCHESTRATE)]
         return [later(run, landed) if isinstance(landed, Later) else refused(landed)]
+
+    async def _body(self, run: Run, config: Config) -> str:
+        """Carry the sign-offs of what is squashed to the one commit; empty where none are asked.
+
+        Everybody's own, of their own commits: nobody's word is given for them.
+        """
+        if not config.sign_off:
+            return ""
+        since = run.model_copy(update={"head": run.base_sha})
+        commits = await self._ports.git.pushed_commits(since, run.head)
+        signed = [
+            f"Signed-off-by: {each.author} <{each.address}>"
+            for each in reversed(commits)
+            if each.address in each.signed_off_by
+        ]
+        given = texts.trailers(run, run.last.number if run.last else 0, agent=run.agent)
+        lines = [f"{name}: {value}" for name, values in given.items() for value in values]
+        return "\n".join(dict.fromkeys([*lines, *signed]))
 
     async def _kept(self, run: Run, config: Config) -> Made:
         """Say what keeps the head from being merged at this moment, whoever approved it.
