@@ -89,6 +89,9 @@ Output = Callable[[str, str], None]
 """Takes (run, line): what agents and checks print."""
 
 
+USAGES = tuple(feature.usage for feature in FEATURES)
+"""How every command is written."""
+
 UPKEEP_SECONDS = 1800.0
 """How often it is looked whether a mirror wants tidying: as many checkpoints as a busy server makes
 in that time are no burden yet."""
@@ -328,7 +331,7 @@ def desk_of(
         choose_agent=bot.agents.choose,
         clock=now,
         bot=login,
-        usages=tuple(feature.usage for feature in FEATURES),
+        usages=USAGES,
         bounds=bot.ports.bounds,
     )
 

@@ -37,6 +37,7 @@ EVIDENCE = {
     Type.UNDELEGATED: ("to",),
     Type.HELD: ("why",),
     Type.RELEASED: (),
+    Type.UNCONFIRMED: ("said",),
     Type.RESUMED: ("agent", "turns", "usd", "tokens", "minutes"),
     Type.LIMITS_GIVEN: ("usd", "tokens"),
     Type.RETRIED: ("check",),

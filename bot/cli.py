@@ -462,8 +462,9 @@ def rebuild(
     """Restore runs from the records in their repositories, when the database was lost.
 
     Nothing is started: a run that was at work comes back paused, and `/resume` goes on with it.
-    Runs that the database has are left alone. A record that was tampered with is named and passed
-    over, and the exit code is 1. Stop the server first.
+    Runs that the database has are left alone. What people decided is asked of GitHub again, and
+    what it does not confirm does not count and is named. A record that was tampered with is named
+    and passed over, and the exit code is 1. Stop the server first.
 
     Examples:
 

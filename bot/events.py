@@ -49,6 +49,7 @@ class Type(StrEnum):
     UNDELEGATED = "undelegated"
     HELD = "held"
     RELEASED = "released"
+    UNCONFIRMED = "unconfirmed"
     RESUMED = "resumed"
     RETRIED = "retried"
     ROLLBACK_ASKED = "rollback_asked"

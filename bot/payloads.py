@@ -191,13 +191,20 @@ class ReviewSubmitted(_OnPull):
 class PullChanged(_OnPull):
     """A pull request was opened, pushed to, closed (perhaps `merged`, as `merge_sha`) or reopened.
 
-    Or GitHub does not merge it by itself any more: it left the queue, or auto-merge was ended.
+    Or GitHub does not merge it by itself any more: it left the queue, or auto-merge was ended. Or
+    it was given a label, which may hold it.
 
     `head_repository` is None when the fork was deleted.
     """
 
     action: Literal[
-        "opened", "closed", "reopened", "synchronize", "dequeued", "auto_merge_disabled"
+        "opened",
+        "closed",
+        "reopened",
+        "synchronize",
+        "dequeued",
+        "auto_merge_disabled",
+        "labeled",
     ]
     head_repository: int | None = _at_or(None, "pull_request", "head", "repo", "id")
     base_ref: str = _at("pull_request", "base", "ref")
@@ -311,6 +318,7 @@ _ARRIVALS: Mapping[tuple[str, str], type[Arrival]] = {
     ("pull_request", "synchronize"): PullChanged,
     ("pull_request", "dequeued"): PullChanged,
     ("pull_request", "auto_merge_disabled"): PullChanged,
+    ("pull_request", "labeled"): PullChanged,
     ("push", ""): Pushed,
     ("check_run", "completed"): CheckEnded,
     ("status", ""): StatusSaid,

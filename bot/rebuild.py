@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bot.app import address_by, now, reach
+from bot.app import USAGES, address_by, now, reach
+from bot.confirm import Witness, doubted
 from bot.database import open_database
 from bot.errors import OperatorError, OrchestrateError, Refused, UserError
 from bot.events import Event
@@ -56,10 +57,14 @@ class Problem:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of it: the runs restored, how many were in the database already, the rest."""
+    """What became of it: the runs restored, how many were in the database already, the rest.
+
+    `unconfirmed` says by run which decisions of its record do not count.
+    """
 
     runs: list[Run] = field(default_factory=list)
     stopped: set[str] = field(default_factory=set)
+    unconfirmed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     known: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -97,7 +102,7 @@ async def _github(settings: Settings, tell: Tell) -> Outcome:
             over = settings.blobless_megabytes * 1024
             folder = settings.data_dir / "mirrors"
             records = Records(folder, address, identity, blobless_over=over)
-            work = Rebuild(store, records, now, tell)
+            work = Rebuild(store, records, now, tell, GitHubThreads(github))
             await work.all(await _repositories(github, work, tell))
     finally:
         await github.close()
@@ -138,9 +143,20 @@ async def _opened(url: str) -> AsyncIterator[Store]:
 
 
 class Rebuild:
-    """Restores the runs of repositories into a store."""
+    """Restores the runs of repositories into a store.
 
-    def __init__(self, store: Store, records: Records, clock: Clock, tell: Tell) -> None:
+    `witness` confirms what people decided; without one all are believed, as on one's own machine.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        records: Records,
+        clock: Clock,
+        tell: Tell,
+        witness: Witness | None = None,
+    ) -> None:
+        self._witness = witness
         self._store = store
         self._records = records
         self._clock = clock
@@ -188,7 +204,12 @@ class Rebuild:
             if found.problems:
                 self.passed_over(repository.full_name, id, found.problems)
                 return None
-            made = made_of(found.events, repository, id, self._clock())
+            at = self._clock()
+            made = made_of(found.events, repository, id, at)
+            if self._witness and made.run.state not in TERMINAL:
+                record = _events(found.events)
+                doubts = await doubted(self._witness, USAGES, made.run, record)
+                made = made_of(found.events, repository, id, at, doubts)
         except OrchestrateError as error:
             self.passed_over(repository.full_name, id, [str(error)])
             return None
@@ -202,6 +223,10 @@ class Rebuild:
         if made.stopped:
             self.outcome.stopped.add(made.run.id)
         self._tell(f"  {made.run.id}: {made.run.state.value.replace('_', ' ')}")
+        if made.run.unconfirmed:
+            self.outcome.unconfirmed[made.run.id] = made.run.unconfirmed
+        for each in made.run.unconfirmed:
+            self._tell(f"    {each.replace('`', '')}")
 
     async def _has(self, id: str) -> bool:
         try:
@@ -225,10 +250,17 @@ class Rebuild:
 
 
 def made_of(
-    events: Sequence[Mapping[str, Any]], repository: Repository, id: str, at: datetime
+    events: Sequence[Mapping[str, Any]],
+    repository: Repository,
+    id: str,
+    at: datetime,
+    doubts: Mapping[str, str] | None = None,
 ) -> Restored:
-    """Make the run `id` of its events; raises Refused where they are not of this run."""
-    made = restored([Event.model_validate(each) for each in events], repository, at)
+    """Make the run `id` of its events; raises Refused where they are not of this run.
+
+    `doubts` are the decisions that do not count, as `restored` takes them.
+    """
+    made = restored(_events(events), repository, at, doubts)
     begun = made.record[0].data.get("repository", {})
     is_moved = repository.installation == 0 == begun.get("installation")
     if made.run.id != id or (begun.get("id", repository.id) != repository.id and not is_moved):
@@ -237,3 +269,7 @@ def made_of(
             f"The record is of a run of another repository ({where}), so it was copied here."
         )
     return made
+
+
+def _events(events: Sequence[Mapping[str, Any]]) -> list[Event]:
+    return [Event.model_validate(each) for each in events]

@@ -211,11 +211,11 @@ class SharedForge:
         return await self._forge.sign(run, tree, parents, text)
 
     async def merge(
-        self, run: Run, approval: Approval, method: Method, rules: BranchRules
+        self, run: Run, approval: Approval, method: Method, rules: BranchRules, body: str = ""
     ) -> Merged | NotMerged | Later:
         """Merge exactly the approved head, as the base's rules take it; merged before is merged."""
         self._lease.check()
-        return await self._forge.merge(run, approval, method, rules)
+        return await self._forge.merge(run, approval, method, rules, body)
 
 
 def folder_of(data: Path) -> tuple[Path, int]:

@@ -572,6 +572,7 @@ async def print_rebuilt(settings: Settings, folder: Path | None, *, quiet: bool)
                 "stopped": run.id in outcome.stopped,
                 "repository": run.repository.full_name,
                 "checkpoints": len(run.checkpoints),
+                "unconfirmed": list(outcome.unconfirmed.get(run.id, ())),
             }
             for run in outcome.runs
         ],

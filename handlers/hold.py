@@ -3,7 +3,8 @@
     /hold until the release is out
 
 The run goes on otherwise, and approvals are noted. A label that `hold: labels:` names does the same
-as long as it is on the pull request.
+as long as it is on the pull request. A run that waits in GitHub's merge queue, or for GitHub to
+merge it, is taken out of there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from bot.router import Desk, Feature, Order
 from bot.runs.fold import cannot
 from bot.runs.model import Run
 from bot.runs.transitions import TERMINAL
+from bot.runs.waking import wake
 from bot.visible import visible
 
 REASON_LENGTH = 500
@@ -32,7 +34,9 @@ async def handle(desk: Desk, order: Order) -> str | None:
             raise UserError(cannot(now))
         return [order.event(desk, Type.HELD, {"why": why} if why else {})]
 
-    await desk.store.append(order.required_run().id, decide)
+    run = await desk.store.append(order.required_run().id, decide)
+    # GitHub may be about to merge it: the merge is looked at again, and taken back there.
+    await wake(desk.store, run, f"hold:{order.cause}", desk.clock())
     return None
 
 

@@ -21,8 +21,8 @@ from policies.config import PATH
 
 NOTHING = "0" * 40
 
-LEFT = ("dequeued", "auto_merge_disabled")
-"""What says that GitHub does not merge by itself any more."""
+LEFT = ("dequeued", "auto_merge_disabled", "labeled")
+"""What says that GitHub does not merge by itself any more, or that a label may hold it."""
 
 
 async def on_push(router: Router, arrival: Pushed) -> None:

@@ -4,7 +4,8 @@ With `sign_off: true` the checkpoints of the bot carry `Signed-off-by` of their 
 App's own user and never a person: nobody's word is given for them. Commits that people push to a
 run's branch are taken in only where each has a `Signed-off-by` line with its author's address;
 merges need none, and what comes from the base is not asked about. It holds for what is made or
-pushed from the run's start on. The message of a squash is GitHub's.
+pushed from the run's start on. A squash carries the lines of all that it puts together, unless a
+merge queue makes it: what that writes is GitHub's.
 """
 
 from __future__ import annotations

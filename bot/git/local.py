@@ -176,7 +176,7 @@ class LocalForge:
         raise UserError("A local repository has nobody who signs: leave `commits: api` out.")
 
     async def merge(
-        self, run: Run, approval: Approval, method: Method, rules: BranchRules
+        self, run: Run, approval: Approval, method: Method, rules: BranchRules, body: str = ""
     ) -> Merged | NotMerged:
         """Merge the approved head into the base branch, unless that is checked out somewhere."""
         held, remote = self._mirror(run), Remote(run.repository.url)

@@ -15,8 +15,8 @@ from bot.github.markup import OUTPUT_LIMIT, cut_body, cut_line, fence, plain, pr
 from bot.github.shown import Action, Annotation, CheckRun
 from bot.runs.model import Run
 from bot.runs.ports import OUTPUT_CUT
-from bot.runs.restore import RESTORED
 from bot.runs.transitions import TERMINAL, State
+from bot.runs.work import RESTORED
 from policies.verdict import code
 
 PREFIX = "orchestrate / "

@@ -431,14 +431,18 @@ class Session:
         )
         await self.graphql("to take it out of the queue", query, {"id": node})
 
-    async def merge_later(self, node: str, head: str, method: str) -> None:
-        """Have GitHub merge a pull request by itself, where its head is `head` now."""
+    async def merge_later(self, node: str, head: str, method: str, body: str = "") -> None:
+        """Have GitHub merge a pull request by itself, where its head is `head` now.
+
+        `body` is what the new commit says below its title; empty leaves that to GitHub.
+        """
         query = (
-            "mutation($id: ID!, $head: GitObjectID!, $method: PullRequestMergeMethod!) {"
-            " enablePullRequestAutoMerge(input: {pullRequestId: $id, expectedHeadOid: $head,"
-            " mergeMethod: $method}) { pullRequest { state } } }"
+            "mutation($id: ID!, $head: GitObjectID!, $method: PullRequestMergeMethod!,"
+            " $body: String) { enablePullRequestAutoMerge(input: {pullRequestId: $id,"
+            " expectedHeadOid: $head, mergeMethod: $method, commitBody: $body})"
+            " { pullRequest { state } } }"
         )
-        variables = {"id": node, "head": head, "method": method.upper()}
+        variables = {"id": node, "head": head, "method": method.upper(), "body": body or None}
         await self.graphql("to merge it later", query, variables)
 
     async def merge_no_more(self, node: str) -> None:

@@ -101,6 +101,7 @@ def status_comment(run: Run, results: Sequence[Mapping[str, Any]], links: Mappin
         _plan(run),
         _configuration(run),
         _notes(run),
+        _unconfirmed(run),
         _refused(run),
         checkpoint_list(run),
         _lost(run),
@@ -340,6 +341,14 @@ def _notes(run: Run) -> str:
     if not run.notes or run.state in TERMINAL:
         return ""
     return "**Before it is merged:** " + " ".join(prose(each, 500) for each in run.notes)
+
+
+def _unconfirmed(run: Run) -> str:
+    """Say which decisions of the record do not count, until somebody decides again."""
+    if not run.unconfirmed or run.state in TERMINAL:
+        return ""
+    told = " ".join(prose(each, 500) for each in run.unconfirmed)
+    return f"**Restored from its record:** {told}"
 
 
 def _refused(run: Run) -> str:

@@ -18,6 +18,7 @@ from bot.errors import Refused, TransientError
 from bot.github.answers import Refusal, id_of, number_of, text_of
 from bot.github.client import CHANGE, Params, Session
 from bot.github.comment import page
+from bot.github.markup import prose
 from bot.github.once import Once, Place, repo_path
 from bot.github.shown import (
     Attention,
@@ -208,7 +209,29 @@ class Drawing:
         except Refusal as refusal:
             # GitHub takes it back by itself where the pull request was closed or pushed to.
             log.info("not taken back", run=self._run.id, error=str(refusal))
+            if await self._is_left(node, how):
+                await self._say_left(how, refusal)
         await self._keep(LATER, node, DONE)
+
+    async def _is_left(self, node: str, how: str) -> bool:
+        """Ask whether GitHub would still merge it."""
+        if how == QUEUE:
+            return await self._session.to(CHANGE).is_queued(node)
+        pull = (await self._session.get(f"{self._path}/pulls/{self._run.pull_request}")).map()
+        return bool(pull.get("auto_merge"))
+
+    async def _say_left(self, how: str, refusal: Refusal) -> None:
+        """Say once that GitHub may still merge it, and who can keep it from that."""
+        run, where = self._run, "the merge queue" if how == QUEUE else "auto-merge"
+        marked = f"<!-- orchestrate:left:{run.id}:{run.seq} -->"
+        text = (
+            f"**GitHub does not take this out of {where}**, so it may still be merged: "
+            f"{prose(refusal.message, 500)} Somebody with the write role takes it out on this "
+            "page, or closes the pull request."
+        )
+        place = Place(run.repository, self._login, marked, run.updated_at)
+        if run.pull_request is not None:
+            await self._once.comment(self._session, place, run.pull_request, f"{marked}\n{text}")
 
     async def _make_ready(self, number: int) -> None:
         pull = (await self._session.get(f"{self._path}/pulls/{number}")).map()

@@ -125,13 +125,14 @@ class GitHubForge:
         return True
 
     async def merge(
-        self, run: Run, approval: Approval, method: Method, rules: BranchRules
+        self, run: Run, approval: Approval, method: Method, rules: BranchRules, body: str = ""
     ) -> Merged | NotMerged | Later:
         """Merge exactly the approved head, as the base's rules take it; merged before is merged.
 
         Where the base has a merge queue the head is put there. Where reviews are lacking that
         GitHub asks for, it is merged by GitHub itself as soon as they are there, if a push voids
-        them; else we wait for them, so that nothing but the approved head is merged.
+        them; else we wait for them, so that nothing but the approved head is merged. What a queue
+        writes is GitHub's: it takes no `body`.
         """
         if run.pull_request is None:
             return NotMerged("There is no pull request yet.", "`/retry` checks and opens it again.")
@@ -149,12 +150,14 @@ class GitHubForge:
         if pull.get("auto_merge"):
             return Later(_waits_for_reviews(run, rules))
         json = {"sha": approval.sha, "merge_method": method}
+        json |= {"commit_message": body} if body else {}
         try:
             done = (await session.put(f"{path}/merge", json)).map()
         except Refusal as refusal:
             landed = await self._not_merged(session, path, run.pull_request, approval, refusal)
             if isinstance(landed, NotMerged) and _is_about_reviews(refusal):
-                return await self._after_reviews(session, run, node, approval, method, rules)
+                later = (approval.sha, method, body)
+                return await self._after_reviews(session, run, node, later, rules)
             return landed
         return Merged(text_of(done, "sha"))
 
@@ -185,15 +188,14 @@ class GitHubForge:
         session: Session,
         run: Run,
         node: str,
-        approval: Approval,
-        method: Method,
+        later: tuple[str, Method, str],
         rules: BranchRules,
     ) -> Later:
         known = await self._memory.drawing(run.id)
         # Where a person ended it there, it is not begun again: then we merge.
         if rules.auto_merge and rules.stale and known.get(LATER) != (node, AUTO):
             try:
-                await session.merge_later(node, approval.sha, method)
+                await session.merge_later(node, *later)
                 await self._memory.keep_drawing(run.id, LATER, node, AUTO)
             except Refusal as refusal:
                 # Then it is merged by us, once they are there.

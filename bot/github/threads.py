@@ -225,6 +225,22 @@ class GitHubThreads:
         found = [comment_of(each) async for each in pages]
         return [each for each in found if each.created_at >= since]
 
+    async def shown_at(self, repository: Repository, sha: str) -> datetime | None:
+        """Say when a check of ours first stood on a commit; None where none does.
+
+        Nobody else can write a check run of the App's, nor when it began.
+        """
+        login = await self._app.login()
+        path = f"{repo_path(repository)}/commits/{quote(sha, safe='')}/check-runs"
+        session = self._app.session(repository)
+        pages = session.pages(path, {"filter": "all"}, key="check_runs")
+        begun = [
+            moment(each.get("started_at"))
+            async for each in pages
+            if f"{text_of(each, 'app', 'slug')}[bot]" == login and each.get("started_at")
+        ]
+        return min(begun, default=None)
+
     async def line_comments(self, repository: Repository, pull: int) -> list[ReviewComment]:
         """Read the comments on lines of a pull request, the oldest first."""
         path = f"{repo_path(repository)}/pulls/{pull}/comments"

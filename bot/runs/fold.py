@@ -310,6 +310,7 @@ def _checkpointed(run: Run, event: Event) -> dict[str, Any]:
         "reason": run.candidate.get("reason", ""),
         "next_step": run.candidate.get("next_step", ""),
         "outside": (),
+        "unconfirmed": (),
         "foreign": "" if made.kind == "human" else run.foreign,
         "pushers": () if made.kind == "human" else run.pushers,
         **(_answered(run, made) if made.kind in ("agent", "kept") else {}),
@@ -371,7 +372,7 @@ def _one_more(run: Run) -> Plan:
 
 def _approved(run: Run, event: Event) -> dict[str, Any]:
     given = Approval(by=event.actor, at=event.at, **event.data)
-    return {"approvals": (*run.approvals, given), "outside": (), "awaits": ""}
+    return {"approvals": (*run.approvals, given), "outside": (), "awaits": "", "unconfirmed": ()}
 
 
 def _rejected(run: Run, event: Event) -> dict[str, Any]:
@@ -457,6 +458,21 @@ def _released(run: Run, event: Event) -> dict[str, Any]:
     return {"holds": (), "approvals": told}
 
 
+def _unconfirmed(run: Run, event: Event) -> dict[str, Any]:
+    """Take back what the record says was decided, and GitHub does not."""
+    named = {(str(each["by"]), str(each["at"])) for each in event.data["decisions"]}
+
+    def stays(each: Approval | Override | Delegate) -> bool:
+        return (each.by, each.at.isoformat()) not in named
+
+    return {
+        "approvals": tuple(filter(stays, run.approvals)),
+        "overrides": tuple(filter(stays, run.overrides)),
+        "delegates": tuple(filter(stays, run.delegates)),
+        "unconfirmed": tuple(event.data["said"]),
+    }
+
+
 def _blocked(run: Run, event: Event) -> dict[str, Any]:
     # What cannot be handed over is not tried for ever: the sentence says what to do.
     update: dict[str, Any] = {**_stop(event), "outside": _outside(event)}
@@ -540,6 +556,7 @@ _APPLY: dict[str, Callable[[Run, Event], dict[str, Any]]] = {
     Type.UNDELEGATED: _undelegated,
     Type.HELD: _held,
     Type.RELEASED: _released,
+    Type.UNCONFIRMED: _unconfirmed,
     Type.BLOCKED: _blocked,
     Type.CANCELLED: _stopped,
     Type.FAILED: _stopped,

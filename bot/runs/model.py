@@ -246,7 +246,9 @@ class Run(_Value):
     says that it was looked ahead, and `notes` what of that people should know. `outside` is what
     GitHub said of the repository's own checks, or of ours on the merge result, where that kept a
     merge from being made; `awaits` what a merge waits for, and `news` counts what was heard of
-    that. `standing` is no part of what is kept: it is asked for where a run is shown.
+    that. `unconfirmed` says which decisions of the record do not count, since GitHub did not
+    confirm them when the run was restored. `standing` is no part of what is kept: it is asked for
+    where a run is shown.
     """
 
     id: str
@@ -331,6 +333,7 @@ class Run(_Value):
     overrides: tuple[Override, ...] = ()
     delegates: tuple[Delegate, ...] = ()
     holds: tuple[Hold, ...] = ()
+    unconfirmed: tuple[str, ...] = ()
 
     standing: Standing | None = Field(default=None, exclude=True)
 

@@ -568,6 +568,9 @@ class Forge(Protocol):
         """Have a commit made and signed, and the branch moved to it; False where that moved."""
 
     async def merge(
-        self, run: Run, approval: Approval, method: Method, rules: BranchRules
+        self, run: Run, approval: Approval, method: Method, rules: BranchRules, body: str = ""
     ) -> Merged | NotMerged | Later:
-        """Merge exactly the approved head, as the base's rules take it; merged before is merged."""
+        """Merge exactly the approved head, as the base's rules take it; merged before is merged.
+
+        `body` is what the new commit says below its title, where that is not left to GitHub.
+        """

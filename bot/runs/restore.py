@@ -7,7 +7,7 @@ stopped, so that a person decides.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,12 +17,13 @@ from pydantic import ValidationError
 from bot.errors import Refused, UserError
 from bot.events import ORCHESTRATE, SCHEMA_VERSION, Event, Type
 from bot.runs.fold import STOPPED, evolve, new_run
-from bot.runs.model import Repository, Run
+from bot.runs.model import Approval, Delegate, Override, Repository, Run
 from bot.runs.transitions import TERMINAL, State
-from bot.runs.work import RULES, stop
+from bot.runs.work import RESTORED, RULES, stop
+from policies.verdict import code
 
-RESTORED = "restored"
-"""The key of a check's result that came from a record: its output stands on GitHub alone."""
+SAID = 10
+"""Decisions that were not confirmed and are told, the newest: nobody reads of more."""
 
 _SEGMENT = re.compile(r"(?P<run>[0-9a-z]+)-(?P<segment>\d+)\.\d+:")
 
@@ -42,8 +43,17 @@ class Restored:
     stopped: bool
 
 
-def restored(record: Sequence[Event], repository: Repository, at: datetime) -> Restored:
-    """Make a run from its record; raises Refused for one that this version cannot read."""
+def restored(
+    record: Sequence[Event],
+    repository: Repository,
+    at: datetime,
+    doubts: Mapping[str, str] | None = None,
+) -> Restored:
+    """Make a run from its record; raises Refused for one that this version cannot read.
+
+    `doubts` says of decisions, by their events' ids, why they do not count. Without it nobody was
+    asked, and nobody acts for another.
+    """
     if not record or record[0].type != Type.REQUESTED:
         raise Refused("The record does not begin with a request.")
     run, results = _folded(record, repository)
@@ -53,17 +63,54 @@ def restored(record: Sequence[Event], repository: Repository, at: datetime) -> R
     stopped = run.work is not None
     added = [_halt(run, at)] if stopped or _is_trusting(run) else []
     run = evolve(run, added[0]) if added else run
-    for name in dict.fromkeys(each.to for each in run.delegates):
-        taken = _event(run, at, Type.UNDELEGATED, {"to": name})
+    if doubts is None:
+        for name in dict.fromkeys(each.to for each in run.delegates):
+            taken = _event(run, at, Type.UNDELEGATED, {"to": name})
+            run, added = evolve(run, taken), [*added, taken]
+    elif doubts and run.state not in TERMINAL and (events := _doubted(run, record, doubts)):
+        taken = _event(run, at, Type.UNCONFIRMED, _unconfirmed(events, doubts))
         run, added = evolve(run, taken), [*added, taken]
     return Restored(run, (*record, *added), results, until, stopped=stopped)
+
+
+def _doubted(run: Run, record: Sequence[Event], doubts: Mapping[str, str]) -> list[Event]:
+    """Pick the decisions that are doubted and still stand."""
+    decided: list[Approval | Override | Delegate] = [
+        *run.approvals,
+        *run.overrides,
+        *run.delegates,
+    ]
+    standing = {(each.by, each.at) for each in decided}
+    return [each for each in record if each.id in doubts and (each.actor, each.at) in standing]
+
+
+def _unconfirmed(events: Sequence[Event], doubts: Mapping[str, str]) -> dict[str, Any]:
+    """Name the decisions that do not count, and say of each why not and what to do."""
+    return {
+        "decisions": [{"by": each.actor, "at": each.at.isoformat()} for each in events],
+        "said": [_said(each, doubts[each.id]) for each in events[-SAID:]],
+    }
+
+
+def _said(event: Event, why: str) -> str:
+    data, by = event.data, code(event.actor)
+    if event.type == Type.DELEGATED:
+        what, again = f"that {code(str(data.get('to')))} acts for {by}", "`/delegate` it again"
+    elif event.type == Type.OVERRIDDEN:
+        what = f"that {by} set {code(str(data.get('check')))} aside"
+        again = "`/retry` runs the checks again"
+    elif data.get("of") == "plan":
+        what, again = f"that {by} approved the plan", "look at it before you `/resume`"
+    else:
+        what = f"that {by} approved {code(str(data.get('sha'))[:7])}"
+        again = "whoever did may `/approve` it again"
+    return f"GitHub does not confirm {what}, so it does not count: {why}; {again}."
 
 
 def _is_trusting(run: Run) -> bool:
     """Whether a stranger's commit could still be checked on somebody's word.
 
-    That word, and that somebody acts for another, may have been written by whoever may push to the
-    record; both are asked for again.
+    That word may have been written by whoever may push to the record, so it is asked for again.
     """
     return bool(run.trusted) and run.state not in TERMINAL
 

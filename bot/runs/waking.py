@@ -16,7 +16,10 @@ AGAIN = timedelta(minutes=2)
 """How long after its last news a merge that waits is looked after though nothing was heard …"""
 
 AGAIN_PART = 0.25
-"""… or this part of how long it has waited: each look is two lines of the record."""
+"""… or this part of how long it has waited: each look is two lines of the record …"""
+
+AGAIN_MOST = timedelta(minutes=15)
+"""… but this at the most: a time of `freeze:` may begin, of which nobody tells."""
 
 
 async def wake(store: Store, run: Run, cause: str, now: datetime) -> None:
@@ -40,4 +43,4 @@ def is_due(run: Run, now: datetime) -> bool:
     approval = run.approved_head()
     if not run.waits_to_merge or approval is None:
         return False
-    return now - run.updated_at >= max(AGAIN, (now - approval.at) * AGAIN_PART)
+    return now - run.updated_at >= min(max(AGAIN, (now - approval.at) * AGAIN_PART), AGAIN_MOST)

@@ -69,6 +69,7 @@ from policies.paths import instructions
 from policies.sections import Budget, Daily
 from policies.sign_off import check_sign_off
 from policies.spending import check_day, left_today, warning
+from policies.verdict import code
 
 MINUTE_SECONDS = 60.0
 """The seconds of a configured minute."""
@@ -88,8 +89,12 @@ SETUP = "environment"
 BY_AGENT = frozenset({"agent", "interrupted", "partial", "kept"})
 """The kinds of checkpoints that an agent's turn left."""
 
-RESTORED = "Restored from a tree that was there before."
+SEEN = "Restored from a tree that was there before."
 """What the rules say of a tree that they have seen already."""
+
+RESTORED = "restored"
+"""The key of a check's result that came from a record: its output stands on GitHub alone, and
+nothing is merged before this server has run the check as well."""
 
 HOST_LENGTH = 253
 """Characters of a host's name, as DNS takes them, and of the program that wanted it."""
@@ -404,7 +409,7 @@ class Worker:
         return [(Type.CHECKPOINTED, made, ORCHESTRATE)]
 
     async def _restore(self, run: Run, _cause: str) -> Made:
-        asked, text, config = run.restore, RESTORED, await self._config(run)
+        asked, text, config = run.restore, SEEN, await self._config(run)
         changes = await self._ports.git.changes(run, run.head, asked["tree"])
         if asked["kind"] == "kept":
             known = self._ports.redactor.known
@@ -621,33 +626,87 @@ class Worker:
                 _blocked(why, "`/retry` checks the head, then `/approve` it as things are now.")
             ]
 
+        if kept := await self._kept(run, config):
+            return kept
+
         async def check(there: Run) -> Sequence[dict[str, Any]] | Made:
             return await self._check_trial(there, config, cause)
 
         if (made := await self._landing.trial(run, approval, config, base, check)) is not None:
             return made
+        if (made := await self._recheck(run, config, cause)) is not None:
+            return made
         ready = await self._landing.outside(run, approval, config)
         if not isinstance(ready, Ready):
             return ready
-        labels = await self._ports.forge.labels(run) if config.hold.labels else ()
-        if why := kept_back(run, labels, self._ports.clock(), config):
-            return [_blocked(why, "`/retry` checks the head and makes it ready for review again.")]
+        # What was checked may have taken its time.
+        if kept := await self._kept(await self._ports.store.load(run.id), config):
+            return kept
         await Recorder(self._ports.store, self._ports.git).publish(run)
         if run.pull_request is None:
             # Approved on the issue before the drawing was told of, or over.
             number = await self._ports.forge.show(run, await self._results(run))
             run = run.model_copy(update={"pull_request": number})
-        landed = await self._ports.forge.merge(run, approval, ready.method, ready.rules)
+        body = await self._body(run, config) if ready.method == "squash" else ""
+        landed = await self._ports.forge.merge(run, approval, ready.method, ready.rules, body)
         if isinstance(landed, Merged):
             return [(Type.MERGED, {"sha": landed.sha}, ORCHESTRATE)]
         return [later(run, landed) if isinstance(landed, Later) else refused(landed)]
+
+    async def _body(self, run: Run, config: Config) -> str:
+        """Carry the sign-offs of what is squashed to the one commit; empty where none are asked.
+
+        Everybody's own, of their own commits: nobody's word is given for them.
+        """
+        if not config.sign_off:
+            return ""
+        since = run.model_copy(update={"head": run.base_sha})
+        commits = await self._ports.git.pushed_commits(since, run.head)
+        signed = [
+            f"Signed-off-by: {each.author} <{each.address}>"
+            for each in reversed(commits)
+            if each.address in each.signed_off_by
+        ]
+        given = texts.trailers(run, run.last.number if run.last else 0, agent=run.agent)
+        lines = [f"{name}: {value}" for name, values in given.items() for value in values]
+        return "\n".join(dict.fromkeys([*lines, *signed]))
+
+    async def _kept(self, run: Run, config: Config) -> Made:
+        """Say what keeps the head from being merged at this moment, whoever approved it.
+
+        A run that does not merge any more is taken out of GitHub's queue where it is drawn.
+        """
+        labels = await self._ports.forge.labels(run) if config.hold.labels else ()
+        why = kept_back(run, labels, self._ports.clock(), config)
+        step = "`/retry` checks the head and makes it ready for review again."
+        return [_blocked(why, step)] if why else []
+
+    async def _recheck(self, run: Run, config: Config, cause: str) -> Made | None:
+        """Run the checks again that only a record tells of; None where nothing speaks against it.
+
+        Whoever may push to a repository may push a record that says that they passed.
+        """
+        if not any(each.get(RESTORED) for each in await self._results(run)):
+            return None
+        ended = await self._check_trial(run, config, cause)
+        if isinstance(ended, list):
+            return ended
+        red = [each["name"] for each in ended if each["conclusion"] != "success"]
+        red = [name for name in red if not run.override_of(name)]
+        if not red:
+            return None
+        names = texts.listed([code(name) for name in red])
+        verb = "fails" if len(red) == 1 else "fail"
+        reason = f"{names} {verb} on {code(run.head[:7])}, though the record says otherwise."
+        return [_blocked(reason, "`/resume` gives the agent another turn, `/retry` runs it again.")]
 
     async def _check_trial(
         self, there: Run, config: Config, cause: str
     ) -> Sequence[dict[str, Any]] | Made:
         """Run the checks on a merge result, as far as they have not ended there before."""
         checks = await checks_of(self._ports.git, self._ports.checks, there, config)
-        kept = {each["name"]: each for each in await self._results(there)}
+        results = [each for each in await self._results(there) if not each.get(RESTORED)]
+        kept = {each["name"]: each for each in results}
         due = [check for check in checks if _is_due(there, check, kept.get(check.name))]
         if due:
             ready = await self._prepared(there, config, f"{cause}:setup")

@@ -324,6 +324,50 @@ async def test_a_server_that_takes_no_such_refs_is_rebuilt_from_branches(town: T
     assert issue
 
 
+async def test_what_github_does_not_confirm_of_a_record_does_not_count(town: Town) -> None:
+    """Somebody who may push writes the second approval into the record while the server is lost."""
+    repo = await town.world.repository({"approval": {"required": 2}})
+    issue, run = await town.started(repo, "add a note", State.AWAITING_REVIEW)
+    maintainer = repo.person("maintainer")
+    await maintainer.comment(issue, "/delegate @writer")
+    given = await maintainer.comment(issue, f"/approve {run.head}")
+
+    async def is_published() -> bool:
+        return '"approved"' in git(repo, "show", f"{ledger.ref_of(run.id)}:{ledger.EVENTS}")
+
+    await town.until(is_published)
+    run = (await town.runs())[run.id]
+    town.lose(mirrors=True)
+    forge(repo, run.id, id=f"comment:{given}:2", seq=run.seq + 1, actor="admin")
+    code, outcome = await town.json("rebuild")
+    assert (code, outcome["problems"]) == (0, [])
+    (restored,) = outcome["restored"]
+    (said,) = restored["unconfirmed"]
+    assert f"does not confirm that `admin` approved `{run.head[:7]}`" in said
+    after = (await town.runs())[run.id]
+    assert [each.by for each in after.approvals] == ["maintainer"]
+    assert [each.to for each in after.delegates] == ["writer"]
+
+    await town.start()
+    await town.settled(repo, issue, State.AWAITING_REVIEW)
+    (status,) = [
+        each["body"]
+        for each in await maintainer.comments(issue)
+        if each["body"].startswith("<!-- orchestrate:run:")
+    ]
+    assert "does not confirm that `admin` approved" in status
+    # The one that is true counts still, and once: there is one to come.
+    await maintainer.comment(issue, f"/approve {run.head}")
+
+    async def is_answered() -> bool:
+        comments = await maintainer.comments(issue)
+        return any("needs 1 more approval" in each["body"] for each in comments[-1:])
+
+    await town.until(is_answered)
+    await repo.person("admin").comment(issue, f"/approve {run.head}")
+    await town.settled(repo, issue, State.DONE)
+
+
 async def test_what_was_changed_in_the_database_or_at_the_remote_is_named(town: Town) -> None:
     repo = await town.world.repository()
     _, run = await town.started(repo, "add a note", State.AWAITING_REVIEW)
@@ -470,12 +514,12 @@ def same(found: Counter[str], shown: Counter[str]) -> bool:
     return True
 
 
-def forge(repo: Repo, run: str) -> None:
+def forge(repo: Repo, run: str, **changes: Any) -> None:
     """Put an event of one's own on top of a published record, as anyone who may push can."""
     ref = ledger.ref_of(run)
     line = git(repo, "show", f"{ref}:{ledger.EVENTS}").splitlines()[-1]
-    event = {**json.loads(line), "id": "forged", "seq": 1, "actor": "writer"}
-    blob = git(repo, "hash-object", "-w", "--stdin", given=json.dumps(event) + "\n")
+    event = {**json.loads(line), "id": "forged", "seq": 1, "actor": "writer", **changes}
+    blob = git(repo, "hash-object", "-w", "--stdin", given=ledger.line_of(event).decode())
     tree = git(repo, "mktree", given=f"100644 blob {blob}\t{ledger.EVENTS}\n")
     identity = ("-c", "user.name=W", "-c", "user.email=w@example.org")
     sha = git(repo, *identity, "commit-tree", "-p", ref, "-m", "forged", tree)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+from bot.events import Event, Type
 from bot.runs.transitions import State
+from bot.runs.waking import AGAIN, is_due, wake
 from tests.bot.hub.test_rules import QUEUED, REVIEWED
-from tests.support.world import Repo, World
+from tests.support.world import CONFIG, Repo, World, yaml_of
 
 
 async def approved(repo: Repo) -> tuple[int, Any]:
@@ -45,6 +48,66 @@ async def test_a_paused_run_leaves_the_queue(world: World) -> None:
     issue, run = await approved(repo)
     await repo.person("writer").comment(issue, "/pause")
     await repo.until(issue, State.PAUSED)
+    (pull,) = world.hub.state.pulls.where(number=(repo.id, run.pull_request))
+    assert pull.queued_by_id is None
+
+
+async def test_what_is_held_leaves_the_queue_and_auto_merge(world: World) -> None:
+    """By command and by label; and where GitHub does not let it go, that is said."""
+    repo = await world.repository({"merge": {"method": "squash"}})
+    await repo.rules(QUEUED)
+    issue, run = await approved(repo)
+    maintainer = repo.person("maintainer")
+
+    async def left(state: State, why: str) -> None:
+        now = await repo.until(issue, state)
+        assert why in now.reason
+        (pull,) = world.hub.state.pulls.where(number=(repo.id, run.pull_request))
+        assert pull.queued_by_id is None
+
+    async def again() -> None:
+        await maintainer.says(issue, "/retry")
+        await repo.until(issue, State.AWAITING_REVIEW)
+        await maintainer.comment(issue, f"/approve {run.head}")
+        await repo.until(issue, lambda run: run.waits_to_merge)
+
+    await repo.person("writer").comment(issue, "/hold until tomorrow")
+    await left(State.BLOCKED, "held by `writer`")
+    await maintainer.says(issue, "/unhold")
+    await again()
+    await maintainer.label(run.pull_request or 0, "do-not-merge")
+    await left(State.BLOCKED, "`do-not-merge`")
+    label = f"/issues/{run.pull_request}/labels/do-not-merge"
+    (await maintainer.request("DELETE", label)).raise_for_status()
+    await again()
+    # GitHub's own server keeps it: that is said, with the way out.
+    world.hub.faults.fail("POST", "/api/graphql", status=403)
+    await repo.person("writer").comment(issue, "/hold")
+    await repo.until(issue, State.BLOCKED)
+    replies = await repo.replies(run.pull_request or 0)
+    (told,) = [each for each in replies if "orchestrate:left" in each]
+    assert "does not take this out of the merge queue" in told
+    assert "Somebody with the write role" in told
+
+
+async def test_a_freeze_that_begins_takes_it_out_of_the_queue(world: World) -> None:
+    repo = await world.repository()
+    await repo.rules(QUEUED)
+    issue, run = await repo.started()
+    store = world.server.bot.store
+    # As an earlier version recorded it, so that no other configuration voids it.
+    data = {"of": "head", "sha": run.head, "tree": run.tree, "how": "command"}
+    at = datetime.now(UTC)
+    given = Event(id="early", at=at, actor="maintainer", type=Type.APPROVED, data=data)
+    await store.append(run.id, lambda _: [given])
+    run = await repo.until(issue, lambda run: run.waits_to_merge)
+    always = [{"name": "release", "start": "2020-01-01", "end": "2999-01-01 08:00"}]
+    text = yaml_of({**CONFIG, "freeze": always})
+    await repo.person("admin").write(".github/orchestrate.yml", text, branch="main")
+    assert is_due(run, at + 2 * AGAIN)
+    await wake(store, run, "look", at)
+    run = await repo.until(issue, State.BLOCKED)
+    assert "Nothing is merged before 2999-01-01" in run.reason
     (pull,) = world.hub.state.pulls.where(number=(repo.id, run.pull_request))
     assert pull.queued_by_id is None
 

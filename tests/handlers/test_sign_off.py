@@ -9,7 +9,7 @@ from tests.support.world import World
 async def test_checkpoints_are_signed_off_and_commits_without_it_are_not_taken_in(
     world: World,
 ) -> None:
-    repo = await world.repository({"sign_off": True})
+    repo = await world.repository({"sign_off": True, "merge": {"method": "squash"}})
     issue, run = await repo.started()
     author = repo.git("log", "-1", "--format=%an <%ae>", run.head)
     trailers = repo.git("log", "-1", "--format=%(trailers:only)", run.head)
@@ -37,3 +37,10 @@ async def test_checkpoints_are_signed_off_and_commits_without_it_are_not_taken_i
     run = await repo.until(issue, State.AWAITING_REVIEW)
     assert run.head == signed
     assert [each.kind for each in run.checkpoints] == ["agent", "human"]
+    # The squash carries everybody's own.
+    await repo.person("admin").comment(issue, f"/approve {signed}")
+    run = await repo.until(issue, State.DONE)
+    lines = repo.git("log", "-1", "--format=%(trailers:only)", run.merge_sha).splitlines()
+    assert len(repo.git("log", "-1", "--format=%P", run.merge_sha).split()) == 1
+    assert f"Signed-off-by: {author}" in lines
+    assert f"Signed-off-by: {name} <{address}>" in lines

@@ -12,8 +12,9 @@ from bot.errors import Refused
 from bot.events import Event, Type
 from bot.runs.fold import evolve, fold
 from bot.runs.model import Repository, Run, Source, run_id
-from bot.runs.restore import RESTORED, Restored, restored
+from bot.runs.restore import Restored, restored
 from bot.runs.transitions import TERMINAL, State
+from bot.runs.work import RESTORED
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = AT + timedelta(days=3)

@@ -1,0 +1,173 @@
+"""Decisions that a restored record tells of, asked of GitHub again before they count.
+
+Whoever may push to a repository may push a record. What a server wrote down itself it believes; of
+a record that comes from elsewhere each decision must be found on GitHub: the comment or the review
+by its number, by the same person, unedited, in the run's own conversation, and of the same commit.
+A bare `/approve` is of the head where a check of ours, which nobody else can write, stood on it
+before. What a button gave is kept nowhere on GitHub, and so is not found. The role is asked for
+where the decision counts, as ever.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from bot.commands import Command, Usage, parse
+from bot.errors import OrchestrateError
+from bot.events import Event, Type
+from bot.found import is_unedited
+from bot.runs.model import Repository, Run
+from bot.threads import Comment, Review, ReviewComment
+
+DECISIONS: Mapping[str, str] = {
+    Type.APPROVED: "approve",
+    Type.OVERRIDDEN: "override",
+    Type.DELEGATED: "delegate",
+}
+"""What is asked for again, by the command that it must have been."""
+
+_CAUSE = re.compile(r"(?P<kind>comment|review|review-comment):(?P<number>\d+):(?P<line>\d+)")
+
+
+class Witness(Protocol):
+    """What is asked of GitHub. Every call may raise `TransientError` or `Refused`."""
+
+    async def comment(self, repository: Repository, id: int) -> Comment | None:
+        """Read a comment as it is now; None when it was deleted."""
+
+    async def reviews(self, repository: Repository, pull: int) -> list[Review]:
+        """Read the reviews of a pull request, the oldest first."""
+
+    async def line_comments(self, repository: Repository, pull: int) -> list[ReviewComment]:
+        """Read the comments on lines of a pull request, the oldest first."""
+
+    async def shown_at(self, repository: Repository, sha: str) -> datetime | None:
+        """Say when a check of ours first stood on a commit; None where none does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What stands on GitHub: who wrote it, the command, when, and the commit it was about."""
+
+    by: str
+    command: Command | None
+    at: datetime
+    seen: str = ""
+
+
+class _Doubt(Exception):
+    """Why a decision is not found, as the end of a sentence."""
+
+
+async def doubted(
+    witness: Witness, usages: Sequence[Usage], run: Run, record: Sequence[Event]
+) -> dict[str, str]:
+    """Return the decisions of a record that GitHub does not confirm, each with why not.
+
+    `run` is what the record comes to; the decisions are named by their events' ids. A GitHub that
+    does not answer confirms nothing.
+    """
+    found: dict[str, str] = {}
+    for event in record:
+        if event.type not in DECISIONS:
+            continue
+        try:
+            await _Look(witness, usages, run).confirm(event)
+        except _Doubt as doubt:
+            found[event.id] = str(doubt)
+        except OrchestrateError as error:
+            found[event.id] = f"GitHub could not be asked: {str(error).rstrip('.')}"
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    witness: Witness
+    usages: Sequence[Usage]
+    run: Run
+
+    async def confirm(self, event: Event) -> None:
+        said = await self._said(event)
+        if said.by.casefold() != event.actor.casefold():
+            raise _Doubt("somebody else wrote the words that it names")
+        given = said.command
+        if given is None or given.verb != DECISIONS[event.type]:
+            raise _Doubt("the words that it names say something else")
+        if event.type == Type.DELEGATED:
+            if given.argument().removeprefix("@").lower() != event.data.get("to"):
+                raise _Doubt("the words that it names are for somebody else")
+            return
+        if event.type == Type.OVERRIDDEN and not _names(given, str(event.data.get("check"))):
+            raise _Doubt("the words that it names are about another check")
+        if event.data.get("of") != "plan":
+            await self._of_commit(event, said)
+
+    async def _of_commit(self, event: Event, said: _Said) -> None:
+        """Doubt a decision that was not of the commit which the record names, and its files."""
+        sha, tree = str(event.data.get("sha")), event.data.get("tree")
+        if (sha, tree) not in {(each.sha, each.tree) for each in self.run.checkpoints}:
+            raise _Doubt("it names no checkpoint of the run")
+        named = said.command.argument() if said.command and event.type == Type.APPROVED else ""
+        seen = named.lower() or said.seen
+        if seen:
+            if not sha.startswith(seen):
+                raise _Doubt("it was given for another commit")
+            return
+        shown = await self.witness.shown_at(self.run.repository, sha)
+        if shown is None or said.at <= shown:
+            raise _Doubt("it names no commit, and this one was not shown before it was given")
+
+    async def _said(self, event: Event) -> _Said:
+        match = _CAUSE.fullmatch(event.id)
+        if match is None:
+            raise _Doubt("it was given by a button, which GitHub keeps nowhere")
+        number, line = int(match["number"]), int(match["line"])
+        ask = {"comment": self._comment, "review": self._review, "review-comment": self._on_line}
+        said = await ask[match["kind"]](number, line)
+        if said is None:
+            raise _Doubt("the words that it names are not in the run's conversation, or changed")
+        return said
+
+    async def _comment(self, number: int, line: int) -> _Said | None:
+        found = await self.witness.comment(self.run.repository, number)
+        here = (self.run.issue, self.run.pull_request)
+        if found is None or found.author_is_bot or not is_unedited(found):
+            return None
+        if found.number not in here:
+            return None
+        return _Said(found.author, self._command(found.body, line), found.created_at)
+
+    async def _review(self, number: int, line: int) -> _Said | None:
+        pull = self.run.pull_request
+        listed = await self.witness.reviews(self.run.repository, pull) if pull else []
+        found = next((each for each in listed if each.id == number), None)
+        if found is None or found.author_is_bot:
+            return None
+        command = self._command(found.body, line)
+        if line == 0 and found.state == "approved":
+            command = Command("approve", line=0)
+        return _Said(found.author, command, found.submitted_at, found.commit_sha)
+
+    async def _on_line(self, number: int, line: int) -> _Said | None:
+        pull = self.run.pull_request
+        listed = await self.witness.line_comments(self.run.repository, pull) if pull else []
+        found = next((each for each in listed if each.id == number), None)
+        if found is None or found.author_is_bot or found.created_at is None:
+            return None
+        if found.created_at != found.updated_at:
+            return None
+        command = self._command(found.body, line)
+        return _Said(found.author, command, found.created_at, found.commit_sha)
+
+    def _command(self, body: str, line: int) -> Command | None:
+        meant = [each for each in parse(body, self.usages) if each.line == line]
+        return next((each for each in meant if isinstance(each, Command)), None)
+
+
+def _names(given: Command, check: str) -> bool:
+    """Say whether an `/override` is of a check: its name comes first, then the reason."""
+    return f"{given.text}\n{given.detail}".startswith((f"{check} ", f"{check}\n"))
