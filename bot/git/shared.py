@@ -327,7 +327,7 @@ def _wanted(run: Run) -> list[str]:
     left = [each.get("commit") for each in (run.candidate, run.quarantine)]
     asked = [run.restore.get("tree"), run.restore.get("base_sha")]
     made = [each.sha for each in run.checkpoints]
-    named = [run.base_sha, run.config, *made, run.foreign, *left, *asked]
+    named = [run.base_sha, run.start_sha, run.config, *made, run.foreign, *left, *asked]
     return [each for each in dict.fromkeys(named) if each]
 
 

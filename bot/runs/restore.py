@@ -60,12 +60,12 @@ def restored(record: Sequence[Event], repository: Repository, at: datetime) -> R
 
 
 def _is_trusting(run: Run) -> bool:
-    """Whether a stranger's commit could still be checked on somebody's word.
+    """Whether a stranger's commit could still be worked on, on somebody's word.
 
     That word, and that somebody acts for another, may have been written by whoever may push to the
     record; both are asked for again.
     """
-    return bool(run.trusted) and run.state not in TERMINAL
+    return bool(run.trusted or run.onto) and run.state not in TERMINAL
 
 
 def _folded(
