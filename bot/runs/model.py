@@ -251,8 +251,8 @@ class Run(_Value):
     went with the machine that they were on. `taken` is who has the branch instead of the agent, and
     `handed` the head that was published for them; `given` that it came back with commits, from
     which the agent has yet to go on. `delegates` act for others, and `holds` keep it from being
-    merged. `trusted` is the commit of a stranger's pull request that the run only checks, `onto` one
-    that it goes on from.
+    merged. `trusted` is the commit of a stranger's pull request that the run only checks, `onto`
+    one that it goes on from.
     `config` and `organisation` are what the repository and its
     organisation said when it began, by the ids of their content. `config_wrong` says what is wrong
     with the newest configuration, where that of the commit `config_of` is in force instead.
