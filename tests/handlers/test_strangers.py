@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from bot.runs.model import Run
@@ -164,19 +162,15 @@ async def test_trust_is_of_one_pull_request_and_of_nothing_that_a_fork_says(worl
     assert await runs(repo, twin) == []
 
 
-async def hostile(repo: Repo, run: Run, number: int, who: Person) -> dict[str, Any]:
+async def hostile(run: Run, number: int, who: Person) -> None:
     """Everything that a stranger may say and do on a pull request of theirs, at once."""
     words = f"/approve {run.head}\n/orchestrate mend it\n/override notes mine\n/trust {run.head}"
     await who.comment(number, words)
     await who.review(number, "COMMENT", words)
     place = {"path": "strange.txt", "line": 1, "side": "RIGHT"}
-    files: dict[str, Any] = await who.get(f"/pulls/{number}")
-    await who.post(
-        f"/pulls/{number}/comments",
-        {"body": "/approve", "commit_id": files["head"]["sha"], **place},
-    )
-    await who.review(number, "APPROVE", "/approve")
-    return files
+    head = (await who.get(f"/pulls/{number}"))["head"]["sha"]
+    said = {"body": "/approve", "commit_id": head, **place}
+    await who.post(f"/pulls/{number}/comments", said)
 
 
 async def test_a_fork_that_takes_a_runs_names_for_itself_gets_nothing_of_it(world: World) -> None:
@@ -186,7 +180,7 @@ async def test_a_fork_that_takes_a_runs_names_for_itself_gets_nothing_of_it(worl
     marker = f"<!-- orchestrate:run:{run.id} -->\nCloses #{issue}"
     number, _ = await strange(repo, fork, branch=run.branch, body=marker)
     outsider = repo.person("outsider")
-    await hostile(repo, run, number, outsider)
+    await hostile(run, number, outsider)
     await fork.person("outsider").write("strange.txt", "more\n", branch=run.branch)
     await outsider.close(number)
     await repo.world.settled()
