@@ -248,8 +248,8 @@ class Worker:
         if used := budget.used_up(run):
             return [_blocked(*used)]
         git, number = self._ports.git, run.turns + 1
-        if run.onto and (left := await gone(git, run, (await self._present(run))[1])):
-            return [left]
+        if run.onto and (ended := await gone(git, run, (await self._present(run))[1])):
+            return [ended]
         config = await self._config(run)
         day = await self._day(run)
         if over := day_used_up(day, config):
