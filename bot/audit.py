@@ -15,7 +15,7 @@ from bot.runs.model import Run
 from bot.settings import Settings
 
 EVIDENCE = {
-    Type.REQUESTED: ("agent", "base", "issue", "trusted", "pull"),
+    Type.REQUESTED: ("agent", "base", "issue", "trusted", "pull", "onto"),
     Type.CANDIDATE_REFUSED: ("reason",),
     Type.CHECKPOINTED: ("number", "kind", "sha", "tree"),
     Type.CHECKED: ("sha", "green"),

@@ -28,14 +28,13 @@ async def consent_facts(desk: Desk, order: Order, run: Run) -> ConsentFacts:
     organisation = repository.owner.lower()
     named = [f"{organisation}/{team}" for team in setting.teams]
     teams = list(dict.fromkeys([*named, *sorted(teams_of(owned, organisation))]))[:TEAMS_MAX]
-    authors = (login for each in run.checkpoints for login in each.by)
     return ConsentFacts(
         organisation=organisation,
         approvers=tuple(
             [await _approver(desk, order, run, login, teams) for login in who_approved(order, run)]
         ),
         owned=owned,
-        part=frozenset({run.requester, *authors}),
+        part=frozenset({run.requester, *run.authors}),
     )
 
 

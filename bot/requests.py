@@ -36,7 +36,11 @@ async def start_run(
     if any(run.id == run_id(repository.id, source) for run in known):
         return
     agent = await _agent(desk, repository, config, data.get("agent") or "")
-    going_on = [run for run in known if run.state in ACTIVE or run.state is State.PAUSED]
+    going_on = [
+        run
+        for run in known
+        if not run.trusted and (run.state in ACTIVE or run.state is State.PAUSED)
+    ]
     if len(going_on) >= config.limits.runs_per_issue:
         raise UserError(_busy(going_on[0]))
     spent = await spent_today(desk.store, repository, spoken.login, desk.clock())

@@ -452,7 +452,7 @@ class Router:
         """Say whether somebody without a part in it could approve; asked where that decides."""
         if run is None:
             return True
-        part = {run.requester, *(login for each in run.checkpoints for login in each.by)}
+        part = {run.requester, *run.authors}
         if spoken.login.casefold() not in {each.casefold() for each in part}:
             return True
         least = config.commands.least_role("approve") or Role.MAINTAIN

@@ -124,7 +124,7 @@ def _allowed(order: Order, run: Run) -> str:
     facts = ApprovalFacts(
         person=order.person,
         requester=run.requester,
-        co_authors=tuple(login for each in run.checkpoints for login in each.by),
+        co_authors=run.authors,
         others_can=order.others_can,
         seen_sha=seen or None,
         head_sha=run.head,

@@ -6,10 +6,14 @@
 The lines below the command, up to the next one, belong to the request. `--plan` shows the plan and
 waits for `/approve` before an agent works. `--budget` is what the models may cost the whole run, in
 dollars, and `--minutes` how long one turn may take; on a run's pull request `--budget +2` gives two
-dollars more.
+dollars more. On a pull request that no run made it goes on from the head, where that is trusted by
+name and `trust: agents` is in the configuration: see `/orchestrate trust`.
 """
 
 from __future__ import annotations
+
+import asyncio
+from typing import Any
 
 from bot.commands import Option, Usage
 from bot.errors import UserError
@@ -17,18 +21,25 @@ from bot.requests import ask_for_changes, start_run
 from bot.router import Desk, Feature, Order
 from bot.runs.budget import read_minutes, read_usd
 from bot.runs.model import Source
-from bot.runs.transitions import TERMINAL
+from bot.runs.transitions import TERMINAL, State
+from policies.facts import WorkFacts
+from policies.trust import check_work
+from policies.verdict import code
 
 
 async def handle(desk: Desk, order: Order) -> str | None:
     """Start a run, or give the run of this pull request its next turn."""
     run, spoken = order.run, order.spoken
-    if run and spoken.conversation.number == run.pull_request and run.state not in TERMINAL:
+    own = run and not run.trusted and spoken.conversation.number == run.pull_request
+    if run and own and run.state not in TERMINAL:
         await ask_for_changes(desk, order, run, _request(order))
         return None
-    if spoken.conversation.is_pull:
-        raise UserError("This pull request belongs to no run; give the request on an issue.")
+    if run and own:
+        raise UserError(
+            f"Run `{run.id}` of this pull request is over; give the request on an issue."
+        )
     options = order.command.options
+    onto = await _onto(desk, order) if spoken.conversation.is_pull else {}
     budget, minutes = options.get("budget"), options.get("minutes")
     data = {
         "request": _request(order),
@@ -37,11 +48,38 @@ async def handle(desk: Desk, order: Order) -> str | None:
         "budget": read_usd(budget).value if budget else None,
         "minutes": read_minutes(minutes) if minutes else None,
         "plan": "plan" in options,
+        **onto,
     }
     kind = "cli" if spoken.how == "cli" else "comment"
     source = Source(kind=kind, key=order.cause, url=spoken.url)
     await start_run(desk, spoken, order.config, source, data)
     return None
+
+
+async def _onto(desk: Desk, order: Order) -> dict[str, Any]:
+    """Say which commit of a pull request that no run made the run goes on from.
+
+    It goes where that pull request does. Trust is of this pull request: another one may have the
+    same head.
+    """
+    spoken = order.spoken
+    number = spoken.conversation.number
+    pull, known = await asyncio.gather(
+        desk.threads.pull(spoken.repository, number),
+        desk.store.of_thread(spoken.repository.id, number),
+    )
+    trusted = (run for run in known if run.trusted and run.state is not State.CANCELLED)
+    here = frozenset(run.trusted for run in trusted if run.pull_request == number)
+    facts = WorkFacts(pull.head_sha, here, is_open=pull.state == "open")
+    verdict = check_work(facts, order.config)
+    if not verdict.allowed:
+        raise UserError(verdict.reason)
+    if order.command.options.get("base", pull.base_ref) != pull.base_ref:
+        raise UserError(
+            f"It goes into {code(pull.base_ref)}, as #{number} does; leave `--base` out."
+        )
+    onto = {"pull": number, "sha": pull.head_sha, "author": pull.author}
+    return {"onto": onto, "base": pull.base_ref}
 
 
 def _request(order: Order) -> str:

@@ -15,6 +15,7 @@ from bot.events import Event, Type
 from bot.payloads import GHOST, PullChanged, Pushed
 from bot.router import Desk, Router, repository_of
 from bot.runs.model import Repository, Run
+from bot.runs.onto import voided
 from bot.runs.transitions import State
 from bot.runs.waking import wake
 from policies.config import PATH
@@ -90,7 +91,11 @@ async def pushed(desk: Desk, run: Run, after: str, who: str) -> None:
 
 
 async def outdated(desk: Desk, run: Run, head: str, who: str) -> None:
-    """End the checks of a stranger's commit that is the head no more."""
+    """End the checks of a stranger's commit that is the head no more, and pause work on it."""
+    if run.onto and run.onto.sha != head and run.onto.moved != head:
+        stopped = run.state in (State.PAUSED, State.BLOCKED)
+        kind = Type.BLOCKED if stopped else Type.PAUSED
+        await _record(desk, run, f"outdated:{head}", who, kind, voided(run, head, _name(who)))
     if run.trusted and run.trusted != head:
         data = {
             "reason": f"{_name(who)} pushed {head[:7]}, which nobody trusts yet.",

@@ -41,7 +41,7 @@ async def handle(desk: Desk, order: Order) -> str | None:
     if "only-violations" in order.command.options:
         return await _keep(desk, order, run)
     point = checkpoint_named(run, order.command.argument() or _before(run))
-    tree = point.tree if point else run.base_tree
+    tree = point.tree if point else run.start_tree
     name = f"checkpoint {point.number}" if point else "the base"
     if globs:
         return await _part(desk, order, run, globs, point, name)
@@ -53,7 +53,7 @@ async def _part(
     desk: Desk, order: Order, run: Run, globs: list[str], point: Checkpoint | None, name: str
 ) -> str | None:
     """Ask for what the globs mean, as it was at a point."""
-    tree = await desk.repositories.restored(run, point.tree if point else run.base_tree, globs)
+    tree = await desk.repositories.restored(run, point.tree if point else run.start_tree, globs)
     meant = listed([code(glob) for glob in globs])
     if tree == run.tree:
         raise UserError(

@@ -7,7 +7,8 @@ It is off until the configuration says `trust: checks`. The checks are those of 
 they run in the sandbox, without the network and without any secret, on what the default branch has
 installed, so that dependencies which the pull request adds are not there. The results are check
 runs on the commit. No agent works on it, and nothing is pushed. A push ends it: the new head must
-be trusted anew.
+be trusted anew. With `trust: agents` whoever may start a run may then write `/orchestrate REQUEST`
+there, which goes on from that commit in a pull request of its own.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ async def handle(desk: Desk, order: Order) -> str | None:
         raise UserError("This run has no checkpoint yet, so there is nothing to undo.")
     number = run.last.number
     before = run.checkpoints[-2] if len(run.checkpoints) > 1 else None
-    tree = before.tree if before else run.base_tree
+    tree = before.tree if before else run.start_tree
 
     await ask_for_tree(desk, order, kind="undo", title=f"Undo checkpoint {number}", tree=tree)
     return takes_base_out(run, before)

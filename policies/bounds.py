@@ -27,6 +27,7 @@ _T = TypeVar("_T")
 
 # The stricter later.
 _REQUESTER = ("always", "if-alone", "never")
+_TRUST = ("off", "checks", "agents")
 
 
 def bounded(config: Config, bounds: Config) -> Config:
@@ -51,8 +52,8 @@ def bounded(config: Config, bounds: Config) -> Config:
         update["merge"] = _merge(config.merge, bounds.merge)
     if "sign_off" in named:
         update["sign_off"] = config.sign_off or bounds.sign_off
-    if "trust" in named and bounds.trust == "off":
-        update["trust"] = "off"
+    if "trust" in named:
+        update["trust"] = min(config.trust, bounds.trust, key=_TRUST.index)
     if "hold" in named:
         update["hold"] = Hold(labels=_both(config.hold.labels, bounds.hold.labels))
     if "freeze" in named:

@@ -113,10 +113,11 @@ class Config(Section):
         description="Whether commits need a sign-off, as the Developer Certificate of Origin asks:"
         " those of the bot carry it, and those that people push are taken in only with it.",
     )
-    trust: Literal["off", "checks"] = Field(
+    trust: Literal["off", "checks", "agents"] = Field(
         default="off",
         description="What `/orchestrate trust SHA` allows on a pull request that no run made:"
-        " nothing, or that the checks run on that commit, sandboxed and without secrets.",
+        " nothing; that the checks run on that commit, sandboxed and without secrets; or also that"
+        " `/orchestrate REQUEST` there goes on from that commit, on a branch of this repository.",
     )
     hold: Hold = Field(default_factory=Hold, description="What keeps a run from being merged.")
     freeze: Annotated[tuple[Freeze, ...], Field(max_length=MAX_ENTRIES)] = Field(

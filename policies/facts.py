@@ -256,6 +256,15 @@ class TrustFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkFacts:
+    """Somebody asks for work on a pull request that no run made: its head, and what was trusted."""
+
+    head_sha: str
+    trusted: frozenset[str]
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """What was spent: dollars, tokens, and minutes in which agents worked."""
 

@@ -178,7 +178,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         ),
         "trust": Rule(
             trust,
-            "Asked when somebody trusts a pull request that no run made.",
+            "Asked when somebody trusts a pull request that no run made, or asks for work on it.",
             ("trust", "commands.who"),
             "A maintainer trusts a commit to which somebody has pushed since.",
             lambda: trust.check_trust(

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from bot.git import checkpoint, mirror, refs
+from bot.git import checkpoint, mirror, pulls, refs
 from bot.git.checkpoint import Identity
 from bot.git.diff import Comparison
 from bot.git.environments import Environments
@@ -165,6 +165,10 @@ class SharedWorkbench(Workbench):
         known = self._here.setdefault(run.id, set())
         lacking = [each for each in wanted if each not in known]
         if lacking and (absent := await self._call(absent_of, held, lacking)):
+            if run.onto and run.onto.sha in absent:
+                # The packs of its checkpoints stand on it, and no branch of the remote has it.
+                await pulls.bring(held, await self._address(run.repository), run.onto.pull)
+                absent = await self._call(absent_of, held, absent)
             absent = await self._unpacked(run, held, absent)
             if absent:
                 await mirror.fetch(held, await self._address(run.repository))
@@ -327,7 +331,7 @@ def _wanted(run: Run) -> list[str]:
     left = [each.get("commit") for each in (run.candidate, run.quarantine)]
     asked = [run.restore.get("tree"), run.restore.get("base_sha")]
     made = [each.sha for each in run.checkpoints]
-    named = [run.base_sha, run.config, *made, run.foreign, *left, *asked]
+    named = [run.base_sha, run.start_sha, run.config, *made, run.foreign, *left, *asked]
     return [each for each in dict.fromkeys(named) if each]
 
 

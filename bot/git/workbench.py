@@ -61,6 +61,7 @@ from bot.runs.ports import (
     MadeEnvironment,
     Place,
     Recipe,
+    Strange,
 )
 from bot.runs.transitions import TERMINAL
 from policies.config import PATH
@@ -155,6 +156,18 @@ class Workbench:
         remote = await self._address(run.repository)
         return await pulls.bring(held, remote, run.pull_request) == run.trusted
 
+    async def strange(self, run: Run) -> Strange:
+        """Bring in the pull request that a run goes on from; say what its head is now."""
+        assert run.onto is not None, "who goes on from a pull request knows which"
+        repository, held = run.repository, await self._fetched(run.repository)
+        head = await pulls.bring(held, await self._address(repository), run.onto.pull)
+        base = await self._call(refs.tip, held, f"refs/remotes/origin/{run.base}")
+        if head is None:
+            return Strange("", "", "", "")
+        left = await self._call(merge.base_of, held, base, head) if base else None
+        tree = await self.tree(run, left) if left else ""
+        return Strange(head, await self.tree(run, head), left or "", tree)
+
     async def read_default(self, repository: Repository, path: str) -> bytes | None:
         """Bring the mirror up to date; read a file of the default branch."""
         held = await self._fetched(repository)
@@ -241,7 +254,7 @@ class Workbench:
             await self.adopt(run, run.head)
         await self._hydrate(run.repository, commit)
         # A stranger's files say where large ones are kept: nothing is asked there, with our token.
-        strange = run.trusted == commit
+        strange = run.trusted == commit or run.onto is not None
         contents = None if strange else functools.partial(self._contents, run, commit)
         found = await self._found(held, environment) if environment else None
         under = found[1] if found else None
@@ -303,6 +316,8 @@ class Workbench:
             await self._call(quarantine.drop, held, run.id)
         if run.trusted and run.pull_request is not None:
             await self._call(pulls.drop, held, run.pull_request)
+        if run.onto and run.state in TERMINAL:
+            await self._call(pulls.drop, held, run.onto.pull)
         await self._fold(held)
 
     def is_open(self, run: Run) -> bool:

@@ -102,6 +102,7 @@ def status_comment(run: Run, results: Sequence[Mapping[str, Any]], links: Mappin
         _configuration(run),
         _notes(run),
         _unconfirmed(run),
+        _moved(run),
         _refused(run),
         checkpoint_list(run),
         _lost(run),
@@ -267,6 +268,15 @@ def mark(conclusion: str | None) -> str:
 def _why(run: Run, otherwise: str) -> str:
     parts = [prose(run.reason, 1_000), prose(run.next_step, 500)]
     return " ".join(part for part in parts if part) or otherwise
+
+
+def _moved(run: Run) -> str:
+    """Say what was pushed to the stranger's pull request that the run goes on from."""
+    if run.onto is None or not run.onto.moved:
+        return ""
+    trusted, now = code(run.onto.sha[:7]), code(run.onto.moved[:7])
+    seen = f"[what changed since]({page(run)}/compare/{run.onto.sha}...{run.onto.moved})"
+    return f"#{run.onto.pull} was trusted at {trusted} and is at {now} now: see {seen}."
 
 
 def _turn(run: Run) -> str:

@@ -141,8 +141,14 @@ class Drawing:
         head = f"{self._run.repository.owner}:{wanted.head}"
         params: Params = {"head": head, "state": "all", "per_page": 10}
         found = (await self._session.get(f"{self._path}/pulls", params)).maps()
-        # A server that does not know the filter must not give us another's pull request.
-        ours = [each for each in found if text_of(each, "head", "ref") == wanted.head]
+        # A fork may have a branch of the same name, in the same organisation too; and a server that
+        # does not know the filter must not give us another's pull request.
+        ours = [
+            each
+            for each in found
+            if text_of(each, "head", "ref") == wanted.head
+            and number_of(each, "head", "repo", "id") == self._run.repository.id
+        ]
         ours.sort(key=lambda each: each.get("state") != "open")
         return number_of(ours[0], "number") if ours else None
 

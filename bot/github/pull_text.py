@@ -51,9 +51,10 @@ def pull_request(
 def _body(run: Run, results: Sequence[Mapping[str, Any]], drafts: bool) -> str:
     parts = [
         f"{marker(run)}\n{_asked(run)}",
+        _continues(run),
         quote(run.request),
         _not_ready(run, drafts),
-        f"Closes #{run.issue}" if run.issue and run.source.kind in ("comment", "label") else "",
+        f"Closes #{run.issue}" if _closes(run) else "",
         f"### Plan\n\n{_plan(run)}" if run.plan.tasks else "",
         f"### Checkpoints\n\n{checkpoint_list(run)}",
         f"### Evidence\n\n{_evidence(run, results)}",
@@ -67,6 +68,23 @@ def _body(run: Run, results: Sequence[Mapping[str, Any]], drafts: bool) -> str:
 def _asked(run: Run) -> str:
     where = f" in #{run.issue}" if run.issue else ""
     return f"Asked by {code(run.requester)}{where}, done by {code(run.agent)}; run {code(run.id)}."
+
+
+def _closes(run: Run) -> bool:
+    return bool(run.issue) and run.source.kind in ("comment", "label") and run.onto is None
+
+
+def _continues(run: Run) -> str:
+    """Say whose work the run goes on from, how they take it, and why no workflow runs here."""
+    if run.onto is None:
+        return ""
+    pull = code(f"git pull {run.repository.url} {run.branch}")
+    whose = f"#{run.onto.pull} by {code(run.onto.author)}, from {commit(run, run.onto.sha)}"
+    return (
+        f"It continues {whose}. To take it into that pull request: {pull}, and push.\n\n"
+        "Its commits say `[skip ci]`, so that no workflow of this repository runs a stranger's"
+        " files with its secrets; a commit that a person pushes to this branch has them run."
+    )
 
 
 def _not_ready(run: Run, drafts: bool) -> str:

@@ -24,7 +24,7 @@ from bot.hub.access import (
     role_of,
     somebody,
 )
-from bot.hub.actions import pushes
+from bot.hub.actions import forks, pushes
 from bot.hub.auth import authenticate
 from bot.hub.core import Hub
 from bot.hub.records import Repository
@@ -89,19 +89,30 @@ def _allowed(hub: Hub, request: Request, actor: Actor, service: str) -> Reposito
             raise Refusal(401, "Repository not found.")
         raise Refusal(404, "Repository not found.")
     if service == RECEIVE:
-        _may_push(actor, repo, name)
+        _may_push(hub, actor, repo, name)
     elif isinstance(actor, Installed) and repo.private and not actor.has("contents", "read"):
         raise Refusal(403, "Resource not accessible by integration")
     return repo
 
 
-def _may_push(actor: Actor, repo: Repository, name: str) -> None:
+def _may_push(hub: Hub, actor: Actor, repo: Repository, name: str) -> None:
     if isinstance(actor, Anonymous):
         raise Refusal(401, "Authentication is needed to push.")
-    if isinstance(actor, Person) and not at_least(role_of(repo, actor.user), "write"):
+    if isinstance(actor, Person) and not _writes(actor, repo) and not _only(hub, actor, repo):
         raise Refusal(403, f"Permission to {name}.git denied to {actor.user.login}.")
     if isinstance(actor, Installed) and not (actor.covers(repo) and actor.has("contents", "write")):
         raise Refusal(403, f"Permission to {name}.git denied to {actor.user.login}.")
+
+
+def _writes(actor: Actor, repo: Repository) -> bool:
+    return isinstance(actor, Person) and at_least(role_of(repo, actor.user), "write")
+
+
+def _only(hub: Hub, actor: Actor, repo: Repository) -> tuple[str, ...]:
+    """The only refs that a person without a role here may push to, where there are any."""
+    if isinstance(actor, Person) and not _writes(actor, repo):
+        return forks.may_modify(hub, actor, repo)
+    return ()
 
 
 def _environment(
@@ -115,6 +126,7 @@ def _environment(
         "HTTP_CONTENT_ENCODING": headers.get("content-encoding"),
         "GIT_PROTOCOL": headers.get("git-protocol"),
         "HUB_REFUSED_REFS": hub.faults.refused_refs,
+        "HUB_ONLY_REFS": " ".join(_only(hub, actor, repo)) or None,
     }
     if isinstance(actor, Installed) and not actor.has("workflows", "write"):
         given["HUB_FORBID_WORKFLOWS"] = "1"

@@ -85,7 +85,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository; `roles` says what each user (by id) may do beside reading a public one."""
+    """A repository; `roles` says what each user (by id) may do beside reading a public one.
+
+    `fork_of` is the repository that it was forked from.
+    """
 
     id: int
     owner_id: int
@@ -98,6 +101,7 @@ class Repository:
     updated_at: datetime
     pushed_at: datetime
     auto_merge: bool = False
+    fork_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,8 @@ class Pull:
     """What a pull request has beside its conversation; shas move when its branches are pushed.
 
     With `auto_method` it is merged in that way, for `auto_by_id`, once the base's rules allow it;
-    with `queued_by_id` it stands in the merge queue.
+    with `queued_by_id` it stands in the merge queue. `head_repo_id` is the fork that the head is
+    in, which may have been deleted; None where it is in the repository itself.
     """
 
     id: int
@@ -184,6 +189,12 @@ class Pull:
     auto_method: str | None = None
     auto_by_id: int | None = None
     queued_by_id: int | None = None
+    head_repo_id: int | None = None
+
+    @property
+    def head_home(self) -> int:
+        """The number of the repository that the head's branch is in."""
+        return self.repo_id if self.head_repo_id is None else self.head_repo_id
 
 
 @dataclass(frozen=True, slots=True)

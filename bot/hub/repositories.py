@@ -31,6 +31,14 @@ while read -r old new ref; do
         echo "refusing to update $ref" >&2
         exit 1 ;;
     esac
+    if [ -n "$HUB_ONLY_REFS" ]; then
+        case " $HUB_ONLY_REFS " in
+        *" $ref "*) ;;
+        *)
+            echo "refusing to update $ref: only branches of pull requests are open to you" >&2
+            exit 1 ;;
+        esac
+    fi
     case "$new" in *[!0]*) ;; *) continue ;; esac
     if [ -n "$HUB_FORBID_WORKFLOWS" ]; then
         file=$(git log --format= --name-only "$new" --not --all -- .github/workflows | head -n 1)
@@ -195,6 +203,17 @@ class Bare:
         """Take over `branch` of the git repository at `source`, as this one's branch."""
         refspec = f"+refs/heads/{branch}:refs/heads/{branch}"
         self.run("fetch", "--quiet", "--no-tags", str(source.absolute()), refspec)
+
+    def import_branches(self, source: Path) -> None:
+        """Take over all branches of the git repository at `source`."""
+        self.run(
+            "fetch", "--quiet", "--no-tags", str(source.absolute()), "+refs/heads/*:refs/heads/*"
+        )
+
+    def bring(self, source: Path, sha: str) -> None:
+        """Bring in a commit of the git repository at `source`, on no ref."""
+        where = str(source.absolute())
+        self.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", where, sha)
 
     # -- refs -------------------------------------------------------------------------------
 

@@ -145,6 +145,7 @@ class State:
             r.Repository,
             name=lambda x: (x.owner_id, x.name.lower()),
             owner=lambda x: x.owner_id,
+            parent=lambda x: x.fork_of,
         )
         self.labels = Table(
             "label", r.Label, repo=lambda x: x.repo_id, name=lambda x: (x.repo_id, x.name.lower())
@@ -164,7 +165,7 @@ class State:
             r.Pull,
             number=_issue_key,
             repo=lambda x: x.repo_id,
-            head=lambda x: (x.repo_id, x.head_ref),
+            head=lambda x: (x.head_home, x.head_ref),
             sha=lambda x: (x.repo_id, x.head_sha),
             base=lambda x: (x.repo_id, x.base_ref),
         )

@@ -20,6 +20,7 @@ from bot.runs.model import (
     Delegate,
     Hold,
     Message,
+    Onto,
     Outcome,
     Override,
     Plan,
@@ -50,6 +51,14 @@ OF_TRUSTED = frozenset(
     }
 )
 """What may happen to a run that checks a stranger's commit: no turn, no push, no decision."""
+
+GOES_ON = frozenset(
+    {
+        *(Type.RESUMED, Type.CHANGES_ASKED, Type.RETRIED, Type.ROLLBACK_ASKED, Type.UPDATE_ASKED),
+        *(Type.APPROVED, Type.OVERRIDDEN, Type.TAKEN),
+    }
+)
+"""What people may not ask of a run whose stranger's commit is trusted no more."""
 
 BLOCKED_HOSTS = 20
 """Hosts that are remembered of what was not let reach: enough to see what the agent wanted."""
@@ -93,7 +102,8 @@ def new_run(event: Event, repository: Repository) -> Run:
         label=data.get("label") or "",
         own_agent=data.get("agent_command") or "",
         own_checks=tuple(data.get("checks") or ()),
-        head=data.get("trusted") or "",
+        head=data.get("trusted") or (data.get("onto") or {}).get("sha", ""),
+        onto=Onto.model_validate(data["onto"]) if data.get("onto") else None,
         trusted=data.get("trusted") or "",
         pull_request=data.get("pull"),
         created_at=event.at,
@@ -121,7 +131,11 @@ def evolve(run: Run, event: Event) -> Run:
             f"Run `{run.id}` only checks a pull request that no run made; nothing else is done"
             " there. Give the request on an issue."
         )
+    if run.onto:
+        _still_trusted(run, run.onto, event)
     update: dict[str, Any] = {"seq": event.seq or run.seq + 1, "updated_at": event.at}
+    if run.onto and event.data.get("moved"):
+        update["onto"] = run.onto.model_copy(update={"moved": event.data["moved"]})
     if event.type in SETUP_OVER:
         update["setting_up"] = False
     apply = _APPLY.get(event.type)
@@ -144,6 +158,21 @@ def evolve(run: Run, event: Event) -> Run:
             update |= {"reason": run.reason, "next_step": run.next_step}
     changed = run.model_copy(update=update)
     return _wake(_handing(changed))
+
+
+def _still_trusted(run: Run, onto: Onto, event: Event) -> None:
+    """Raise `UserError` for what may not be done with a stranger's commit as things are."""
+    if onto.moved and event.type in GOES_ON:
+        raise UserError(
+            f"Run `{run.id}` goes on from `{onto.sha[:7]}`, and #{onto.pull} has moved to"
+            f" `{onto.moved[:7]}` since, which nobody trusted for it: `/cancel` ends it;"
+            " `/orchestrate trust SHA` and `/orchestrate REQUEST` there begin on the new head."
+        )
+    if event.type == Type.TAKEN and not run.checkpoints:
+        # To hand it over it would be pushed, as it is, to where workflows have secrets.
+        raise UserError(
+            f"Run `{run.id}` has nothing of its own yet to take; #{onto.pull} has the rest."
+        )
 
 
 def _hands(run: Run) -> bool:
@@ -192,6 +221,7 @@ def _started(run: Run, event: Event) -> dict[str, Any]:
         "turn_limit": run.turns + data["turns"],
         "usd_limit": data.get("usd"),
         "token_limit": data.get("tokens"),
+        "onto": run.onto and run.onto.model_copy(update={"tree": data.get("onto_tree", "")}),
         "plan": Plan(tasks=(Task(id="1", title=run.title, agent=data["agent"]),)),
     }
 

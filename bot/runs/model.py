@@ -76,6 +76,19 @@ class Source(_Value):
     url: str = ""
 
 
+class Onto(_Value):
+    """The commit of a stranger's pull request that a run goes on from, and who wrote that.
+
+    `moved` is the head that somebody pushed there since, by which the commit is trusted no more.
+    """
+
+    pull: int
+    sha: str
+    author: str
+    tree: str = ""
+    moved: str = ""
+
+
 class Task(_Value):
     """A piece of the plan for one agent, after the tasks that it `needs`."""
 
@@ -238,7 +251,8 @@ class Run(_Value):
     went with the machine that they were on. `taken` is who has the branch instead of the agent, and
     `handed` the head that was published for them; `given` that it came back with commits, from
     which the agent has yet to go on. `delegates` act for others, and `holds` keep it from being
-    merged. `trusted` is the commit of a stranger's pull request that the run only checks.
+    merged. `trusted` is the commit of a stranger's pull request that the run only checks, `onto`
+    one that it goes on from.
     `config` and `organisation` are what the repository and its
     organisation said when it began, by the ids of their content. `config_wrong` says what is wrong
     with the newest configuration, where that of the commit `config_of` is in force instead.
@@ -328,6 +342,7 @@ class Run(_Value):
     messages: tuple[Message, ...] = ()
     taken: str = ""
     trusted: str = ""
+    onto: Onto | None = None
     handed: str = ""
     given: bool = False
     overrides: tuple[Override, ...] = ()
@@ -344,8 +359,24 @@ class Run(_Value):
 
     @property
     def tree(self) -> str:
-        """The tree at the head: the newest checkpoint's, or the base's."""
-        return self.checkpoints[-1].tree if self.checkpoints else self.base_tree
+        """The tree at the head: the newest checkpoint's, or that which the run began with."""
+        return self.checkpoints[-1].tree if self.checkpoints else self.start_tree
+
+    @property
+    def start_sha(self) -> str:
+        """The commit that the run's own work began on: the base, or a stranger's head."""
+        return self.onto.sha if self.onto else self.base_sha
+
+    @property
+    def start_tree(self) -> str:
+        """The tree of that commit."""
+        return self.onto.tree if self.onto else self.base_tree
+
+    @property
+    def authors(self) -> tuple[str, ...]:
+        """Who wrote some of what is at the head beside the agent."""
+        written = tuple(login for each in self.checkpoints for login in each.by)
+        return (*written, self.onto.author) if self.onto else written
 
     @property
     def is_local(self) -> bool:
@@ -385,7 +416,7 @@ class Run(_Value):
         One of another commit holds where the tree is the same, as after a rebase, and where the
         plan is; unless who gave it has become an author since. It then names the present head.
         """
-        authors = {login.casefold() for each in self.checkpoints for login in each.by}
+        authors = {login.casefold() for login in self.authors}
         held: dict[str, Approval] = {}
         for each in self.approvals:
             same_tree = each.tree == self.tree and each.by.casefold() not in authors

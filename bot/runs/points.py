@@ -14,7 +14,7 @@ def checkpoint_named(run: Run, text: str) -> Checkpoint | None:
     if not run.checkpoints:
         raise UserError("This run has no checkpoint yet.")
     name = text.strip().lower()
-    if name == "base" or (len(name) >= SHA_LEAST and run.base_sha.startswith(name)):
+    if name == "base" or (len(name) >= SHA_LEAST and run.start_sha.startswith(name)):
         return None
     if name == "head":
         return run.checkpoints[-1]
@@ -33,7 +33,7 @@ def ends(run: Run, text: str) -> tuple[str, str]:
         left, _, right = text.partition("..")
         return _sha(run, left.strip(".") or "base"), _sha(run, right.strip(".") or "head")
     if not text:
-        return run.base_sha, _sha(run, "head")
+        return run.start_sha, _sha(run, "head")
     point = checkpoint_named(run, text)
     if point is None:
         raise UserError("The base is where the run began; compare it with one: `base..1`.")
@@ -42,4 +42,4 @@ def ends(run: Run, text: str) -> tuple[str, str]:
 
 def _sha(run: Run, text: str) -> str:
     point = checkpoint_named(run, text)
-    return point.sha if point else run.base_sha
+    return point.sha if point else run.start_sha

@@ -80,6 +80,16 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
+class Strange:
+    """The head of a stranger's pull request now, and where it left the base; empty if nowhere."""
+
+    sha: str
+    tree: str
+    base_sha: str
+    base_tree: str
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """The tree that a turn left behind, with what the host refused to read (path, reason).
 
@@ -184,6 +194,9 @@ class Git(Past, Protocol):
 
     async def trusted(self, run: Run) -> bool:
         """Bring in the pull request that a run only checks; say whether its head is as trusted."""
+
+    async def strange(self, run: Run) -> Strange:
+        """Bring in the pull request that a run goes on from; say what its head is now."""
 
     async def config(self, run: Run, blob: str) -> str:
         """Read the configuration kept as `blob`; empty when there was none."""

@@ -108,11 +108,11 @@ def _said(event: Event, why: str) -> str:
 
 
 def _is_trusting(run: Run) -> bool:
-    """Whether a stranger's commit could still be checked on somebody's word.
+    """Whether a stranger's commit could still be worked on, on somebody's word.
 
     That word may have been written by whoever may push to the record, so it is asked for again.
     """
-    return bool(run.trusted) and run.state not in TERMINAL
+    return bool(run.trusted or run.onto) and run.state not in TERMINAL
 
 
 def _folded(

@@ -16,6 +16,9 @@ from policies.verdict import code
 SLUG_LENGTH = 40
 """Characters of a request in a branch name: enough to recognise it in a list."""
 
+CONTINUES = "Orchestrate-Continues"
+"""The trailer that names the stranger's pull request that a commit goes on from."""
+
 TITLE_LENGTH = 72
 """Characters of a commit's first line, as git's own documentation counsels."""
 
@@ -71,6 +74,9 @@ def trailers(run: Run, number: int, *, agent: str | None) -> dict[str, tuple[str
         values["Orchestrate-Task"] = (task.id,)
     if agent:
         values["Orchestrate-Agent"] = (agent,)
+    if run.onto:
+        # GitHub runs no workflow, with its secrets, for a push whose last commit says this.
+        values[CONTINUES] = (f"#{run.onto.pull} at {run.onto.sha[:7]} [skip ci]",)
     values["Co-authored-by"] = (f"{run.requester} <{run.email}>",)
     return values
 

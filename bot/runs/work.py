@@ -33,6 +33,7 @@ from bot.runs.kept import kept_back
 from bot.runs.landing import Landing, Ready, later, refused
 from bot.runs.logs import write_log
 from bot.runs.model import CheckpointKind, Run
+from bot.runs.onto import gone, start_of
 from bot.runs.ports import (
     Agents,
     Allowed,
@@ -197,6 +198,9 @@ class Worker:
             return await self._start_checking(base, found, above)
         if config.base and not run.base:
             base = await git.base(run, config.base)
+        onto = await start_of(git, run, config) if run.onto else {}
+        if isinstance(onto, Stuck):
+            return [(Type.CANCELLED, stop(onto.reason, onto.next_step), ORCHESTRATE)]
         data = {
             "base": base.branch,
             "base_sha": base.sha,
@@ -212,6 +216,7 @@ class Worker:
             "minutes": run.minutes or config.limits.minutes,
             "usd": run.budget or config.limits.usd,
             "tokens": config.limits.tokens,
+            **onto,
         }
         return [(Type.STARTED, data, ORCHESTRATE)]
 
@@ -248,6 +253,8 @@ class Worker:
         if used := budget.used_up(run):
             return [_blocked(*used)]
         git, number = self._ports.git, run.turns + 1
+        if run.onto and (ended := await gone(git, run, (await self._present(run))[1])):
+            return [ended]
         config = await self._config(run)
         day = await self._day(run)
         if over := day_used_up(day, config):
@@ -721,8 +728,11 @@ class Worker:
     async def _prepared(
         self, run: Run, config: Config, cause: str, commit: str = ""
     ) -> Prepared | Unprepared | None:
-        """Find or make the environment of a commit, or else of the head; None where stopped."""
-        begun = False
+        """Find or make the environment of a commit, or else of the head; None where stopped.
+
+        On a stranger's commit it is the base's: making one has a network, and may have secrets.
+        """
+        begun, own = False, run.base_sha if run.onto else run.head
 
         async def begin() -> None:
             nonlocal begun
@@ -732,7 +742,7 @@ class Worker:
         async with self._stop_of(run) as stop_event:
             ready = await self._ports.environments.prepare(
                 run,
-                commit or run.head,
+                commit or own,
                 config,
                 stop=stop_event,
                 output=self._printer(run),

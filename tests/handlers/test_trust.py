@@ -109,7 +109,7 @@ async def test_a_push_ends_what_was_trusted_before(world: World) -> None:
     await maintainer.comment(number, "/orchestrate mend it")
     while not (answers := await repo.replies(number)):
         await repo.world.moved()
-    assert "only checks a pull request that no run made" in answers[0]
+    assert "only where `trust: agents` is in the configuration" in answers[0]
     newer = await repo.person("writer").write("probe.py", "print(2)\n", branch="strange")
     run = await repo.until(number, State.CANCELLED)
     assert f"pushed {newer[:7]}, which nobody trusts yet" in run.reason

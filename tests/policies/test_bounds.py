@@ -139,3 +139,11 @@ def test_bounds_never_allow_more(
     made = bounded(own, bounds)
     assert bounded(made, bounds) == made
     assert judge(changes, (), secrets, own).allowed or not judge(changes, (), secrets, made).allowed
+
+
+@pytest.mark.parametrize("own", ["off", "checks", "agents"])
+@pytest.mark.parametrize("most", ["off", "checks", "agents"])
+def test_trust_reaches_no_further_than_the_server_lets_it(own: str, most: str) -> None:
+    steps = ("off", "checks", "agents")
+    held = bounded(Config.model_validate({"trust": own}), Config.model_validate({"trust": most}))
+    assert held.trust == steps[min(steps.index(own), steps.index(most))]

@@ -8,13 +8,13 @@ import pytest
 
 from policies.cases import parse_cases
 from policies.config import Config, parse
-from policies.facts import Commit, HoldFacts, Person, Role, TrustFacts
+from policies.facts import ChangeStatus, Commit, HoldFacts, Person, Role, TrustFacts, WorkFacts
 from policies.hold import check_hold
 from policies.paths import check_paths
 from policies.roles import may_act
 from policies.sections import Hold
 from policies.sign_off import check_sign_off
-from policies.trust import check_trust
+from policies.trust import check_changed, check_trust, check_work
 from policies.verdict import code
 from tests.policies.builders import change
 
@@ -255,6 +255,41 @@ def test_no_text_of_people_breaks_out_of_a_refusal(text: str) -> None:
         assert not verdict.allowed
         assert verdict.reason.isprintable()
         assert len(verdict.reason) < 2_000
+
+
+STRANGE = [
+    *("CLAUDE.md", "claude.MD", "a/AGENTS.md", ".github/copilot-instructions.md", "GEMINI.md"),
+    *(".github/workflows/x.yml", ".GITHUB/workflows/x.yml", ".github/orchestrate.yml"),
+    *("CODEOWNERS", ".github/CODEOWNERS", "docs/CODEOWNERS", ".cursor/rules/x.mdc", ".git/config"),
+    *("uv.lock", "package-lock.json", ".gitmodules", "a/../CLAUDE.md", "CLAUDE.md\u200b"),
+]
+
+
+@pytest.mark.parametrize("path", STRANGE)
+@pytest.mark.parametrize("kind", ["added", "modified", "deleted"])
+def test_no_agent_goes_on_from_what_a_stranger_changed_of_what_is_closed(
+    path: str, kind: ChangeStatus
+) -> None:
+    fine = change("src/a.py")
+    verdict = check_changed([fine, change(path, status=kind)], Config(trust="agents"))
+    assert not verdict.allowed
+    assert "Have people merge that apart" in verdict.reason
+    assert check_changed([fine], Config(trust="agents")).allowed
+
+
+HEADS = ["", "a" * 7, "A" * 40, "a" * 39, "a" * 41, "b" * 40, " " + "a" * 40, "HEAD", "*", "\0"]
+
+
+@pytest.mark.parametrize("trusted", HEADS)
+def test_only_the_very_head_that_was_trusted_is_worked_on(trusted: str) -> None:
+    head = "a" * 40
+    on = Config(trust="agents")
+    assert not check_work(WorkFacts(head, frozenset({trusted}), is_open=True), on).allowed
+    both = frozenset({trusted, head})
+    assert check_work(WorkFacts(head, both, is_open=True), on).allowed
+    assert not check_work(WorkFacts(head, both, is_open=False), on).allowed
+    for less in (Config(trust="checks"), Config()):
+        assert not check_work(WorkFacts(head, both, is_open=True), less).allowed
 
 
 LOGINS = [

@@ -61,8 +61,8 @@ def suite_for(
 
 
 def _branch_of(hub: Hub, repo: Repository, sha: str) -> str | None:
-    found = hub.state.pulls.one(sha=(repo.id, sha))
-    return found.head_ref if found else None
+    found = [p for p in hub.state.pulls.where(sha=(repo.id, sha)) if p.head_repo_id is None]
+    return found[-1].head_ref if found else None
 
 
 def _app(actor: Actor, repo: Repository) -> Installed:

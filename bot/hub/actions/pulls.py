@@ -18,7 +18,7 @@ from bot.hub.access import (
     role_of,
     somebody,
 )
-from bot.hub.actions import issues, merging, protection
+from bot.hub.actions import forks, issues, merging, protection
 from bot.hub.actions.issues import tell_pull
 from bot.hub.actions.pushes import BRANCH, Moved, mark_merged, moved
 from bot.hub.actions.texts import checked_body, checked_title
@@ -55,17 +55,31 @@ async def create(
     base: str,
     body: str | None = None,
     draft: bool = False,
-    maintainer_can_modify: bool = False,
+    maintainer_can_modify: bool = True,
+    head_repo: str | None = None,
 ) -> Pull:
-    """Open a pull request from branch `head` (or `owner:branch`) of the same repository."""
+    """Open a pull request from branch `head` (or `owner:branch`) of the repository or a fork.
+
+    `head_repo` says which, where the owner has several. Maintainers are let modify it as its
+    author says, where the fork belongs to a person.
+    """
     require(actor, repo, SCOPE, "write")
     who = somebody(actor)
     title = checked_title("PullRequest", title)
     body = checked_body("PullRequest", body)
+    owner, _, head = head.rpartition(":")
+    home = forks.named(hub, repo, owner, head_repo)
+    if home is None:
+        raise invalid("PullRequest", "head", "invalid")
+    foreign = home.id != repo.id
+    if foreign:
+        require(actor, home, SCOPE, "write", "write")
     async with hub.lock(repo):
-        head, head_sha = await _branch(hub, repo, "head", head)
+        head, head_sha = await _branch(hub, home, "head", head)
+        if foreign:
+            await hub.git(repo, Bare.bring, hub.bare(home).folder, head_sha)
         base, base_sha = await _branch(hub, repo, "base", base)
-        _no_twin(hub, repo, head, base)
+        _no_twin(hub, repo, home, head, base)
         if await hub.git(repo, Bare.contains, base_sha, head_sha):
             raise _custom(f"No commits between {base} and {head}")
         number = hub.state.next_number(repo.id)
@@ -79,7 +93,10 @@ async def create(
             base_ref=base,
             base_sha=base_sha,
             draft=draft,
-            maintainer_can_modify=maintainer_can_modify,
+            maintainer_can_modify=(
+                maintainer_can_modify and foreign and hub.owner(home).kind == "User"
+            ),
+            head_repo_id=home.id if foreign else None,
         )
         hub.state.issues.put(issue)
         hub.state.pulls.put(pull)
@@ -102,10 +119,11 @@ async def _branch(hub: Hub, repo: Repository, field: str, name: str) -> tuple[st
     return branch, found[f"{BRANCH}{branch}"][0]
 
 
-def _no_twin(hub: Hub, repo: Repository, head: str, base: str) -> None:
-    for pull in hub.state.pulls.where(head=(repo.id, head)):
-        if pull.base_ref == base and conversation(hub, pull).state == "open":
-            owner = hub.owner(repo).login
+def _no_twin(hub: Hub, repo: Repository, home: Repository, head: str, base: str) -> None:
+    for pull in hub.state.pulls.where(head=(home.id, head)):
+        same = pull.repo_id == repo.id and pull.base_ref == base
+        if same and conversation(hub, pull).state == "open":
+            owner = hub.owner(home).login
             raise _custom(f"A pull request already exists for {owner}:{head}.")
 
 
@@ -146,10 +164,17 @@ async def edit(
     body: str | None = None,
     state: str | None = None,
     base: str | None = None,
+    maintainer_can_modify: bool | None = None,
 ) -> Pull:
     """Change what is not None: authors their own, others with the role write."""
     who = _author_or_write(hub, actor, pull)
     repo = hub.state.repositories[pull.repo_id]
+    if maintainer_can_modify is not None and pull.head_repo_id is not None:
+        # "Only pull request authors can give" it, says GitHub's documentation.
+        if conversation(hub, pull).author_id != who.user.id:
+            raise forbidden()
+        lets = bool(maintainer_can_modify)
+        pull = hub.state.pulls.put(replace(pull, maintainer_can_modify=lets))
     if base is not None and base != pull.base_ref:
         name, sha = await _branch(hub, repo, "base", base)
         changes = {"base": {"ref": {"from": pull.base_ref}, "sha": {"from": pull.base_sha}}}
@@ -166,8 +191,13 @@ async def _reopened(hub: Hub, repo: Repository, pull: Pull) -> Pull:
     """Bring heads and bases that moved meanwhile up to date."""
     if pull.merged_at is not None:
         return pull
-    _no_twin(hub, repo, pull.head_ref, pull.base_ref)
-    _, head = await _branch(hub, repo, "head", pull.head_ref)
+    home = hub.state.repositories.get(pull.head_home)
+    if home is None:
+        raise unprocessable("The head repository was deleted.")
+    _no_twin(hub, repo, home, pull.head_ref, pull.base_ref)
+    _, head = await _branch(hub, home, "head", pull.head_ref)
+    if home.id != repo.id:
+        await hub.git(repo, Bare.bring, hub.bare(home).folder, head)
     _, base = await _branch(hub, repo, "base", pull.base_ref)
     await hub.git(repo, Bare.set_ref, f"refs/pull/{pull.number}/head", head)
     return hub.state.pulls.put(replace(pull, head_sha=head, base_sha=base))
@@ -268,8 +298,9 @@ async def merge(
         if by_rules:
             await _allowed(hub, repo, pull, method or "merge")
         await _workflows(hub, who, repo, pull)
+        home = hub.state.repositories.get(pull.head_home) or repo
         plan = merging.Merge(
-            pull.number, pull.base_sha, pull.head_sha, pull.head_ref, hub.owner(repo).login,
+            pull.number, pull.base_sha, pull.head_sha, pull.head_ref, hub.owner(home).login,
             title, message, conversation(hub, pull).title, hub.signature(who.user),
         )  # fmt: skip
         landed = await hub.git(repo, merging.make, method or "merge", plan)

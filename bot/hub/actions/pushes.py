@@ -138,10 +138,13 @@ async def _heads(hub: Hub, who: Somebody, repo: Repository, branch: str, change:
             continue
         if change.new == pull.head_sha:
             continue
+        base = hub.state.repositories[pull.repo_id]
+        if base.id != repo.id:
+            await hub.git(base, Bare.bring, hub.bare(repo).folder, change.new)
         queued = pull.queued_by_id is not None
         pull = hub.state.pulls.put(replace(pull, head_sha=change.new, queued_by_id=None))
         hub.state.issues.put(replace(issue, updated_at=hub.clock.now()))
-        await hub.git(repo, Bare.set_ref, f"refs/pull/{pull.number}/head", change.new)
+        await hub.git(base, Bare.set_ref, f"refs/pull/{pull.number}/head", change.new)
         await tell_pull(hub, who, pull, "synchronize", before=change.old, after=change.new)
         if queued:
             await tell_pull(hub, who, pull, "dequeued", reason="BRANCH_PROTECTIONS")

@@ -38,6 +38,7 @@ async def create(
     repository: Path | None = None,
     message: str = "Initial commit",
     roles: Mapping[str, Role] | None = None,
+    fork_of: int | None = None,
 ) -> Repository:
     """Make a repository, filled from `files`, a `folder` or a branch of a git `repository`.
 
@@ -61,6 +62,7 @@ async def create(
         created_at=now,
         updated_at=now,
         pushed_at=now,
+        fork_of=fork_of,
     )
     if auto_init and files is None:
         files = {"README.md": f"# {name}\n"}

@@ -29,7 +29,7 @@ WORST = (
 
 
 def pull_requests(hub: Hub, repo: Repository, sha: str) -> list[Json]:
-    """The open pull requests whose head is `sha`, in short."""
+    """The open pull requests whose head is `sha`, in short; GitHub leaves out those from forks."""
     url = api_url(hub, repo)
     place = {"id": repo.id, "url": url, "name": repo.name}
     found = hub.state.pulls.where(sha=(repo.id, sha))
@@ -42,7 +42,9 @@ def pull_requests(hub: Hub, repo: Repository, sha: str) -> list[Json]:
             "base": {"ref": p.base_ref, "sha": p.base_sha, "repo": place},
         }
         for p in found
-        if (issue := hub.state.issues.one(number=(repo.id, p.number))) and issue.state == "open"
+        if p.head_repo_id is None
+        and (issue := hub.state.issues.one(number=(repo.id, p.number)))
+        and issue.state == "open"
     ]
 
 

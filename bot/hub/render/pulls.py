@@ -31,6 +31,15 @@ def _side(hub: Hub, repo: Repository, ref: str, sha: str) -> Json:
     }
 
 
+def _head(hub: Hub, pull: Pull) -> Json:
+    """The head's side; where its fork was deleted, GitHub knows neither that nor whose it was."""
+    repo = hub.state.repositories.get(pull.head_home)
+    if repo is not None:
+        return _side(hub, repo, pull.head_ref, pull.head_sha)
+    nobody = {"label": f"unknown:{pull.head_ref}", "user": None, "repo": None}
+    return {**nobody, "ref": pull.head_ref, "sha": pull.head_sha}
+
+
 def simple(hub: Hub, pull: Pull) -> Json:
     """A pull request as lists have it."""
     repo = hub.state.repositories[pull.repo_id]
@@ -79,7 +88,7 @@ def simple(hub: Hub, pull: Pull) -> Json:
         "assignees": [user_by_id(hub, i) for i in issue.assignee_ids],
         "requested_reviewers": [user_by_id(hub, i) for i in pull.reviewer_ids],
         "requested_teams": [],
-        "head": _side(hub, repo, pull.head_ref, pull.head_sha),
+        "head": _head(hub, pull),
         "base": _side(hub, repo, pull.base_ref, pull.base_sha),
         "_links": {name: {"href": address} for name, address in links.items()},
         "author_association": author_association(hub, repo, issue.author_id),

@@ -72,7 +72,7 @@ def minimal(hub: Hub, repo: Repository) -> Json:
         "owner": user(hub, hub.owner(repo)),
         "html_url": page,
         "description": repo.description or None,
-        "fork": False,
+        "fork": repo.fork_of is not None,
         "url": url,
         **{name: url + path for name, path in LINKS.items()},
         "git_url": page.replace("http", "git", 1) + ".git",
@@ -86,14 +86,15 @@ def minimal(hub: Hub, repo: Repository) -> Json:
 
 
 def _counts(hub: Hub, repo: Repository) -> Json:
+    forks = hub.state.repositories.count(parent=repo.id)
     opened = hub.state.issues.count(state=(repo.id, "open"))
     return {
-        "forks_count": 0,
+        "forks_count": forks,
         "stargazers_count": 0,
         "watchers_count": 0,
         "size": 0,
         "open_issues_count": opened,
-        "forks": 0,
+        "forks": forks,
         "open_issues": opened,
         "watchers": 0,
     }
@@ -152,7 +153,19 @@ def full(hub: Hub, repo: Repository, actor: Actor) -> Json:
         "subscribers_count": 0,
         "network_count": 0,
         **organization,
+        **_family(hub, repo),
     }
+
+
+def _family(hub: Hub, repo: Repository) -> Json:
+    """Where a fork came from, and where that did at first, as far as they are still there."""
+    parent = source = hub.state.repositories.get(repo.fork_of)
+    if parent is None:
+        return {}
+    while source is not None and (older := hub.state.repositories.get(source.fork_of)) is not None:
+        source = older
+    assert source is not None
+    return {"parent": repository(hub, parent), "source": repository(hub, source)}
 
 
 def label(hub: Hub, record: Label) -> Json:

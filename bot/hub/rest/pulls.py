@@ -42,7 +42,8 @@ async def create_pull(call: Call) -> Reply:
         base=call.needed("base"),
         body=call.text("body"),
         draft=bool(call.body.get("draft", False)),
-        maintainer_can_modify=bool(call.body.get("maintainer_can_modify", False)),
+        maintainer_can_modify=bool(call.body.get("maintainer_can_modify", True)),
+        head_repo=call.text("head_repo"),
     )
     return await _full(call, made, 201)
 
@@ -64,18 +65,24 @@ def _diff(bare: Bare, pull: Pull) -> str:
     return bare.patch(_start(bare, pull), pull.head_sha)
 
 
+def _owner_of(call: Call, pull: Pull) -> str | None:
+    """Who the head belongs to; None where its fork was deleted."""
+    repo = call.hub.state.repositories.get(pull.head_home)
+    return None if repo is None else call.hub.owner(repo).login.lower()
+
+
 async def list_pulls(call: Call) -> Reply:
     """Pull requests by state, head (`owner:branch`) and base."""
     repo = call.reads(SCOPE)
     state = call.query.get("state", "open")
     owner, _, head = call.query.get("head", "").rpartition(":")
-    if owner and owner.lower() != call.hub.owner(repo).login.lower():
-        return Reply([])
     base = call.query.get("base")
     kept = {
         p.number: p
         for p in call.hub.state.pulls.where(repo=repo.id)
-        if head in ("", p.head_ref) and base in (None, p.base_ref)
+        if head in ("", p.head_ref)
+        and base in (None, p.base_ref)
+        and owner.lower() in ("", _owner_of(call, p))
     }
     found = (render.conversation(call.hub, p) for p in kept.values())
     ordered = sort(call, [i for i in found if state in ("all", i.state)])
@@ -92,6 +99,7 @@ async def update_pull(call: Call) -> Reply:
         body=call.text("body"),
         state=call.text("state"),
         base=call.text("base"),
+        maintainer_can_modify=call.body.get("maintainer_can_modify"),
     )
     return await _full(call, made)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bot.hub.access import Actor, at_least, may, require, role_of, somebody
-from bot.hub.actions import repos
+from bot.hub.access import Actor, at_least, can_see, may, require, role_of, somebody
+from bot.hub.actions import forks, repos
 from bot.hub.core import Hub
 from bot.hub.records import Repository, Role, User
 from bot.hub.refusals import Refusal, forbidden, not_found
@@ -56,6 +56,34 @@ async def create_in_org(call: Call) -> Reply:
     if owner is None or owner.kind != "Organization":
         raise not_found()
     return await _create(call, owner)
+
+
+async def create_fork(call: Call) -> Reply:
+    """Fork a repository for whoever asks, or for an organisation of theirs."""
+    somewhere(call)
+    made = await forks.fork(
+        call.hub,
+        call.actor,
+        call.repo,
+        organisation=call.text("organization"),
+        name=call.text("name"),
+        default_branch_only=bool(call.body.get("default_branch_only", False)),
+    )
+    return Reply(render.full(call.hub, made, call.actor), 202)
+
+
+async def list_forks(call: Call) -> Reply:
+    """The forks, the newest first."""
+    repo = call.reads("metadata")
+    found = call.hub.state.repositories.where(parent=repo.id)
+    seen = [each for each in found if can_see(call.actor, each)]
+    return call.page(seen[::-1], lambda each: render.repository(call.hub, each))
+
+
+async def delete_repo(call: Call) -> Reply:
+    """Delete a repository."""
+    await forks.delete(call.hub, call.actor, call.repo)
+    return NO_CONTENT
 
 
 # -- branches -------------------------------------------------------------------------------
@@ -239,6 +267,9 @@ COLLABORATOR = R + "/collaborators/{name}"
 
 TABLE: Table = [
     ("GET", R, get_repo),
+    ("DELETE", R, delete_repo),
+    ("GET", R + "/forks", list_forks),
+    ("POST", R + "/forks", create_fork),
     ("GET", "/repositories/{id:int}", get_repo_by_id),
     ("POST", "/user/repos", create_own),
     ("POST", "/orgs/{org}/repos", create_in_org),

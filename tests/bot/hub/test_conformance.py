@@ -107,6 +107,35 @@ async def test_a_teams_members_parse(world: World, client: Client) -> None:
         assert refused.value.response.status_code == 404
 
 
+async def test_forks_parse(world: World, client: Client) -> None:
+    admin, outsider, bot = client("admin"), client("outsider"), client("bot")
+    fork = (await outsider.rest.repos.async_create_fork(*W)).parsed_data
+    assert (fork.full_name, fork.fork, fork.parent.full_name, fork.source.full_name) == (
+        "outsider/widgets",
+        True,
+        "acme/widgets",
+        "acme/widgets",
+    )
+    # A fork of a fork comes from there, and at first from the base.
+    second = await admin.rest.repos.async_create_fork("outsider", "widgets", name="gadgets")
+    assert second.parsed_data.parent.full_name == "outsider/widgets"
+    assert second.parsed_data.source.full_name == "acme/widgets"
+    listed = (await bot.rest.repos.async_list_forks(*W)).parsed_data
+    assert [each.full_name for each in listed] == ["outsider/widgets"]
+    put = await outsider.rest.repos.async_create_or_update_file_contents(
+        "outsider", "widgets", "new.txt", message="New", content=base64.b64encode(b"n").decode()
+    )
+    made = await outsider.rest.pulls.async_create(
+        *W, title="Strange", head="outsider:main", head_repo="outsider/widgets", base="main"
+    )
+    assert made.parsed_data.head.sha == put.parsed_data.commit.sha
+    assert made.parsed_data.head.repo.full_name == "outsider/widgets"
+    maintainer = client("maintainer")
+    merged = await maintainer.rest.pulls.async_merge(*W, made.parsed_data.number)
+    assert merged.parsed_data.merged
+    await admin.rest.repos.async_delete("admin", "gadgets")
+
+
 async def test_collaborators_branches_and_contents_parse(client: Client) -> None:
     admin, bot = client("admin"), client("bot")
     await admin.rest.repos.async_add_collaborator(*W, "outsider", permission="triage")
