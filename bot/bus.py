@@ -56,6 +56,7 @@ class Bus:
         self._name = secrets.token_hex(4)
         self._changes: dict[str, Change] = {}
         self._has_arrived = False
+        self._is_left = False
         self._something = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._end_listening: Callable[[], None] = lambda: None
@@ -63,6 +64,7 @@ class Bus:
     async def start(self) -> None:
         """Begin."""
         self._end_listening = self._store.listen(self._changed)
+        self._store.queue.tell_others = self._left
         self._tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._listen())]
 
     async def stop(self) -> None:
@@ -77,6 +79,10 @@ class Bus:
     def arrived(self) -> None:
         """Say that a delivery was kept."""
         self._has_arrived = True
+        self._something.set()
+
+    def _left(self) -> None:
+        self._is_left = True
         self._something.set()
 
     def _changed(self, run: Run) -> None:
@@ -94,14 +100,15 @@ class Bus:
                 log.warning("hints not sent", error=str(error))
 
     async def _flush(self) -> None:
-        while self._changes or self._has_arrived:
+        while self._changes or self._has_arrived or self._is_left:
             changes = [self._changes.pop(run) for run in tuple(self._changes)[:HINTS_MAX]]
             told = {
                 "from": self._name,
                 "arrived": self._has_arrived,
+                "left": self._is_left,
                 "changes": [astuple(each) for each in changes],
             }
-            self._has_arrived = False
+            self._has_arrived = self._is_left = False
             async with self._database.read() as connection:
                 await connection.execute(select(func.pg_notify(CHANNEL, json.dumps(told))))
 
@@ -129,6 +136,8 @@ class Bus:
             return
         if told["arrived"]:
             self._on_arrived()
+        if told.get("left"):  # A process of an older version says nothing of it.
+            self._store.queue.left_elsewhere()
         changes = told["changes"]
         assert isinstance(changes, list)
         for each in changes:

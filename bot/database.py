@@ -68,7 +68,7 @@ IDLE_SECONDS = 3
 be free again in time for another to take over its runs, and between two statements of a
 transaction there is nothing but our own arithmetic."""
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The newest migration (`bot/migrations/versions`), which is what the tables here are."""
 
 Number = BigInteger().with_variant(Integer(), "sqlite")
@@ -208,12 +208,14 @@ queue = Table(
     Column("rank", Integer, nullable=False),
     Column("idle", Boolean, nullable=False),
     Column("admitted", Boolean, nullable=False),
+    Column("worker", String, nullable=False, server_default=""),
     Column("asked", Float, nullable=False),
     Column("due", Float, nullable=False),
     Column("since", Float, nullable=False),
     Column("reason", String, nullable=False),
 )
-"""The segments that are not over: which of them may work, and how long the others wait for what.
+"""The segments that are not over: which of them may work, who took them, and how long the others
+wait for what.
 Each is begun once a `round`; one that is put off waits for the next. Times are since the epoch."""
 
 stops = Table(

@@ -118,10 +118,10 @@ class Shared:
         swept = float("-inf")
         while True:
             try:
-                gone, living = await self.posts.bury()
+                gone, _ = await self.posts.bury()
                 if gone:
                     log.warning("leases over", workers=gone)
-                await engine.rescue(living)
+                await engine.rescue()
                 if time.monotonic() - swept > SWEEP_SECONDS:
                     swept = time.monotonic()
                     await engine.revive()
