@@ -30,6 +30,9 @@ CHANNEL = "orchestrate"
 GATHER_SECONDS = 0.01
 """How long hints are gathered before they are sent."""
 
+CHANGES_SECONDS = 0.05
+"""The same where there is nothing but changed runs: nobody waits for those as for work."""
+
 HINTS_MAX = 60
 """Hints in one message: PostgreSQL takes 8,000 bytes, and one of them has some 60."""
 
@@ -92,7 +95,8 @@ class Bus:
     async def _send(self) -> None:
         while True:
             await self._something.wait()
-            await asyncio.sleep(GATHER_SECONDS)
+            is_work = self._has_arrived or self._is_left
+            await asyncio.sleep(GATHER_SECONDS if is_work else CHANGES_SECONDS)
             self._something.clear()
             try:
                 await self._flush()
@@ -128,8 +132,9 @@ class Bus:
             await connection.execute(f"LISTEN {CHANNEL}".encode())
             while True:
                 self._on_arrived()
-                async for each in connection.notifies(timeout=LOOK_SECONDS):
+                async for each in connection.notifies(timeout=0):
                     self._hear(json.loads(each.payload))
+                await _readable(connection.fileno(), LOOK_SECONDS)
 
     def _hear(self, told: dict[str, object]) -> None:
         if told["from"] == self._name:
@@ -142,3 +147,15 @@ class Bus:
         assert isinstance(changes, list)
         for each in changes:
             self._store.changed_elsewhere(Change(*each))
+
+
+async def _readable(connection: int, seconds: float) -> None:
+    """Wait until something arrives, or time is up: psycopg itself looks ten times a second."""
+    loop, something = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(connection, something.set)
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await something.wait()
+    finally:
+        loop.remove_reader(connection)

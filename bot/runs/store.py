@@ -161,11 +161,10 @@ class Store:
             run = before = _run(row)
             actor = ""
             for event in decide(before):
-                if not await _is_recorded(connection, run_id, event.id):
-                    numbered = self._clean(event).model_copy(update={"seq": run.seq + 1})
+                numbered = self._clean(event).model_copy(update={"seq": run.seq + 1})
+                if await _record(connection, run_id, numbered):
                     run = evolve(run, numbered)
                     actor = event.actor
-                    await _record(connection, run_id, numbered)
             if run is not before:
                 await _save(connection, run, row.touched + 1)
                 await lines.follow(connection, before, run, actor, self.queue.clock())
@@ -520,10 +519,13 @@ async def _is_recorded(connection: AsyncConnection, run_id: str, event_id: str) 
     return (await connection.execute(query)).one_or_none() is not None
 
 
-async def _record(connection: AsyncConnection, run_id: str, event: Event) -> None:
+async def _record(connection: AsyncConnection, run_id: str, event: Event) -> bool:
+    """Record an event; False where one of its id is recorded."""
     body = event.model_dump(mode="json")
     values = {"run": run_id, "seq": event.seq, "id": event.id, "body": body}
-    await connection.execute(events.insert().values(**values))
+    statement = insert(events).values(**values)
+    statement = statement.on_conflict_do_nothing(index_elements=["run", "id"])
+    return (await connection.execute(statement.returning(events.c.seq))).first() is not None
 
 
 async def _save_repository(connection: AsyncConnection, repository: Repository) -> None:

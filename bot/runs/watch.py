@@ -65,7 +65,7 @@ async def watching(store: Store, run_id: str, look: Callable[[Run], None]) -> As
                 async with asyncio.timeout(WATCH_SECONDS):
                     await changed.wait()
 
-    end = store.listen(lambda it: changed.set() if it.id == run_id else None)
+    end = store.listen(lambda it: look(it) if it.id == run_id else None)
     end_too = store.listen_elsewhere(lambda it: changed.set() if it.run == run_id else None)
     watcher = asyncio.create_task(watch())
     try:
