@@ -269,7 +269,7 @@ async def _bot(url: str, folder: Path) -> AsyncIterator[Work]:
     from bot.shared import Shared
 
     own: dict[str, Any] = {"database_url": url, "data_dir": folder, "workers": SEGMENTS}
-    settings = load(**own, gather_seconds=0.0)
+    settings = load(**own)
     repository = await open_repository(folder / "tool")
     identity = await person(folder / "tool")
     database = await open_database(url)
