@@ -317,12 +317,21 @@ class Engine:
                 async with asyncio.timeout(TURN_SECONDS):
                     await self._look.wait()
             self._look.clear()
+            if not self._working:
+                self._pass_on()
+                continue
             try:
                 await self._begin()
                 await self._tell()
             except (sqlalchemy.exc.SQLAlchemyError, TransientError) as error:
                 log.warning("segments not begun", owed=len(self._owed), error=str(error))
                 asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._look.set)
+
+    def _pass_on(self) -> None:
+        """Tell those who work that there is something to do."""
+        if self._is_wanted:
+            self._is_wanted = False
+            self._store.queue.tell_others()
 
     async def _begin(self) -> None:
         is_wanted, self._is_wanted = self._is_wanted, False
