@@ -60,8 +60,8 @@ async def test_each_takes_what_it_has_room_for_and_tells_of_the_rest(store: Stor
     runs = [await asked(store, number, repository=number) for number in range(3)]
 
     async def takes(most: int, worker: str) -> list[str]:
-        given = {"sure": True, "most": most, "worker": worker}
-        return [turn.run for turn in await store.queue.admit(Limits(3), 3, **given)]
+        taken = await store.queue.admit(Limits(3), 3, sure=True, most=most, worker=worker)
+        return [turn.run for turn in taken]
 
     assert await takes(2, "first") == [run.id for run in runs[:2]]
     assert told == ["left"]
