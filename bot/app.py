@@ -178,7 +178,7 @@ async def compose(
     shop = await workshop(settings, git)
     agents = agents_of(settings, shop.sandbox, shop.gateway)
     if shared:
-        forge = SharedForge(forge, shared.posts, shared.lease)
+        forge = SharedForge(forge, shared.lease)
     ports = Ports(
         *(store, git, agents, shop.checks, forge, now, shop.environments, store.redactor),
         bounds=bounds_of(settings),

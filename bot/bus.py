@@ -30,6 +30,9 @@ CHANNEL = "orchestrate"
 GATHER_SECONDS = 0.01
 """How long hints are gathered before they are sent."""
 
+CHANGES_SECONDS = 0.05
+"""The same where there is nothing but changed runs: nobody waits for those as for work."""
+
 HINTS_MAX = 60
 """Hints in one message: PostgreSQL takes 8,000 bytes, and one of them has some 60."""
 
@@ -56,6 +59,7 @@ class Bus:
         self._name = secrets.token_hex(4)
         self._changes: dict[str, Change] = {}
         self._has_arrived = False
+        self._is_left = False
         self._something = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._end_listening: Callable[[], None] = lambda: None
@@ -63,6 +67,7 @@ class Bus:
     async def start(self) -> None:
         """Begin."""
         self._end_listening = self._store.listen(self._changed)
+        self._store.queue.tell_others = self._left
         self._tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._listen())]
 
     async def stop(self) -> None:
@@ -79,6 +84,10 @@ class Bus:
         self._has_arrived = True
         self._something.set()
 
+    def _left(self) -> None:
+        self._is_left = True
+        self._something.set()
+
     def _changed(self, run: Run) -> None:
         self._changes[run.id] = Change.of(run)
         self._something.set()
@@ -86,7 +95,8 @@ class Bus:
     async def _send(self) -> None:
         while True:
             await self._something.wait()
-            await asyncio.sleep(GATHER_SECONDS)
+            is_work = self._has_arrived or self._is_left
+            await asyncio.sleep(GATHER_SECONDS if is_work else CHANGES_SECONDS)
             self._something.clear()
             try:
                 await self._flush()
@@ -94,14 +104,15 @@ class Bus:
                 log.warning("hints not sent", error=str(error))
 
     async def _flush(self) -> None:
-        while self._changes or self._has_arrived:
+        while self._changes or self._has_arrived or self._is_left:
             changes = [self._changes.pop(run) for run in tuple(self._changes)[:HINTS_MAX]]
             told = {
                 "from": self._name,
                 "arrived": self._has_arrived,
+                "left": self._is_left,
                 "changes": [astuple(each) for each in changes],
             }
-            self._has_arrived = False
+            self._has_arrived = self._is_left = False
             async with self._database.read() as connection:
                 await connection.execute(select(func.pg_notify(CHANNEL, json.dumps(told))))
 
@@ -121,15 +132,30 @@ class Bus:
             await connection.execute(f"LISTEN {CHANNEL}".encode())
             while True:
                 self._on_arrived()
-                async for each in connection.notifies(timeout=LOOK_SECONDS):
+                async for each in connection.notifies(timeout=0):
                     self._hear(json.loads(each.payload))
+                await _readable(connection.fileno(), LOOK_SECONDS)
 
     def _hear(self, told: dict[str, object]) -> None:
         if told["from"] == self._name:
             return
         if told["arrived"]:
             self._on_arrived()
+        if told.get("left"):  # A process of an older version says nothing of it.
+            self._store.queue.left_elsewhere()
         changes = told["changes"]
         assert isinstance(changes, list)
         for each in changes:
             self._store.changed_elsewhere(Change(*each))
+
+
+async def _readable(connection: int, seconds: float) -> None:
+    """Wait until something arrives, or time is up: psycopg itself looks ten times a second."""
+    loop, something = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(connection, something.set)
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await something.wait()
+    finally:
+        loop.remove_reader(connection)

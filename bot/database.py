@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -24,6 +25,7 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    Executable,
     Float,
     ForeignKey,
     Index,
@@ -35,16 +37,22 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     event,
-    func,
     inspect,
     select,
 )
 
 # Written for PostgreSQL, and SQLite's compiler reads it as well; not the other way round.
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.engine import URL, Dialect, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    InvalidatePoolError,
+    OperationalError,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from bot.errors import OperatorError, TransientError
 
@@ -68,7 +76,21 @@ IDLE_SECONDS = 3
 be free again in time for another to take over its runs, and between two statements of a
 transaction there is nothing but our own arithmetic."""
 
-SCHEMA = "0004"
+UNASKED_SECONDS = 1.0
+"""How long after its last use a connection is taken to be one, without being asked: a database that
+is restarted takes about as long, and to ask each time was a quarter of what there was to wait for.
+"""
+
+BEGIN_HELD = (
+    "BEGIN; SELECT 1 / count(*) FROM (SELECT FROM workers "
+    "WHERE id = '{}' AND until > clock_timestamp() FOR KEY SHARE) AS held"
+)
+"""Begins for who holds a lease. Where it is lost this is an error, which comes back at once: a
+question of its own would be waited for in each transaction."""
+
+DIVISION_BY_ZERO = "22012"
+
+SCHEMA = "0005"
 """The newest migration (`bot/migrations/versions`), which is what the tables here are."""
 
 Number = BigInteger().with_variant(Integer(), "sqlite")
@@ -208,12 +230,14 @@ queue = Table(
     Column("rank", Integer, nullable=False),
     Column("idle", Boolean, nullable=False),
     Column("admitted", Boolean, nullable=False),
+    Column("worker", String, nullable=False, server_default=""),
     Column("asked", Float, nullable=False),
     Column("due", Float, nullable=False),
     Column("since", Float, nullable=False),
     Column("reason", String, nullable=False),
 )
-"""The segments that are not over: which of them may work, and how long the others wait for what.
+"""The segments that are not over: which of them may work, who took them, and how long the others
+wait for what.
 Each is begun once a `round`; one that is put off waits for the next. Times are since the epoch."""
 
 stops = Table(
@@ -245,13 +269,13 @@ class Database:
         self, engine: AsyncEngine, lock: int | None, reader: AsyncEngine | None = None
     ) -> None:
         self._engine = engine
-        self._reader = reader or engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._reader = reader or engine
         self._lock = lock
         self._writer = asyncio.Lock()
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._native: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, "deliveries")
-        self._lease: str | None = None
+        self._begin = "BEGIN"
         self._on_lost: Callable[[], None] = lambda: None
 
     @property
@@ -261,7 +285,7 @@ class Database:
 
     def fence(self, lease: str, on_lost: Callable[[], None]) -> None:
         """From now on write only while `lease` is held; `on_lost` is called where it is not."""
-        self._lease, self._on_lost = lease, on_lost
+        self._begin, self._on_lost = BEGIN_HELD.format(lease.replace("'", "''")), on_lost
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -278,29 +302,43 @@ class Database:
         """
         if not self.is_sqlite:
             with _reachable():
-                async with self._engine.begin() as connection:
-                    await self._check(connection)
+                # What is not committed is undone when the connection goes back.
+                async with self._engine.connect() as connection:
+                    await self._begun(connection)
                     yield connection
+                    await connection.exec_driver_sql("COMMIT")
             return
         # SQLite has one writer; queueing here costs less than its busy handler, which sleeps.
         async with self._writer, self._engine.begin() as connection:
             yield connection
 
-    async def _check(self, connection: AsyncConnection) -> None:
-        """Refuse to write for who has lost its lease.
+    async def mark(self, statement: Executable, values: dict[str, Any]) -> None:
+        """Write down in one statement what is true whoever says it: without a lease.
 
-        The row stays locked to the end of the transaction, and whoever declares this process dead
-        deletes it: a write is either before that, or refused.
+        Where processes share the database that is one question in place of three.
         """
-        if self._lease is None:
-            return
-        held = select(workers.c.id).where(
-            workers.c.id == self._lease, workers.c.until > func.clock_timestamp()
-        )
-        if (await connection.execute(held.with_for_update(key_share=True, read=True))).first():
-            return
-        self._on_lost()
-        raise TransientError("This process has lost its lease; another goes on with its work.")
+        if self.is_sqlite:
+            async with self.write() as connection:
+                await connection.execute(statement, values)
+        else:
+            async with self.read() as connection:
+                await connection.execute(statement, values)
+
+    async def _begun(self, connection: AsyncConnection) -> None:
+        """Begin, and refuse to write for who has lost its lease: one question for both.
+
+        The lease's row stays locked to the end of the transaction, and whoever declares this
+        process dead deletes it: a write is either before that, or refused.
+        """
+        try:
+            await connection.exec_driver_sql(self._begin)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", "") != DIVISION_BY_ZERO:
+                raise
+            self._on_lost()
+            raise TransientError(
+                "This process has lost its lease; another goes on with its work."
+            ) from None
 
     async def native(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Let `work` write to SQLite by its own driver, on a thread; each statement is durable.
@@ -439,17 +477,41 @@ async def _open_postgresql(url: str) -> Database:
 
 def postgresql(url: str) -> AsyncEngine:
     """Make the engine for a PostgreSQL; nothing is connected yet."""
-    return create_async_engine(
+    made = create_async_engine(
         driver_url(url),
         pool_size=CONNECTIONS,
         max_overflow=0,
-        # A server that was restarted meanwhile is found out before anything relies on it.
-        pool_pre_ping=True,
+        # Looks need no transaction, and `Database.write` begins its own.
+        isolation_level="AUTOCOMMIT",
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "options": f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s",
         },
     )
+    _look_after_idle(made)
+    return made
+
+
+def _look_after_idle(engine: AsyncEngine) -> None:
+    """Ask a connection that was idle for long whether it still is one, before it is relied on."""
+    pool, dialect = engine.sync_engine.pool, engine.dialect
+
+    @event.listens_for(pool, "checkin")
+    def on_checkin(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info["idle"] = time.monotonic()
+
+    @event.listens_for(pool, "checkout")
+    def on_checkout(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+        idle = time.monotonic() - record.info.get("idle", time.monotonic())
+        if idle > UNASKED_SECONDS and not _answers(dialect, connection):
+            raise InvalidatePoolError  # The others are gone with it: each is made anew.
+
+
+def _answers(dialect: Dialect, connection: Any) -> bool:
+    try:
+        return dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error:
+        return False
 
 
 def version_of(connection: Connection) -> str | None:

@@ -17,8 +17,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from weakref import WeakValueDictionary
+from collections.abc import Awaitable, Callable
 
 import psycopg
 import structlog
@@ -34,9 +33,6 @@ BEATS = 5
 
 LOOK_SECONDS = 1.0
 """How often it is looked whose lease is over, and whether a post is free."""
-
-ALONE_SECONDS = 0.05
-"""How often somebody who waits for his turn looks."""
 
 STUCK_SECONDS = 30.0
 """How long the loop of a process may stand still: then it works on nothing, and lives no more than
@@ -166,7 +162,6 @@ class Posts:
     def __init__(self, database: Database, lease: Lease) -> None:
         self._database = database
         self._lease = lease
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def hold(self, name: str) -> bool:
         """Have a post, if nobody else who lives has it; say whether."""
@@ -200,21 +195,6 @@ class Posts:
         async with self._database.write() as connection:
             await connection.execute(delete(posts).where(mine))
 
-    @contextlib.asynccontextmanager
-    async def alone(self, name: str) -> AsyncIterator[None]:
-        """Wait until nobody else, here or elsewhere, does what `name` names; then do it alone."""
-        lock = self._turns.get(name)
-        if lock is None:
-            lock = self._turns[name] = asyncio.Lock()
-        async with lock:
-            if not await self._taken(name):
-                while not await self.hold(name):  # noqa: ASYNC110  another process has it
-                    await asyncio.sleep(ALONE_SECONDS)
-            try:
-                yield
-            finally:
-                await self.leave(name)
-
     async def keep(self, name: str, begin: Callable[[], Awaitable[None]]) -> None:
         """Wait for a post, and `begin` what it is about; it stays ours as long as the lease."""
         while True:
@@ -229,7 +209,12 @@ class Posts:
 
     async def bury(self) -> tuple[list[str], list[str]]:
         """Take the leases that are over away; return whose they were, and who lives."""
-        over = delete(workers).where(workers.c.until < func.clock_timestamp())
+        ended = workers.c.until < func.clock_timestamp()
+        async with self._database.read() as connection:  # Most often nobody is dead.
+            rows = (await connection.execute(select(workers.c.id, ended.label("ended")))).all()
+        if not any(row.ended for row in rows):
+            return [], [row.id for row in rows]
+        over = delete(workers).where(ended)
         async with self._database.write() as connection:
             gone = [row.id for row in await connection.execute(over.returning(workers.c.id))]
             if gone:

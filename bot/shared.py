@@ -118,10 +118,10 @@ class Shared:
         swept = float("-inf")
         while True:
             try:
-                gone, living = await self.posts.bury()
+                gone, _ = await self.posts.bury()
                 if gone:
                     log.warning("leases over", workers=gone)
-                await engine.rescue(living)
+                await engine.rescue()
                 if time.monotonic() - swept > SWEEP_SECONDS:
                     swept = time.monotonic()
                     await engine.revive()
@@ -170,14 +170,10 @@ class SharedInbox(Inbox):
 
 
 class SharedForge:
-    """A forge on which one process at a time draws a run: two would both find nothing there.
+    """A forge on which whoever has lost its lease has no effect any more."""
 
-    Whoever has lost its lease has no effect there any more.
-    """
-
-    def __init__(self, forge: Forge, posts: Posts, lease: Lease) -> None:
+    def __init__(self, forge: Forge, lease: Lease) -> None:
         self._forge = forge
-        self._posts = posts
         self._lease = lease
 
     async def refresh(self, run: Run) -> Run:
@@ -186,8 +182,8 @@ class SharedForge:
 
     async def show(self, run: Run, results: Sequence[Mapping[str, Any]]) -> int | None:
         """Draw what should stand there now; return the pull request's number, if there is one."""
-        async with self._posts.alone(f"show:{run.id}"):
-            return await self._forge.show(run, results)
+        self._lease.check()
+        return await self._forge.show(run, results)
 
     async def labels(self, run: Run) -> Sequence[str]:
         """Return the labels of the run's pull request."""

@@ -61,7 +61,7 @@ LONG = os.environ.get("ORCHESTRATE_TEST_LONG") == "all"
 SHARES = 8 if LONG else 4
 """Runs among which the instants are shared out, each on a worker of the tests."""
 
-STEPS = ("Store.append", "Store.rest", "enqueued")
+STEPS = ("Store.append", "Store.rest", "begun")
 """What is killed at each time in any case: the boundaries of steps."""
 
 MET = 0.6

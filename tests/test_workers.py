@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,11 @@ class Fleet:
             "webhook_secret": self.credentials.webhook_secret,
         }
 
+    async def begin_to_die(self, role: Role, *instants: str) -> None:
+        """Start a process that ends at the first of some instants."""
+        await self._begin(role, {}, instants)
+        await self._all_ready()
+
     async def begin_all(self, *roles: Role, **more: Any) -> None:
         """Start processes side by side, and wait until they are ready."""
         for role in roles:
@@ -130,13 +135,14 @@ class Fleet:
         life = Life(process.pid, asyncio.ensure_future(process.wait()))
         self.programs.append(Program(role, port, life, log))
 
-    async def _begin(self, role: Role, more: dict[str, Any]) -> None:
+    async def _begin(self, role: Role, more: dict[str, Any], kill_at: Sequence[str] = ()) -> None:
         number = len(self.programs)
         port = self.web_port if role == "web" else free_port()
         settings = {**self.settings, **QUICK, **more}
         log = self.folder / f"{number}-{role}.log"
         trace = self.folder / f"{number}-{role}.trace"
-        life = await self.bots.bear(Order(settings, port, str(trace), str(log), role=role))
+        order = Order(settings, port, str(trace), str(log), kill_at, role)
+        life = await self.bots.bear(order)
         self.programs.append(Program(role, port, life, log))
 
     async def _ready(self, program: Program) -> None:
@@ -418,6 +424,25 @@ async def test_another_worker_goes_on_where_one_was_killed_in_mid_turn(
         assert [each["number"] for each in made] == [1]
         said = await all_of_it.scene.comments(issue)
         assert len([body for body in said if ":attention:" not in body]) == 1
+
+
+async def test_what_was_taken_and_not_begun_is_another_s_within_ten_seconds(
+    postgresql: Cluster, bots: Nursery, tmp_path: Path
+) -> None:
+    async with fleet(tmp_path, postgresql, bots, AGENT) as all_of_it:
+        await all_of_it.begin_all("web")
+        await all_of_it.begin_to_die("worker", "admitted #1")
+        issue = await all_of_it.scene.issue("/orchestrate add a note")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await all_of_it.programs[-1].life.ended == -signal.SIGKILL
+        died = time.monotonic()
+        assert all_of_it.rows("SELECT admitted FROM queue") == [(True,)]
+        all_of_it.programs.pop()
+        await all_of_it.begin_all("worker")
+        await all_of_it.until_recorded(issue, "started")
+        assert time.monotonic() - died < TAKEOVER_SECONDS
+        await all_of_it.until_shown(issue, READY)
+        assert all_of_it.rows("SELECT * FROM queue") == []
 
 
 def as_the_first_version_had_it(all_of_it: Fleet) -> None:

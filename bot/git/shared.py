@@ -87,6 +87,7 @@ class SharedWorkbench(Workbench):
         )
         self._packs = packs
         self._here: dict[str, set[str]] = {}
+        self._dropped: dict[str, tuple[str, ...]] = {}
 
     async def begin(self, active: Collection[str]) -> None:
         """Clean up after a process that was killed.
@@ -116,8 +117,15 @@ class SharedWorkbench(Workbench):
         """Push the ledger's ref, and with it every checkpoint."""
         await self.bring(run)
         await super().publish(run)
-        pushed = None if run.state in TERMINAL else [each.sha for each in run.checkpoints]
-        await self._packs.drop_packs(run.id, pushed)
+        pushed = tuple(each.sha for each in run.checkpoints)
+        if run.state in TERMINAL:
+            self._dropped.pop(run.id, None)
+            await self._packs.drop_packs(run.id)
+        elif pushed and self._dropped.get(run.id) != pushed:
+            await self._packs.drop_packs(run.id, pushed)
+            if len(self._dropped) > RUNS_KNOWN:
+                self._dropped.clear()
+            self._dropped[run.id] = pushed
 
     async def _hand_on(self, run: Run, sha: str, joined: str | None = None, name: str = "") -> None:
         if sha == run.head:
@@ -133,6 +141,7 @@ class SharedWorkbench(Workbench):
         if len(data) > PACK_MAX:
             log.warning("commit not handed on", run=run.id, commit=sha, bytes=len(data))
             return
+        self._dropped.pop(run.id, None)
         await self._packs.keep_pack(run.id, name or sha, data)
 
     async def _hand_on_tree(self, run: Run, tree: str) -> str:

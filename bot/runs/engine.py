@@ -6,29 +6,36 @@ done again, which `advance` is made for. They are no steps of DBOS's own: it wou
 more, in four statements for each, that the run's record has its events. A segment that is put off
 ends its workflow, and goes on in another one, `{run}-{n}.{round}`.
 
-Which segments may begin is decided by our own queue (`queue.py`), so that this engine never holds
-one that has to wait for its turn. On SQLite the one process that there is begins each at once. On
-PostgreSQL whoever is free takes the next one from DBOS's queue; each process is an executor under
-its lease's id, and whoever has the post calls `rescue` with those that live.
+Which segments may begin is decided by our own queue (`queue.py`): each process takes out of it what
+it has room for, and begins that at once. So DBOS's own queues are not used, nor its messages,
+timers and schedules, and what it has running for them is ended as soon as it is launched: it would
+look at the database 24 times a second for nothing. On PostgreSQL each process is an executor under
+its lease's id, and whoever has the post calls `rescue`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy
 import structlog
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos._core import WorkflowHandleAsyncTask
+from dbos._dbos import _get_dbos_instance
 from dbos._migration import should_migrate
+from sqlalchemy import ColumnElement, String, column, delete, or_, select, table
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot.database import queue, workers
 from bot.errors import TransientError
 from bot.runs.admission import Limits
 from bot.runs.model import Run
@@ -38,23 +45,12 @@ from bot.runs.store import Change, Store
 
 log = structlog.get_logger()
 
-QUEUE = "runs"
-
 VERSION = "1"
 """Pinned: by default it is a hash of the source, and any edit would strand the runs in flight.
 Raised only together with a patch for the segments that an older version began."""
 
-POLL_SECONDS = 0.1
-"""How long a queued segment waits at the most before a worker sees it."""
-
-LEFT_SECONDS = 5.0
-"""The same where one process begins its segments itself: what an older version has left there."""
-
-LISTENER_SECONDS = 0.2
-"""How often the engine looks for messages, which segments do not use: stopping waits for a look."""
-
 AGAIN_SECONDS = 1.0
-"""How long after a failure a segment is enqueued again."""
+"""How long after a failure a segment is begun again."""
 
 TURN_SECONDS = 2.0
 """How often it is looked whose turn it is where nothing told of a change: what was put off is due
@@ -87,30 +83,42 @@ FORGOTTEN_AT_ONCE = 500
 
 NO_LIMITS = Limits(0)
 
-_current: list[Segments] = []
-_slots: list[asyncio.Semaphore] = []
-"""How many segments are worked on at a time: of the engine that runs."""
+_workflows = table(
+    "workflow_status",
+    column("workflow_uuid", String),
+    column("status", String),
+    column("executor_id", String),
+)
+_inputs = table("workflow_input", column("workflow_uuid", String))
+_outputs = table("operation_outputs", column("workflow_uuid", String))
+for _each in (_workflows, _inputs, _outputs):
+    _each.schema = SCHEMA
+
+_current: list[Engine] = []
 
 
 @DBOS.workflow(name="segment")
 async def segment(run: str, number: int, round: int = 0) -> None:
     """Carry a run to its next wait, or until it is put off."""
-    async with _slots[-1]:
+    try:
         await _carry(run, number, round)
+    finally:
+        for engine in _current:
+            engine.over(Turn(run, number, round))
 
 
 async def _carry(run: str, number: int, round: int) -> None:
     for step in range(round * ROUND, (round + 1) * ROUND):
-        more = await (await _here()).advance(run, number, step)
+        more = await (await _here()).segments.advance(run, number, step)
         if more is None:
             return
         if not more:
-            await (await _here()).finish(run)
+            await (await _here()).segments.finish(run)
             return
     raise RuntimeError(f"segment {run}-{number} does not end")
 
 
-async def _here() -> Segments:
+async def _here() -> Engine:
     """Return who does the work; once it was stopped nothing is begun here, and nothing fails."""
     if not _current:
         await asyncio.Event().wait()
@@ -122,8 +130,9 @@ class Engine:
     tests have it, works by the first one's, and leaves that alone when it stops.
 
     `where` is its own SQLite file, or the address of a PostgreSQL that it shares; there `executor`
-    is this process. Without `working` it enqueues segments and runs none. `workers` is how many one
-    process works on, `limits` what bounds them besides: a server of 0 is as many as all of them.
+    is this process. Without `working` it runs none, and tells the others of what is to be done.
+    `workers` is how many one process works on, `limits` what bounds them besides: a server of 0 is
+    as many as all of them.
     """
 
     def __init__(
@@ -133,21 +142,23 @@ class Engine:
         where: Path | str,
         *,
         workers: int,
-        executor: str = "local",
+        executor: str = "",
         working: bool = True,
         limits: Limits = NO_LIMITS,
     ) -> None:
         self._store = store
-        self._segments = segments
+        self.segments = segments
         self._where = where
         self._workers = workers
-        self._executor = executor
+        # A fresh one each time: what an earlier life left is for `revive`, not for DBOS.
+        self._executor = executor or f"local-{secrets.token_hex(6)}"
         self._working = working
         self._limits = limits
         self._look = asyncio.Event()
         self._is_wanted = False
         self._standing: dict[str, tuple[int, bool]] = {}
         self._owed: list[Turn] = []
+        self._under_way: set[Turn] = set()
         self._stops: list[Stop] | None = None
         self._places: dict[str, int] = {}
         self._told = self._placed = float("-inf")
@@ -161,31 +172,40 @@ class Engine:
 
     async def start(self) -> None:
         """Launch the engine; where it is alone, go on with every segment that was under way."""
-        if isinstance(self._where, Path):
-            _prepare(self._where)
-        _current.append(self._segments)
-        _slots.append(asyncio.Semaphore(self._workers))
-        if len(_current) == 1:
-            self._launch()
-        polling = POLL_SECONDS if self.is_shared else LEFT_SECONDS
-        await DBOS.register_queue_async(
-            QUEUE, worker_concurrency=self._workers, polling_interval_sec=polling
-        )
+        abandoned: list[Turn] = []
+        if self._working:
+            _current.append(self)
+            if len(_current) == 1:
+                abandoned = await self._launch()
         self._end_listening = (
             self._store.listen(self._changed),
             self._store.listen_elsewhere(self._changed_elsewhere),
         )
+        self._store.queue.left_elsewhere = self._left_elsewhere
         self._tasks = [asyncio.create_task(self._feed())]
         if not self.is_shared:
             await self.revive()
+            for turn in abandoned:
+                await self._begin_one(turn)
             self._tasks.append(asyncio.create_task(self._sweep()))
 
-    def _launch(self) -> None:
+    async def _launch(self) -> list[Turn]:
+        """Launch DBOS; return what its last process on a SQLite file left."""
+        if isinstance(self._where, Path):
+            _prepare(self._where)
         DBOS(config=self._config())
-        if not self._working:
-            DBOS.listen_queues([])
-        # Launched on the loop itself: DBOS adopts it for the segments that it runs from its queue.
+        DBOS.listen_queues([])
+        # Launched on the loop itself, which DBOS adopts.
         DBOS.launch()
+        _quieten()
+        if self.is_shared:
+            return []
+        left = await DBOS.list_workflows_async(
+            status=sorted(UNDER_WAY), load_input=False, load_output=False
+        )
+        names = [each.workflow_id for each in left]
+        await DBOS.delete_workflows_async(names)
+        return [_turn(name) for name in names]
 
     def _config(self) -> DBOSConfig:
         config: DBOSConfig = {
@@ -195,7 +215,6 @@ class Engine:
             "executor_id": self._executor,
             # The default is pickle, with which whoever writes the database runs code.
             "serializer": DBOSPortableJSONSerializer(),
-            "notification_listener_polling_interval_sec": LISTENER_SECONDS,
             "log_level": "ERROR",
         }
         if self.is_shared:
@@ -210,32 +229,44 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        _current.remove(self._segments)
-        _slots.pop()
+        if not self._working:
+            return
+        _current.remove(self)
         if _current:
             return
         await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)
         # DBOS puts its own executor in the loop's place, and has just shut it down.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
 
-    async def rescue(self, living: Collection[str]) -> int:
-        """Let anybody go on with the segments of executors that are not `living`; say how many.
+    async def rescue(self) -> int:
+        """Let anybody go on with the segments of processes that are dead; say how many.
 
-        What a dead one had is derived from the rows, so that an attempt that failed is made up for
-        by the next. It is conditional on the dead one's id: doing it twice takes nothing away from
-        who has begun already.
+        The dead are those whose lease was taken away. What they had is derived from the rows, so
+        that an attempt that failed is made up for by the next, and doing it twice takes nothing
+        away from who has begun already.
         """
-        pending = await DBOS.list_workflows_async(
-            status="PENDING", app_version=VERSION, load_input=False, load_output=False
-        )
-        dead = {each.executor_id for each in pending if each.executor_id} - set(living)
-        if not dead:
-            return 0
-        # What DBOS's own recovery service calls; its public way is to start a process under each
-        # dead one's id, which takes a second that the runs wait for.
-        handles = await asyncio.to_thread(DBOS._recover_pending_workflows, sorted(dead))
-        log.warning("segments taken over", segments=len(handles), dead=sorted(dead))
-        return len(handles)
+        queue = self._store.queue
+        async with queue.database.read() as connection:
+            if not (await connection.execute(select(_somebody_left()))).scalar():
+                return 0
+        async with queue.alone() as connection:
+            held = await queue.held(connection)
+            living = set((await connection.execute(select(workers.c.id))).scalars())
+            gone = await _forget_dead(connection, held, living)
+            lost = [
+                turn
+                for turn, worker in held
+                if turn in gone.dead or (worker not in living and turn not in gone.under_way)
+            ]
+            await queue.give_back(connection, lost)
+        if lost:
+            log.warning("segments taken over", segments=len(lost))
+            self._is_wanted = True
+            self._look.set()
+            queue.tell_others()
+        for turn in gone.dead - {turn for turn, _ in held}:
+            await self._begin_one(turn)  # Its work is done, but what is to be cleared up is not.
+        return len(lost)
 
     async def finished(self, run: Run) -> None:
         """Wait until the newest segment of a run is over, with what is cleared away at its end."""
@@ -248,6 +279,11 @@ class Engine:
                 await asyncio.sleep(LOOK_SECONDS)
             else:
                 round += 1
+
+    def over(self, turn: Turn) -> None:
+        """Say that a segment has ended here, so that there is room for another."""
+        self._under_way.discard(turn)
+        self._look.set()
 
     def _changed(self, run: Run) -> None:
         """Look whose turn it is where a run wants to work, or wants to no more."""
@@ -265,6 +301,15 @@ class Engine:
         """Forget how a run stood: it may be another process that ends it."""
         self._standing.pop(change.run, None)
 
+    def _left_elsewhere(self) -> None:
+        """Look whose turn it is where another process has no room for it."""
+        if self._room():
+            self._look.set()
+
+    def _room(self) -> int:
+        """Say how many segments may be begun here now."""
+        return self._workers - len(self._under_way) if self._working else 0
+
     async def _feed(self) -> None:
         """Begin segments as their turn comes."""
         while True:
@@ -272,6 +317,9 @@ class Engine:
                 async with asyncio.timeout(TURN_SECONDS):
                     await self._look.wait()
             self._look.clear()
+            if not self._working:
+                self._pass_on()
+                continue
             try:
                 await self._begin()
                 await self._tell()
@@ -279,11 +327,23 @@ class Engine:
                 log.warning("segments not begun", owed=len(self._owed), error=str(error))
                 asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._look.set)
 
+    def _pass_on(self) -> None:
+        """Tell those who work that there is something to do."""
+        if self._is_wanted:
+            self._is_wanted = False
+            self._store.queue.tell_others()
+
     async def _begin(self) -> None:
         is_wanted, self._is_wanted = self._is_wanted, False
-        self._owed += await self._store.queue.admit(self._limits, self._workers, sure=is_wanted)
+        room, queue = self._room() - len(self._owed), self._store.queue
+        if room > 0:
+            self._owed += await queue.admit(
+                self._limits, self._workers, sure=is_wanted, most=room, worker=self._executor
+            )
+        elif is_wanted:
+            queue.tell_others()
         while self._owed:
-            await self._enqueue(self._owed[0])
+            await self._begin_one(self._owed[0])
             self._owed.pop(0)
 
     async def _tell(self) -> None:
@@ -317,26 +377,100 @@ class Engine:
 
         For one process at a time.
         """
+        queue = self._store.queue
         await self._store.line_up()
-        for turn in await self._store.queue.admitted():
-            name = _name(turn)
-            status = await DBOS.get_workflow_status_async(name)
-            if status is not None and status.status not in UNDER_WAY:
-                log.warning("segment begun again", segment=name, ended=status.status)
-                await DBOS.delete_workflow_async(name)
-            await self._enqueue(turn)
+        for turn in await queue.admitted():
+            status = await DBOS.get_workflow_status_async(_name(turn))
+            if status is not None and status.status in UNDER_WAY:
+                continue
+            if status is not None:
+                log.warning("segment begun again", segment=_name(turn), ended=status.status)
+                await DBOS.delete_workflow_async(_name(turn))
+            if not self.is_shared:
+                await self._begin_one(turn)
+            elif status is not None:  # Without a workflow, who took it is about to begin it.
+                async with queue.alone() as connection:
+                    await queue.give_back(connection, [turn])
 
-    async def _enqueue(self, turn: Turn) -> None:
-        with SetWorkflowID(_name(turn)):
-            if self.is_shared:
-                await DBOS.enqueue_workflow_async(QUEUE, segment, *astuple(turn))
-            else:
-                await DBOS.start_workflow_async(segment, *astuple(turn))
+    async def _begin_one(self, turn: Turn) -> None:
+        self._under_way.add(turn)
+        try:
+            with SetWorkflowID(_name(turn)):
+                begun = await DBOS.start_workflow_async(segment, *astuple(turn))
+        except BaseException:
+            self._under_way.discard(turn)
+            raise
+        if not isinstance(begun, WorkflowHandleAsyncTask):
+            self._under_way.discard(turn)  # It was begun before.
+
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """What dead processes left: `under_way` is what others have."""
+
+    dead: set[Turn]
+    under_way: set[Turn]
+
+
+def _somebody_left() -> ColumnElement[bool]:
+    """Whether a segment is in the hands of who does not live."""
+    living = select(workers.c.id)
+    at_work, status = select(_workflows.c.workflow_uuid), _workflows.c.status
+    dead = at_work.where(status == "PENDING", _workflows.c.executor_id.not_in(living))
+    queued = at_work.where(status.in_(sorted(UNDER_WAY - {"PENDING"})))
+    taken = select(queue.c.run).where(queue.c.admitted, queue.c.worker.not_in(living))
+    return or_(dead.exists(), queued.exists(), taken.exists())
+
+
+async def _forget_dead(
+    connection: AsyncConnection, held: Sequence[tuple[Turn, str]], living: Collection[str]
+) -> _Gone:
+    """Delete the workflows of who does not live, and those in a queue of DBOS's.
+
+    The version before this one had them there; whatever is in it is in ours as well.
+    """
+    names = {_name(turn) for turn, worker in held if worker not in living}
+    status, name = _workflows.c.status, _workflows.c.workflow_uuid
+    query = select(name, status, _workflows.c.executor_id)
+    query = query.where(status.in_(sorted(UNDER_WAY)) | name.in_(names))
+    found = (await connection.execute(query)).all()
+    has = status.not_in(["PENDING"]) | _workflows.c.executor_id.not_in(living)
+    doomed = [
+        row.workflow_uuid
+        for row in found
+        if row.status != "PENDING" or row.executor_id not in living
+    ]
+    # One that a process took meanwhile is that one's.
+    forget = delete(_workflows).where(name.in_(doomed), has).returning(name)
+    gone = set((await connection.execute(forget)).scalars())
+    for each in (_inputs, _outputs):
+        await connection.execute(delete(each).where(each.c.workflow_uuid.in_(gone)))
+    left = {row.workflow_uuid for row in found} - gone
+    return _Gone({_turn(name) for name in gone}, {_turn(name) for name in left})
+
+
+def _quieten() -> None:
+    """End what DBOS does all the time for parts of it that are not used here.
+
+    That is: look at its queues, its timers and its schedules, and listen for messages.
+    """
+    launched = _get_dbos_instance()
+    for event in launched.background_thread_stop_events:
+        event.set()
+    launched._background_jobs_stop_event.set()
+    launched._sys_db._run_background_processes = False
+    launched._sys_db._cleanup_connections()
 
 
 def _name(turn: Turn) -> str:
     name = f"{turn.run}-{turn.segment}"
     return f"{name}.{turn.round}" if turn.round else name
+
+
+def _turn(name: str) -> Turn:
+    run, _, number = name.rpartition("-")
+    number, _, round = number.partition(".")
+    return Turn(run, int(number), int(round or 0))
 
 
 def make_tables(url: str) -> None:

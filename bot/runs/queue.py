@@ -9,8 +9,9 @@ place of those at work.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -23,11 +24,16 @@ from bot.events import ORCHESTRATE
 from bot.runs.admission import PEOPLE, SCHEDULES, Limits, Wanted, admit, places
 from bot.runs.model import Run, Standing
 
+Hint = Callable[[], None]
+
 EVERYTHING = -1
 """The installation under which a stop of everything is kept."""
 
 ALONE = 0x0C4E_57A3_0002
 """The key of the lock under which one process at a time admits."""
+
+_FREE: dict[str, Any] = {"admitted": False, "worker": ""}
+"""What the row says of a segment that nobody works on."""
 
 BELIEVED_SECONDS = 1.0
 """How long a look at the stops is believed: every step of every run asks for them."""
@@ -52,24 +58,36 @@ class Stop:
 
 
 class Queue:
-    """The queue of a database. `clock` counts seconds since the epoch."""
+    """The queue of a database. `clock` counts seconds since the epoch.
+
+    `tell_others` is called where there is work that this process has no room for, and
+    `left_elsewhere` where another one says so: hints, without which it is found a moment later.
+    """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
-        self._database = database
+        self.database = database
         self.clock = clock
+        self.tell_others: Hint = _nobody
+        self.left_elsewhere: Hint = _nobody
         self._seen: tuple[float, dict[int, Stop]] = (float("-inf"), {})
 
-    async def admit(self, limits: Limits, workers_each: int, *, sure: bool = False) -> list[Turn]:
-        """Let those begin whose turn it is, and return them.
+    async def admit(
+        self,
+        limits: Limits,
+        workers_each: int,
+        *,
+        sure: bool = False,
+        most: int | None = None,
+        worker: str = "",
+    ) -> list[Turn]:
+        """Let those begin whose turn it is, `most` of them at the most, and return them.
 
         `workers_each` is how many runs one process works on; with `limits` they bound the server.
-        `sure` says that somebody waits, so that it need not be looked.
+        `sure` says that somebody waits, so that it need not be looked. `worker` is who takes them.
         """
         if not sure and not await self._somebody_waits():
             return []
-        async with self._database.write() as connection:
-            if self._database.is_shared:
-                await connection.execute(select(func.pg_advisory_xact_lock(ALONE)))
+        async with self.alone() as connection:
             rows = (await connection.execute(select(queue))).all()
             room = workers_each * await self._processes(connection)
             bound = Limits(
@@ -78,11 +96,14 @@ class Queue:
                 share(limits.repository, room),
                 limits.agents,
             )
-            chosen = self._chosen(rows, await self._stops_of(connection), bound)
+            found = self._chosen(rows, await self._stops_of(connection), bound)
+            chosen = found[:most]
             if chosen:
                 names = [each.run for each in chosen]
                 now = update(queue).where(queue.c.run.in_(names))
-                await connection.execute(now.values(admitted=True, due=0.0))
+                await connection.execute(now.values(admitted=True, worker=worker, due=0.0))
+        if sure and len(chosen) < len(found):
+            self.tell_others()
         return chosen
 
     def _chosen(
@@ -105,13 +126,13 @@ class Queue:
     async def _somebody_waits(self) -> bool:
         """Most often nobody does, and then nothing has to be locked."""
         ready = queue.c.admitted.is_(False) & (queue.c.due <= self.clock())
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             found = await connection.execute(select(queue.c.run).where(ready).limit(1))
             return found.first() is not None
 
     async def _processes(self, connection: AsyncConnection) -> int:
         """Count the processes that work on runs; at least one, which may be just beginning."""
-        if not self._database.is_shared:
+        if not self.database.is_shared:
             return 1
         lives = workers.c.until > func.clock_timestamp()
         at_work = select(func.count()).where(lives, workers.c.role.in_(("serve", "worker")))
@@ -119,16 +140,35 @@ class Queue:
 
     async def admitted(self) -> list[Turn]:
         """Return the segments that may work now."""
-        async with self._database.read() as connection:
-            rows = await connection.execute(select(queue).where(queue.c.admitted))
-            return [Turn(row.run, row.segment, row.round) for row in rows]
+        async with self.database.read() as connection:
+            return [turn for turn, _ in await self.held(connection)]
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[AsyncConnection]:
+        """Give a transaction in which nobody else admits."""
+        async with self.database.write() as connection:
+            if self.database.is_shared:
+                await connection.execute(select(func.pg_advisory_xact_lock(ALONE)))
+            yield connection
+
+    async def held(self, connection: AsyncConnection) -> list[tuple[Turn, str]]:
+        """Return the segments that may work now, and who took each."""
+        rows = await connection.execute(select(queue).where(queue.c.admitted))
+        return [(Turn(row.run, row.segment, row.round), row.worker) for row in rows]
+
+    async def give_back(self, connection: AsyncConnection, turns: Iterable[Turn]) -> None:
+        """Let anybody begin segments that nobody works on."""
+        for turn in turns:
+            mine = (queue.c.run == turn.run) & (queue.c.segment == turn.segment)
+            back = update(queue).where(mine, queue.c.round == turn.round)
+            await connection.execute(back.values(**_FREE))
 
     async def put_off(
         self, connection: AsyncConnection, run: Run, round: int, due: float, reason: str
     ) -> None:
         """Let a segment wait until `due`, for the next round; `reason` says for what outside."""
         now = self.clock()
-        values = {**_columns(run), "round": round + 1, "admitted": False, "due": due}
+        values = {**_columns(run), "round": round + 1, **_FREE, "due": due}
         fresh = {**values, "rank": PEOPLE, "asked": now, "since": now if reason else 0.0}
         statement = insert(queue).values(**fresh, reason=reason)
         kept: dict[str, Any] = {**values, "reason": reason}
@@ -142,13 +182,13 @@ class Queue:
     async def waits_since(self, run: str) -> float | None:
         """Return since when a run waits for something outside; None where it does not."""
         query = select(queue.c.since).where(queue.c.run == run, queue.c.since > 0.0)
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             since: float | None = (await connection.execute(query)).scalar()
         return since
 
     async def went_on(self, run: str) -> None:
         """Say that what a run waited for is there again."""
-        async with self._database.write() as connection:
+        async with self.database.write() as connection:
             here = update(queue).where(queue.c.run == run, queue.c.since > 0.0)
             await connection.execute(here.values(since=0.0, reason=""))
 
@@ -164,7 +204,7 @@ class Queue:
         mine = await self._row(run.id)
         if mine is None or mine.idle:
             return None
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             stop = _stop_in(await self._stops_of(connection), run.repository.installation)
         if stop is not None:
             return Standing(kind="stopped", reason=stop.reason, since=stop.since)
@@ -179,7 +219,7 @@ class Queue:
 
     async def order(self) -> list[str]:
         """Return the runs that wait for their turn, in the order in which it comes."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             rows = (await connection.execute(select(queue).where(queue.c.idle.is_(False)))).all()
             stopped = await self._stops_of(connection)
         now = self.clock()
@@ -192,14 +232,14 @@ class Queue:
 
     async def rounds(self) -> dict[str, int]:
         """Return how often each run in the queue was put off."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             rows = await connection.execute(select(queue.c.run, queue.c.round))
             return {row.run: row.round for row in rows}
 
     async def waiting(self) -> list[str]:
         """Name the runs that have work and do not work, for whatever reason."""
         wait = queue.c.admitted.is_(False) & queue.c.idle.is_(False)
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             return [row.run for row in await connection.execute(select(queue.c.run).where(wait))]
 
     async def is_full(self) -> bool:
@@ -211,13 +251,13 @@ class Queue:
         query = select(queue.c.admitted, func.count()).where(queue.c.idle.is_(False))
         if installation is not None:
             query = query.where(queue.c.installation == installation)
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             rows = await connection.execute(query.group_by(queue.c.admitted))
             found = {bool(admitted): count for admitted, count in rows}
         return found.get(True, 0), found.get(False, 0)
 
     async def _row(self, run: str) -> Row[Any] | None:
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             found: Row[Any] | None = (
                 await connection.execute(select(queue).where(queue.c.run == run))
             ).one_or_none()
@@ -229,7 +269,7 @@ class Queue:
         """Stop an installation, or everything; stopped before is stopped, for the new reason."""
         scope = EVERYTHING if installation is None else installation
         statement = insert(stops).values(installation=scope, since=self.clock(), reason=reason)
-        async with self._database.write() as connection:
+        async with self.database.write() as connection:
             await connection.execute(
                 statement.on_conflict_do_update(
                     index_elements=["installation"], set_={"reason": reason}
@@ -241,20 +281,20 @@ class Queue:
         gone = delete(stops)
         if installation is not None:
             gone = gone.where(stops.c.installation == installation)
-        async with self._database.write() as connection:
+        async with self.database.write() as connection:
             found = await connection.execute(gone.returning(stops.c.installation))
             return len(found.all())
 
     async def stops(self) -> list[Stop]:
         """Return the stops in force."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             return list((await self._stops_of(connection)).values())
 
     async def stop_of(self, installation: int, *, sure: bool = False) -> Stop | None:
         """Return the stop that an installation is under, as it was a moment ago; `sure`: as now."""
         at, found = self._seen
         if sure or time.monotonic() - at > BELIEVED_SECONDS:
-            async with self._database.read() as connection:
+            async with self.database.read() as connection:
                 found = await self._stops_of(connection)
         return _stop_in(found, installation)
 
@@ -283,6 +323,10 @@ def share(most: int | None, room: int) -> int | None:
     So there is room at once for who has none, also while a repository keeps the server busy.
     """
     return most if most else max(1, room * 3 // 4)
+
+
+def _nobody() -> None:
+    """Hear of a hint where nobody listens."""
 
 
 def _stop_in(stopped: dict[int, Stop], installation: int) -> Stop | None:
@@ -316,7 +360,7 @@ async def follow(
     values = _columns(run)
     if before is None or before.segment != run.segment:
         rank = SCHEDULES if actor == ORCHESTRATE else PEOPLE
-        fresh = {**values, "round": 0, "rank": rank, "admitted": False, "asked": now, "due": 0.0}
+        fresh = {**values, "round": 0, "rank": rank, **_FREE, "asked": now, "due": 0.0}
         statement = insert(queue).values(**fresh, since=0.0, reason="")
         await connection.execute(
             statement.on_conflict_do_update(

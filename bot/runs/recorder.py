@@ -20,7 +20,7 @@ class Recorder:
         if not run.base_sha and run.active:
             return  # Before its start a run has no record, unless it stopped there.
         held = await self._git.recorded(run)
-        if held is None:
+        if held is None or (held and held == run.seq):
             return
         # With the last one that it holds: where the record has another, that comes to light.
         new = await self._store.events(run.id, after=max(held - 1, 0))

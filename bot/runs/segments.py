@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from itertools import count
 from typing import Any, TypeVar
 
 import structlog
@@ -90,6 +91,7 @@ class Segments:
         self._recorder = Recorder(ports.store, ports.git)
         self._wait_max = wait_max
         self._steps = 0
+        self._recorded: dict[tuple[str, int, int], Run] = {}
         self._moved = asyncio.Event()
         self._draining = False
 
@@ -137,12 +139,14 @@ class Segments:
     async def _advance(self, run_id: str, segment: int, step: int) -> bool | None:
         store = self._ports.store
         cause, round = f"{run_id}-{segment}.{step}", step // ROUND
-        run = await store.load(run_id)
+        # The step before this one has just read and recorded it, so this one is not recorded yet.
+        known = self._recorded.pop((run_id, segment, step), None)
+        run = known or await store.load(run_id)
         if run.segment != segment:
             return False
         work = _due(run)
         if work is not None:
-            if await store.has(run_id, f"{cause}:0"):
+            if known is None and await store.has(run_id, f"{cause}:0"):
                 return True  # Before a crash: this segment begins again from its first step.
             if _can_wait(run, work) and await store.queue.stop_of(run.repository.installation):
                 await self._publish(run)
@@ -155,6 +159,9 @@ class Segments:
             run = await self._record(run, cause, made)
             if round:
                 await store.queue.went_on(run_id)
+            if run.segment == segment and run.active and run.work is not None:
+                self._recorded[run_id, segment, step + 1] = run
+                return True
         return not await store.rest(run_id, segment)
 
     async def finish(self, run_id: str) -> None:
@@ -192,8 +199,11 @@ class Segments:
 
     async def _safely(self, run: Run, work: Work, cause: str, round: int) -> Made | None:
         """Do it; None where it was put off."""
+        tries = count()
         try:
-            return await self._tried(lambda: self._worker.do(work, run, cause))
+            return await self._tried(
+                lambda: self._worker.do(work, run, cause, again=next(tries) > 0)
+            )
         except TransientError as error:
             log.warning("step put off", run=run.id, work=work, error=str(error))
             return await self._put_off(run.id, work, round, error)

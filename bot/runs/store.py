@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, select, update
+from sqlalchemy import Row, Select, bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.database import (
@@ -161,11 +161,10 @@ class Store:
             run = before = _run(row)
             actor = ""
             for event in decide(before):
-                if not await _is_recorded(connection, run_id, event.id):
-                    numbered = self._clean(event).model_copy(update={"seq": run.seq + 1})
+                numbered = self._clean(event).model_copy(update={"seq": run.seq + 1})
+                if await _record(connection, run_id, numbered):
                     run = evolve(run, numbered)
                     actor = event.actor
-                    await _record(connection, run_id, numbered)
             if run is not before:
                 await _save(connection, run, row.touched + 1)
                 await lines.follow(connection, before, run, actor, self.queue.clock())
@@ -232,9 +231,9 @@ class Store:
 
     async def events(self, run_id: str, after: int = 0) -> list[Event]:
         """Return the record of a run after sequence number `after`, oldest first."""
-        query = select(events.c.body).where(events.c.run == run_id, events.c.seq > after)
+        given = {"run_id": run_id, "after": after}
         async with self._database.read() as connection:
-            rows = await connection.execute(query.order_by(events.c.seq))
+            rows = await connection.execute(_EVENTS, given)
             return [Event.model_validate(row.body) for row in rows]
 
     async def all(self, limit: int = 100) -> list[Run]:
@@ -308,8 +307,8 @@ class Store:
 
     async def drawn(self, run_id: str, mark: int) -> None:
         """Say that the run was drawn as it was at `mark`."""
-        async with self._database.write() as connection:
-            await connection.execute(update(runs).where(runs.c.id == run_id).values(drawn=mark))
+        # A mark that comes too late is an older one: it has the run drawn once more.
+        await self._database.mark(_DRAWN, {"run_id": run_id, "mark": mark})
 
     async def keep_result(self, run: Run, sha: str, attempt: int, body: dict[str, Any]) -> None:
         """Keep how a check ended on a commit; the newest attempt stands."""
@@ -322,15 +321,14 @@ class Store:
             await connection.execute(
                 statement.on_conflict_do_update(index_elements=keys, set_=values)
             )
-            touch = update(runs).where(runs.c.id == run.id)
-            await connection.execute(touch.values(touched=runs.c.touched + 1))
+            await connection.execute(_TOUCH, {"run_id": run.id})
         self._tell(run)
 
     async def results(self, run_id: str, sha: str) -> list[dict[str, Any]]:
         """Return how the checks ended on a commit, each with its `attempt`."""
-        query = select(results).where(results.c.run == run_id, results.c.sha == sha)
+        given = {"run_id": run_id, "of": sha}
         async with self._database.read() as connection:
-            rows = await connection.execute(query.order_by(results.c.name))
+            rows = await connection.execute(_RESULTS, given)
             return [{**row.body, "attempt": row.attempt} for row in rows]
 
     async def keep_turn(self, run_id: str, number: int, body: dict[str, Any]) -> None:
@@ -470,8 +468,39 @@ def _runs() -> Select[Any]:
     return select(runs.c.id, runs.c.body, runs.c.touched, runs.c.drawn, here).select_from(joined)
 
 
-def _by_id(run_id: str) -> Select[Any]:
-    return _runs().where(runs.c.id == run_id)
+# What is asked for again and again is put together once.
+
+_BY_ID = _runs().where(runs.c.id == bindparam("run_id"))
+
+# SQLite, which has one writer anyway, leaves the lock out.
+_TO_CHANGE = _BY_ID.with_for_update(of=runs)
+
+_EVENTS = (
+    select(events.c.body)
+    .where(events.c.run == bindparam("run_id"), events.c.seq > bindparam("after"))
+    .order_by(events.c.seq)
+)
+
+_RECORDED = select(events.c.seq).where(
+    events.c.run == bindparam("run_id"), events.c.id == bindparam("event_id")
+)
+
+_RECORD = (
+    insert(events)
+    .values({name: bindparam(name) for name in ("run", "seq", "id", "body")})
+    .on_conflict_do_nothing(index_elements=["run", "id"])
+    .returning(events.c.seq)
+)
+
+_RESULTS = (
+    select(results)
+    .where(results.c.run == bindparam("run_id"), results.c.sha == bindparam("of"))
+    .order_by(results.c.name)
+)
+
+_DRAWN = update(runs).where(runs.c.id == bindparam("run_id")).values(drawn=bindparam("mark"))
+
+_TOUCH = update(runs).where(runs.c.id == bindparam("run_id")).values(touched=runs.c.touched + 1)
 
 
 async def _is_new(connection: AsyncConnection, run: Run) -> bool:
@@ -483,10 +512,8 @@ async def _is_new(connection: AsyncConnection, run: Run) -> bool:
 
 async def _row(connection: AsyncConnection, run_id: str, *, change: bool = False) -> Row[Any]:
     """Return a run's row, with `change` locked until the end of the transaction."""
-    query = _by_id(run_id)
-    # SQLite, which has one writer anyway, leaves the lock out.
-    query = query.with_for_update(of=runs) if change else query
-    row: Row[Any] | None = (await connection.execute(query)).one_or_none()
+    query = _TO_CHANGE if change else _BY_ID
+    row: Row[Any] | None = (await connection.execute(query, {"run_id": run_id})).one_or_none()
     if row is None:
         raise UserError(f"There is no run `{run_id}`; `orchestrate runs` lists those there are.")
     return row
@@ -516,14 +543,15 @@ async def _save(connection: AsyncConnection, run: Run, touched: int) -> None:
 
 
 async def _is_recorded(connection: AsyncConnection, run_id: str, event_id: str) -> bool:
-    query = select(events.c.seq).where(events.c.run == run_id, events.c.id == event_id)
-    return (await connection.execute(query)).one_or_none() is not None
+    given = {"run_id": run_id, "event_id": event_id}
+    return (await connection.execute(_RECORDED, given)).one_or_none() is not None
 
 
-async def _record(connection: AsyncConnection, run_id: str, event: Event) -> None:
+async def _record(connection: AsyncConnection, run_id: str, event: Event) -> bool:
+    """Record an event; False where one of its id is recorded."""
     body = event.model_dump(mode="json")
     values = {"run": run_id, "seq": event.seq, "id": event.id, "body": body}
-    await connection.execute(events.insert().values(**values))
+    return (await connection.execute(_RECORD, values)).first() is not None
 
 
 async def _save_repository(connection: AsyncConnection, repository: Repository) -> None:

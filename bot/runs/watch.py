@@ -23,6 +23,10 @@ from bot.runs.ports import Allowed, Clock, Told
 from bot.runs.store import Store
 from bot.usage import Usage
 
+FIRST_SECONDS = 0.2
+"""How long after its begin work in flight looks at its run for the first time: what changed just
+before, it was told of by whoever asked for it, and most checks are over by then."""
+
 WATCH_SECONDS = 2.0
 """How often work in flight looks whether another process stopped the run or said something."""
 
@@ -52,20 +56,22 @@ async def patiently(write: Callable[[], Awaitable[_T]]) -> _T:
 
 @contextlib.asynccontextmanager
 async def watching(store: Store, run_id: str, look: Callable[[Run], None]) -> AsyncIterator[None]:
-    """Call `look` with the run now, and again whenever it may have changed."""
+    """Call `look` with the run soon, and again whenever it may have changed."""
     changed = asyncio.Event()
 
     async def watch() -> None:
+        seconds = FIRST_SECONDS
         while True:
+            with contextlib.suppress(TimeoutError):
+                # Not wait_for: before Python 3.12 it can swallow the cancellation below.
+                async with asyncio.timeout(seconds):
+                    await changed.wait()
+            seconds = WATCH_SECONDS
             changed.clear()
             with contextlib.suppress(TransientError):
                 look(await store.load(run_id))
-            with contextlib.suppress(TimeoutError):
-                # Not wait_for: before Python 3.12 it can swallow the cancellation below.
-                async with asyncio.timeout(WATCH_SECONDS):
-                    await changed.wait()
 
-    end = store.listen(lambda it: changed.set() if it.id == run_id else None)
+    end = store.listen(lambda it: look(it) if it.id == run_id else None)
     end_too = store.listen_elsewhere(lambda it: changed.set() if it.run == run_id else None)
     watcher = asyncio.create_task(watch())
     try:

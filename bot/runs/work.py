@@ -149,13 +149,16 @@ class Worker:
             Work.HAND: self._hand,
         }
 
-    async def do(self, work: Work, run: Run, cause: str) -> Made:
-        """Do `work`; `cause` names the step. Returns what happened, perhaps nothing."""
-        return await self._works[work](await self._fresh(run), cause)
+    async def do(self, work: Work, run: Run, cause: str, *, again: bool = False) -> Made:
+        """Do `work`; `cause` names the step. Returns what happened, perhaps nothing.
 
-    async def _fresh(self, run: Run) -> Run:
+        `again` says that it was tried before.
+        """
+        return await self._works[work](await self._fresh(run, again=again), cause)
+
+    async def _fresh(self, run: Run, *, again: bool) -> Run:
         """Load the run again: a try after a fault may find more recorded than the first one."""
-        current = await self._ports.store.load(run.id)
+        current = await self._ports.store.load(run.id) if again else run
         try:
             return await self._ports.forge.refresh(current)
         except TransientError:

@@ -111,22 +111,6 @@ async def test_of_many_who_want_a_post_at_once_one_has_it(
     assert [had[n] + had[n + 1] for n in range(0, len(had), 2)] == [1] * 20
 
 
-async def test_what_is_done_alone_is_done_by_one_after_the_other(
-    processes: tuple[Process, Process],
-) -> None:
-    inside: list[str] = []
-
-    async def work(name: str, each: Process) -> None:
-        async with each.posts.alone("show:1"):
-            inside.append(name)
-            await asyncio.sleep(0)
-            assert inside == [name]
-            inside.remove(name)
-
-    await asyncio.gather(*(work(f"{n}", each) for n in range(5) for each in processes))
-    assert inside == []
-
-
 async def test_who_lost_its_lease_writes_nothing_any_more(
     url: str, processes: tuple[Process, Process]
 ) -> None:
@@ -293,9 +277,7 @@ async def test_two_who_live_draw_an_installation_one_after_the_other(
     stores = [Store(each.database) for each in processes]
     async with contextlib.AsyncExitStack() as stack:
         for name, each, store in zip(("first", "second"), processes, stores, strict=True):
-            forge = cast(
-                "Any", SharedForge(cast("Any", Painter(name, wall)), each.posts, each.lease)
-            )
+            forge = cast("Any", SharedForge(cast("Any", Painter(name, wall)), each.lease))
             hold, listens = each.posts.hold, asyncio.Event()
             for part in (
                 Bus(url, each.database, store, listens.set),

@@ -201,7 +201,7 @@ def wrap_all(instants: Instants) -> None:
     for pushes in (workbench, records):
         wrap(instants, pushes, "push", lambda _given, _result: "git push")
     wrap(instants, Queue, "admit", lambda _given, result: "admitted" if result else None)
-    wrap(instants, Engine, "_enqueue", _named("enqueued"))
+    wrap(instants, Engine, "_begin_one", _named("begun"))
     wrap(instants, GitHubApp, "send", _request)
 
 

@@ -54,6 +54,27 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, time: Time) -> A
     await database.close()
 
 
+async def test_each_takes_what_it_has_room_for_and_tells_of_the_rest(store: Store) -> None:
+    told: list[str] = []
+    store.queue.tell_others = lambda: told.append("left")
+    runs = [await asked(store, number, repository=number) for number in range(3)]
+
+    async def takes(most: int, worker: str) -> list[str]:
+        taken = await store.queue.admit(Limits(3), 3, sure=True, most=most, worker=worker)
+        return [turn.run for turn in taken]
+
+    assert await takes(2, "first") == [run.id for run in runs[:2]]
+    assert told == ["left"]
+    assert await takes(2, "second") == [runs[2].id]
+    assert told == ["left"]
+    async with store.queue.alone() as connection:
+        held = await store.queue.held(connection)
+        assert [worker for _, worker in held] == ["first", "first", "second"]
+        # One that has gone on since is not given back.
+        await store.queue.give_back(connection, [Turn(runs[0].id, 1, 0), Turn(runs[2].id, 1, 1)])
+    assert await takes(3, "third") == [runs[0].id]
+
+
 async def asked(store: Store, number: int, repository: int = 1, actor: str = "ada") -> Run:
     """A run that somebody asked for, or a schedule."""
     clock = store.queue.clock
