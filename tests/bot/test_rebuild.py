@@ -131,12 +131,12 @@ class Town:
 
         async def run() -> Run | None:
             await self.world.hub.settled()
-            async with reading(self.data) as store:
-                found = await store.of_thread(repo.id, issue)
-                here = [each for each in found[:1] if each.state in states and not each.active]
-                return None if await store.dirty() or not here else here[0]
+            found = await store.of_thread(repo.id, issue)
+            here = [each for each in found[:1] if each.state in states and not each.active]
+            return None if not here or await store.dirty() else here[0]
 
-        return cast(Run, await self.until(run))
+        async with reading(self.data) as store:
+            return cast(Run, await self.until(run))
 
     async def started(self, repo: Repo, request: str, *states: State) -> tuple[int, Run]:
         """Start a run on an issue of its own."""

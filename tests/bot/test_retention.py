@@ -5,9 +5,9 @@ The engine is one in each process, and in those of the other tests the shared wo
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
-
-from tests.support.commands import python
 
 TESTS = Path(__file__).with_name("alone_retention.py")
 SECONDS = 600.0
@@ -15,7 +15,14 @@ SECONDS = 600.0
 
 
 def test_retention(tmp_path: Path) -> None:
-    where = (f"--basetemp={tmp_path / 'tests'}", str(TESTS))
-    done = python("pytest", "-q", "-n0", "-p", "no:cacheprovider", *where, timeout=SECONDS)
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, f"--basetemp={tmp_path / 'tests'}", str(TESTS)],
+        cwd=TESTS.parents[2],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout

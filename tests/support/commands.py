@@ -34,7 +34,11 @@ LENGTH_BYTES = 8
 MODULE = "-m"
 """In front of a command that is a module of Python's, and not of `orchestrate`."""
 
-LAZY = ("dbos._sys_db_sqlite", "rich._emoji_codes", "sqlalchemy.dialects.sqlite.aiosqlite")
+LAZY = (
+    *("dbos._sys_db_sqlite", "rich._emoji_codes", "sqlalchemy.dialects.sqlite.aiosqlite"),
+    *("httpcore._async.http11", "uvicorn.lifespan.on", "uvicorn.protocols.http.httptools_impl"),
+    *("anyio._backends._asyncio", "hishel", "sniffio"),
+)
 """What libraries load when they are used."""
 
 PROGRAMS = ("bot.hub.widgets", "bot.migrations.")
@@ -137,7 +141,7 @@ def _parent() -> socket.socket:
 # -- the process that forks
 
 
-def _load() -> None:
+def load() -> None:
     """Load whatever a command may import, and what the tests that are programs do."""
     import pytest  # noqa: F401
 
@@ -200,7 +204,7 @@ def _become(order: dict[str, Any], descriptors: list[int]) -> list[str]:
 def main() -> None:
     """Fork commands until the socket, whose number is the argument, is closed; be one in a fork."""
     asked = socket.socket(fileno=int(sys.argv[1]))
-    _load()
+    load()
     args = _orders(asked)
     if not args:
         return
