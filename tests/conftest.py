@@ -6,6 +6,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.support.cluster import Cluster, cluster
 from tests.support.world import Repo, World, make_world
 
 # How long an example takes says how busy the machine is, not what is wrong.
@@ -19,6 +20,13 @@ def logs_as_before() -> Iterator[None]:
     before = structlog.get_config()
     yield
     structlog.configure(**before)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Cluster]:
+    """One PostgreSQL for the whole session; a test makes a database of its own there."""
+    with cluster() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
