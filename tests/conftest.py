@@ -6,7 +6,11 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.support.cluster import Cluster, cluster
 from tests.support.world import Repo, World, make_world
+
+LONG = ("test_faults", "test_agents", "test_runs_in_every_state_come_back_and_go_on")
+"""Tests that take a minute or more beside others, as all of `test_kill.py` do."""
 
 # How long an example takes says how busy the machine is, not what is wrong.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -19,6 +23,13 @@ def logs_as_before() -> Iterator[None]:
     before = structlog.get_config()
     yield
     structlog.configure(**before)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Cluster]:
+    """One PostgreSQL for the whole session; a test makes a database of its own there."""
+    with cluster() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -46,4 +57,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _is_long(item: pytest.Item) -> bool:
-    return item.path.name == "test_kill.py" or item.name == "test_faults"
+    name = item.name.partition("[")[0]
+    return item.path.name == "test_kill.py" or name in LONG

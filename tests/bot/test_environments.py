@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from pydantic import SecretStr
 
 from bot.doctor import _environments
 from bot.runs.transitions import State
+from tests.support.commands import orchestrate
 from tests.support.registry import Registry, registry
 from tests.support.world import PATIENCE_SECONDS, Repo, World, make_world
 
 SECRET = "s3cr3t-of-the-registry"
-ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 
 # What the list of dependencies says is what is installed, with the time at which it was.
 INSTALL = (
@@ -298,12 +297,9 @@ def test_a_local_run_has_it_without_a_sandbox_and_in_full_copies_too(
         "ORCHESTRATE_SANDBOX": "none",
     }
     command = ("--agent-command", "small > said.txt", "--check", "small", "--json")
-    done = subprocess.run(
-        [ORCHESTRATE, "run", "Do it", "--repo", str(folder), *command],
+    done = orchestrate(
+        *("run", "Do it", "--repo", str(folder), *command),
         env={**os.environ, **index.environ, **settings},
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=180,
     )
     assert done.stdout, done.stderr

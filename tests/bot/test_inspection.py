@@ -5,27 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.deliveries import TRIES, Backoff, Delivery
+from tests.support import commands
 from tests.support.world import World
 
 
 async def orchestrate(folder: Path, *words: str, code: int = 0) -> dict[str, Any]:
     """Run a command on a server's data folder, as a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from bot.cli import main; main()", *words, "--json"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "ORCHESTRATE_DATA_DIR": str(folder)},
-    )
-    out, err = await process.communicate()
-    assert process.returncode == code, err
-    return dict(json.loads(out.splitlines()[-1])) if code == 0 else {"error": err.decode()}
+    env = {**os.environ, "ORCHESTRATE_DATA_DIR": str(folder)}
+    done = await asyncio.to_thread(commands.orchestrate, *words, "--json", env=env)
+    assert done.returncode == code, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1])) if code == 0 else {"error": done.stderr}
 
 
 async def test_what_fails_again_and_again_is_set_aside_shown_and_replayed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -25,11 +25,10 @@ from bot.leases import Lease, Posts, workers_of
 from bot.runs.model import Run
 from bot.runs.reconciler import Reconciler
 from bot.runs.store import Change, Store
-from bot.schema import upgrade
 from bot.settings import Settings
 from bot.shared import SharedForge, SharedInbox
 from tests.bot.runs.test_store import REPOSITORY, event, requested
-from tests.support.cluster import Cluster, cluster, needs_postgresql
+from tests.support.cluster import Cluster, needs_postgresql
 
 pytestmark = needs_postgresql
 
@@ -37,17 +36,9 @@ PATIENCE_SECONDS = 60.0
 """How long what must happen may take: many times what it takes on a loaded machine."""
 
 
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[Cluster]:
-    with cluster() as made:
-        yield made
-
-
 @pytest.fixture
 async def url(postgresql: Cluster) -> str:
-    made = postgresql.database()
-    await upgrade(made, engine=False)
-    return made
+    return await postgresql.upgraded()
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ from bot.runs.model import Repository, Run
 from bot.runs.transitions import State
 from bot.settings import Settings
 from bot.terminal import spoken
+from tests.support.commands import Command, python
 
 ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 ADD_X = "echo x >> a.txt"
@@ -63,8 +64,8 @@ class Place:
 
     def begin(self, *args: str) -> subprocess.Popen[str]:
         """Start the command as somebody in a terminal of their own."""
-        return subprocess.Popen(
-            [ORCHESTRATE, *args],
+        return Command(
+            args,
             cwd=self.folder,
             env={**os.environ, "ORCHESTRATE_DATA_DIR": str(self.settings.data_dir)},
             stdout=subprocess.PIPE,
@@ -109,17 +110,8 @@ def alone(scenario: Scenario) -> Callable[[Place], None]:
     SCENARIOS[name] = scenario
 
     def test(place: Place) -> None:
-        program = [
-            sys.executable,
-            "-m",
-            "tests.bot.test_local",
-            name,
-            str(place.folder),
-            str(place.settings.data_dir),
-        ]
-        done = subprocess.run(
-            program, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
+        where = (str(place.folder), str(place.settings.data_dir))
+        done = python("tests.bot.test_local", name, *where, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
 
     test.__name__ = name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -10,23 +10,15 @@ from bot.database import Database, open_database
 from bot.errors import TransientError
 from bot.github.pacing import Pace
 from bot.paces import DatabaseBuckets
-from bot.schema import upgrade
-from tests.support.cluster import Cluster, cluster, needs_postgresql
+from tests.support.cluster import Cluster, needs_postgresql
 
 pytestmark = needs_postgresql
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[Cluster]:
-    with cluster() as made:
-        yield made
 
 
 @pytest.fixture
 async def databases(postgresql: Cluster) -> AsyncIterator[tuple[Database, Database]]:
     """The same database, as two processes have it open."""
-    url = postgresql.database()
-    await upgrade(url, engine=False)
+    url = await postgresql.upgraded()
     made = await open_database(url), await open_database(url)
     yield made
     for each in made:

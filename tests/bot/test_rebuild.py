@@ -10,7 +10,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -31,9 +30,9 @@ from bot.runs.transitions import State
 from bot.serve import listen
 from bot.settings import Settings
 from tests.bot.test_local import Place
+from tests.support.commands import Command
 from tests.support.world import AGENT, CONFIG, KEPT, Repo, World, yaml_of
 
-ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
 PATIENCE = 120.0
 """Seconds until what must happen counts as not happening."""
 LOOK = 0.1
@@ -58,23 +57,21 @@ class Town:
 
     world: World
     environment: dict[str, str]
-    process: subprocess.Popen[bytes] | None = None
+    process: Command | None = None
 
     @property
     def data(self) -> Path:
         return Path(self.environment["ORCHESTRATE_DATA_DIR"])
 
-    def orchestrate(self, *args: str, **more: Any) -> subprocess.Popen[bytes]:
+    def orchestrate(self, *args: str, **more: Any) -> Command:
         """Begin a command of whoever runs the server."""
-        return subprocess.Popen(
-            [ORCHESTRATE, *args], env=self.environment, start_new_session=True, **more
-        )
+        return Command(args, env=self.environment, start_new_session=True, text=True, **more)
 
     async def json(self, *args: str) -> tuple[int, Any]:
         """Run a command with `--json`; its exit code and the object."""
         process = self.orchestrate(*args, "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         out, err = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
-        assert out, err.decode()
+        assert out, err
         return process.returncode, json.loads(out)
 
     async def start(self) -> None:
@@ -134,12 +131,12 @@ class Town:
 
         async def run() -> Run | None:
             await self.world.hub.settled()
-            async with reading(self.data) as store:
-                found = await store.of_thread(repo.id, issue)
-                here = [each for each in found[:1] if each.state in states and not each.active]
-                return None if await store.dirty() or not here else here[0]
+            found = await store.of_thread(repo.id, issue)
+            here = [each for each in found[:1] if each.state in states and not each.active]
+            return None if not here or await store.dirty() else here[0]
 
-        return cast(Run, await self.until(run))
+        async with reading(self.data) as store:
+            return cast(Run, await self.until(run))
 
     async def started(self, repo: Repo, request: str, *states: State) -> tuple[int, Run]:
         """Start a run on an issue of its own."""
@@ -439,7 +436,7 @@ async def test_a_rebuild_that_was_killed_is_gone_on_with(town: Town) -> None:
     process.wait()
     code, outcome = await town.json("rebuild")
     assert code == 0, outcome
-    assert first.decode().split(":")[0].strip() in outcome["known"]
+    assert first.split(":")[0].strip() in outcome["known"]
     found = [each["run"] for each in outcome["restored"]] + outcome["known"]
     assert sorted(found) == sorted(run.id for run in runs)
     assert await town.runs() == {run.id: run for run in runs}

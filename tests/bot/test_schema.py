@@ -23,13 +23,7 @@ from bot.events import Type
 from bot.runs.fold import evolve, new_run
 from bot.runs.store import Store
 from tests.bot.runs.test_store import REPOSITORY, STARTED, event, requested
-from tests.support.cluster import Cluster, cluster, needs_postgresql
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[Cluster]:
-    with cluster() as made:
-        yield made
+from tests.support.cluster import Cluster, needs_postgresql
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgresql)])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
+from tests.support.commands import orchestrate
+
 AGENT = "mkdir d && mv a.txt d/b.txt && echo new > c && chmod +x c && rm gone && ln -s d l"
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 
@@ -29,12 +29,9 @@ def repository(tmp_path: Path) -> Path:
 
 
 def _run(repository: Path, *args: str, **env: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [ORCHESTRATE, "run", "Do it", "--repo", str(repository), *args, "--json"],
+    done = orchestrate(
+        *("run", "Do it", "--repo", str(repository), *args, "--json"),
         env={**os.environ, "ORCHESTRATE_DATA_DIR": str(repository.parent / "data"), **env},
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=120,
     )
     assert done.stdout, done.stderr

@@ -17,6 +17,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from bot.schema import upgrade
+
 BIN = "lib/postgresql/*/bin"
 """Where Debian keeps the programs of each version, below /usr."""
 
@@ -55,6 +57,7 @@ class Cluster:
     bin: Path
     sync: bool
     process: subprocess.Popen[bytes] | None = None
+    template: str = ""
 
     def url(self, database: str) -> str:
         """Return the address of one of its databases."""
@@ -97,12 +100,20 @@ class Cluster:
             self.process.send_signal(how)
         self.process.wait(START_SECONDS)
 
-    def database(self) -> str:
-        """Make an empty database; return its address."""
+    def database(self, template: str = "template1") -> str:
+        """Make a database like `template`, which is an empty one; return its address."""
         name = f"d{os.getpid()}_{next(_numbers)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
         return self.url(name)
+
+    async def upgraded(self) -> str:
+        """Make a database with our tables, without the engine's; return its address."""
+        if not self.template:
+            made = self.database()
+            await upgrade(made, engine=False)
+            self.template = made.partition("@/")[2].partition("?")[0]
+        return self.database(self.template)
 
 
 def _owner() -> int | None:

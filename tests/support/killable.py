@@ -28,6 +28,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bot.shared import Role
+from tests.support.commands import load
 
 READS = {
     "Store": {
@@ -293,9 +294,7 @@ def _tell(**what: int) -> None:
 
 def main() -> None:
     """Fork a bot for each order on standard input; kill all of them at its end."""
-    import bot.app
-    import bot.serve  # noqa: F401  imported before the forks, not in each of them
-
+    load()
     living: dict[int, int] = {}
     waiting = b""
     with selectors.DefaultSelector() as selector:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ORCHESTRATE = Path(sys.executable).with_name("orchestrate")
+from tests.support import commands
 
 
 @pytest.fixture
@@ -33,9 +32,7 @@ def orchestrate(tools: Path, *args: str, **env: str) -> tuple[int, str]:
         "COLUMNS": "200",
         **env,
     }
-    done = subprocess.run(
-        [ORCHESTRATE, *args], env=own, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = commands.orchestrate(*args, env=own, timeout=60)
     return done.returncode, done.stdout + (done.stderr if done.returncode else "")
 
 

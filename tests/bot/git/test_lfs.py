@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from hashlib import sha256
@@ -30,6 +29,7 @@ from bot.git.push import Update, push
 from bot.git.remote import Remote
 from bot.git.trees import FILE
 from bot.git.workspace import Workspaces
+from tests.support.commands import orchestrate
 
 from .conftest import AT, BOT, commit_all, sh
 
@@ -725,19 +725,14 @@ def test_a_run_reads_and_changes_what_git_lfs_keeps(
     commit_all(origin)
     agent = "head -c 5 a.bin > read.txt && cat a.bin a.bin > b.bin && rm a.bin"
     check = "test $(head -c 5 b.bin) = first && test $(cat read.txt) = first"
-    done = subprocess.run(
-        [
-            *(Path(sys.executable).with_name("orchestrate"), "run", "Do it", "--json"),
-            *("--repo", str(origin), "--agent-command", agent, "--check", check),
-        ],
+    done = orchestrate(
+        *("run", "Do it", "--json", "--repo", str(origin)),
+        *("--agent-command", agent, "--check", check),
         env={
             **os.environ,
             "ORCHESTRATE_DATA_DIR": str(tmp_path / "data"),
             "ORCHESTRATE_WORKSPACES": kind,
         },
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=120,
     )
     assert done.stdout, done.stderr

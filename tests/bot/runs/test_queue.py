@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,8 @@ from bot.runs.model import Repository, Run, Source
 from bot.runs.queue import Turn
 from bot.runs.store import Store
 from bot.runs.transitions import State
-from bot.schema import upgrade
 from tests.bot.runs.test_store import START, STARTED
-from tests.support.cluster import Cluster, cluster, needs_postgresql
+from tests.support.cluster import needs_postgresql
 
 PATIENCE = 3600.0
 
@@ -32,12 +31,6 @@ class Time:
         return self.now
 
 
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[Cluster]:
-    with cluster() as made:
-        yield made
-
-
 @pytest.fixture
 def time() -> Time:
     return Time()
@@ -47,8 +40,7 @@ def time() -> Time:
 async def store(request: pytest.FixtureRequest, tmp_path: Path, time: Time) -> AsyncIterator[Store]:
     url = f"sqlite:///{tmp_path}/o.db"
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql").database()
-        await upgrade(url, engine=False)
+        url = await request.getfixturevalue("postgresql").upgraded()
     database = await open_database(url)
     yield Store(database, clock=time)
     await database.close()

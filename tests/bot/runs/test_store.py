@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ from bot.runs.fold import fold
 from bot.runs.model import Repository, Run, Source
 from bot.runs.store import Store
 from bot.runs.transitions import State, Work
-from bot.schema import upgrade
 from policies.facts import Spent
-from tests.support.cluster import Cluster, cluster, needs_postgresql
+from tests.support.cluster import needs_postgresql
 
 REPOSITORY = Repository(id=7, owner="acme", name="widgets", installation=3)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,18 +38,11 @@ STARTED = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[Cluster]:
-    with cluster() as made:
-        yield made
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgresql)])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     url = f"sqlite:///{tmp_path}/o.db"
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql").database()
-        await upgrade(url, engine=False)
+        url = await request.getfixturevalue("postgresql").upgraded()
     database = await open_database(url)
     yield database
     await database.close()
