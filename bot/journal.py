@@ -37,7 +37,7 @@ MOVE_MAX = 32
 """Deliveries that go on at a time: so few that who waits for an answer hardly notices."""
 
 REST = 9.0
-"""How long the record rests while webhooks keep coming, in units of its last work."""
+"""How long the record rests while more webhooks come than it takes, in units of its last work."""
 
 REST_SECONDS = 0.1
 """The longest rest, for a record that is slow itself."""
@@ -137,7 +137,7 @@ class Journal:
     async def _rest(self, worked: float) -> None:
         """Let those go first who wait for an answer."""
         is_busy = asyncio.get_running_loop().time() - self._last < QUIET_SECONDS
-        if self._waiting and is_busy:
+        if is_busy and len(self._waiting) > MOVE_MAX:
             await asyncio.sleep(min(REST * worked, REST_SECONDS))
 
     async def _move(self) -> None:

@@ -12,6 +12,14 @@ from tests.support.world import Repo, World, make_world
 LONG = ("test_faults", "test_agents", "test_runs_in_every_state_come_back_and_go_on")
 """Tests that take a minute or more beside others, as all of `test_kill.py` do."""
 
+# The usual ones show the local variables of each frame, which for a whole bot takes minutes.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+
 # How long an example takes says how busy the machine is, not what is wrong.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")

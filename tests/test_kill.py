@@ -11,7 +11,6 @@ import contextlib
 import os
 import random
 import shutil
-import socket
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -25,6 +24,7 @@ import pytest
 from bot.hub import Credentials, Hub, seed, serve
 from bot.hub.seed import new_key
 from tests.support.killable import Life, Nursery, Order, nursery
+from tests.support.ports import kept_port
 from tests.support.stories import (
     LOOK_SECONDS,
     Scene,
@@ -191,29 +191,29 @@ async def told(
 ) -> AsyncIterator[Story]:
     """A fresh hub, and a bot that begins its first life."""
     folder.mkdir(parents=True)  # noqa: ASYNC240  a test's own folder
-    port = free_port()
-    hub = Hub(folder / "hub", hourly_limit=1_000_000)
-    files = files_of("merged", f"marker-{port}-{folder.name}", pause)
-    credentials = await seed(
-        hub, webhook_url=f"http://127.0.0.1:{port}/webhook", private_key=key, files=files
-    )
-    for each in tuple(hub.state.deliveries):  # the App was installed long ago
-        hub.state.deliveries.drop(each.id)
-    async with serve(hub):
-        scene = Scene(hub, REPO)
-        story = Story(folder, scene, credentials, bots, port, list(instants), passed)
-        await story.begin_life()
-        story.keeping = asyncio.create_task(story.keep_alive())
-        try:
-            yield story
-        finally:
-            story.keeping.cancel()
-            await asyncio.gather(story.keeping, return_exceptions=True)
-            await scene.people.aclose()
-            assert story.life
-            story.life.kill()
-            await story.life.ended
-            unmount(folder)
+    with kept_port() as port:
+        hub = Hub(folder / "hub", hourly_limit=1_000_000)
+        files = files_of("merged", f"marker-{port}-{folder.name}", pause)
+        credentials = await seed(
+            hub, webhook_url=f"http://127.0.0.1:{port}/webhook", private_key=key, files=files
+        )
+        for each in tuple(hub.state.deliveries):  # the App was installed long ago
+            hub.state.deliveries.drop(each.id)
+        async with serve(hub):
+            scene = Scene(hub, REPO)
+            story = Story(folder, scene, credentials, bots, port, list(instants), passed)
+            await story.begin_life()
+            story.keeping = asyncio.create_task(story.keep_alive())
+            try:
+                yield story
+            finally:
+                story.keeping.cancel()
+                await asyncio.gather(story.keeping, return_exceptions=True)
+                await scene.people.aclose()
+                assert story.life
+                story.life.kill()
+                await story.life.ended
+                unmount(folder)
 
 
 async def carry_out(story: Story, kills: int = 0) -> Counter[str]:
@@ -293,13 +293,6 @@ def open_turn(data: Path) -> set[int]:
         return set()
     begun = kinds.count("turn_started")
     return {begun} if begun > kinds.count("turn_ended") else set()
-
-
-def free_port() -> int:
-    """A port that nobody listens on: the bot's, in each of its lives."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def chosen(passed: Sequence[str]) -> list[tuple[int, str]]:

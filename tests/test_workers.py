@@ -32,6 +32,7 @@ from bot.schema import upgrade
 from bot.shared import Role
 from tests.support.cluster import Cluster, cluster, needs_postgresql
 from tests.support.killable import Life, Nursery, Order, nursery
+from tests.support.ports import kept_port
 from tests.support.stories import LOOK_SECONDS, READY, Scene, unmount
 from tests.support.world import yaml_of
 
@@ -267,21 +268,21 @@ async def fleet(
     folder: Path, postgresql: Cluster, bots: Nursery, agent: str
 ) -> AsyncIterator[Fleet]:
     """A hub and an empty database; the test starts what it needs."""
-    port = free_port()
-    hub = Hub(folder / "hub", hourly_limit=1_000_000)
-    files = {"notes.txt": "first\n", ".github/orchestrate.yml": config(agent)}
-    credentials = await seed(hub, webhook_url=f"http://127.0.0.1:{port}/webhook", files=files)
-    database = postgresql.database()
-    await upgrade(database)
-    async with serve(hub):
-        made = Fleet(folder, Scene(hub, REPO), credentials, database, bots, port)
-        try:
-            yield made
-        finally:
-            for program in made.programs:
-                await program.end()
-            await made.scene.people.aclose()
-            unmount(folder)
+    with kept_port() as port:
+        hub = Hub(folder / "hub", hourly_limit=1_000_000)
+        files = {"notes.txt": "first\n", ".github/orchestrate.yml": config(agent)}
+        credentials = await seed(hub, webhook_url=f"http://127.0.0.1:{port}/webhook", files=files)
+        database = postgresql.database()
+        await upgrade(database)
+        async with serve(hub):
+            made = Fleet(folder, Scene(hub, REPO), credentials, database, bots, port)
+            try:
+                yield made
+            finally:
+                for program in made.programs:
+                    await program.end()
+                await made.scene.people.aclose()
+                unmount(folder)
 
 
 AGENT = "cat > /dev/null; echo more >> notes.txt"

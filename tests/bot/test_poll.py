@@ -27,6 +27,7 @@ from bot.runs.transitions import State
 from bot.serve import listen
 from bot.settings import Settings
 from bot.threads import Changes, Installation, LastChange
+from tests.support.ports import kept_port
 from tests.support.world import CONFIG, KEPT, Repo, World, served, settings_of, yaml_of
 
 QUICK = {"poll_seconds": 0.1, "poll_requests_an_hour": 10_000_000}
@@ -59,16 +60,18 @@ def repository_in(world: World) -> Repo:
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    with contextlib.closing(listen("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     hub = Hub(tmp_path / "hub", hourly_limit=1_000_000)
     files = {
         "notes.txt": "first\n",
         "README.md": "# Widgets\n",
         ".github/orchestrate.yml": yaml_of(CONFIG),
     }
-    credentials = await seed(hub, webhook_url=f"http://127.0.0.1:{port}/webhook", files=files)
-    async with serve(hub), httpx.AsyncClient(timeout=30, trust_env=False, limits=KEPT) as client:
+    async with contextlib.AsyncExitStack() as stack:
+        port = stack.enter_context(kept_port())
+        credentials = await seed(hub, webhook_url=f"http://127.0.0.1:{port}/webhook", files=files)
+        await stack.enter_async_context(serve(hub))
+        client = httpx.AsyncClient(timeout=30, trust_env=False, limits=KEPT)
+        await stack.enter_async_context(client)
         settings = settings_of(hub, credentials, tmp_path / "bot", port=port, **QUICK)
         yield Place(hub, settings, client, credentials, tmp_path)
 
