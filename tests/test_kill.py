@@ -24,7 +24,7 @@ import pytest
 from bot.hub import Credentials, Hub, seed, serve
 from bot.hub.seed import new_key
 from tests.support.killable import Life, Nursery, Order, nursery
-from tests.support.ports import kept_port
+from tests.support.ports import own_port
 from tests.support.stories import (
     LOOK_SECONDS,
     Scene,
@@ -191,29 +191,29 @@ async def told(
 ) -> AsyncIterator[Story]:
     """A fresh hub, and a bot that begins its first life."""
     folder.mkdir(parents=True)  # noqa: ASYNC240  a test's own folder
-    with kept_port() as port:
-        hub = Hub(folder / "hub", hourly_limit=1_000_000)
-        files = files_of("merged", f"marker-{port}-{folder.name}", pause)
-        credentials = await seed(
-            hub, webhook_url=f"http://127.0.0.1:{port}/webhook", private_key=key, files=files
-        )
-        for each in tuple(hub.state.deliveries):  # the App was installed long ago
-            hub.state.deliveries.drop(each.id)
-        async with serve(hub):
-            scene = Scene(hub, REPO)
-            story = Story(folder, scene, credentials, bots, port, list(instants), passed)
-            await story.begin_life()
-            story.keeping = asyncio.create_task(story.keep_alive())
-            try:
-                yield story
-            finally:
-                story.keeping.cancel()
-                await asyncio.gather(story.keeping, return_exceptions=True)
-                await scene.people.aclose()
-                assert story.life
-                story.life.kill()
-                await story.life.ended
-                unmount(folder)
+    port = own_port()
+    hub = Hub(folder / "hub", hourly_limit=1_000_000)
+    files = files_of("merged", f"marker-{port}-{folder.name}", pause)
+    credentials = await seed(
+        hub, webhook_url=f"http://127.0.0.1:{port}/webhook", private_key=key, files=files
+    )
+    for each in tuple(hub.state.deliveries):  # the App was installed long ago
+        hub.state.deliveries.drop(each.id)
+    async with serve(hub):
+        scene = Scene(hub, REPO)
+        story = Story(folder, scene, credentials, bots, port, list(instants), passed)
+        await story.begin_life()
+        story.keeping = asyncio.create_task(story.keep_alive())
+        try:
+            yield story
+        finally:
+            story.keeping.cancel()
+            await asyncio.gather(story.keeping, return_exceptions=True)
+            await scene.people.aclose()
+            assert story.life
+            story.life.kill()
+            await story.life.ended
+            unmount(folder)
 
 
 async def carry_out(story: Story, kills: int = 0) -> Counter[str]:

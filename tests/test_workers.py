@@ -8,7 +8,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,7 +31,7 @@ from bot.schema import upgrade
 from bot.shared import Role
 from tests.support.cluster import Cluster, cluster, needs_postgresql
 from tests.support.killable import Life, Nursery, Order, nursery
-from tests.support.ports import kept_port
+from tests.support.ports import own_port
 from tests.support.stories import LOOK_SECONDS, READY, Scene, unmount
 from tests.support.world import yaml_of
 
@@ -123,7 +122,7 @@ class Fleet:
             await asyncio.gather(*map(self._ready, self.programs))
 
     async def _command(self, role: Role) -> None:
-        port = self.web_port if role == "web" else free_port()
+        port = self.web_port if role == "web" else own_port()
         log = self.folder / f"{len(self.programs)}-{role}.log"
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
@@ -138,7 +137,7 @@ class Fleet:
 
     async def _begin(self, role: Role, more: dict[str, Any], kill_at: Sequence[str] = ()) -> None:
         number = len(self.programs)
-        port = self.web_port if role == "web" else free_port()
+        port = self.web_port if role == "web" else own_port()
         settings = {**self.settings, **QUICK, **more}
         log = self.folder / f"{number}-{role}.log"
         trace = self.folder / f"{number}-{role}.trace"
@@ -250,13 +249,6 @@ def _folder_of(program: Program) -> Path | None:
     return None
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 def config(agent: str) -> str:
     """One agent, and one check."""
     check = {"name": "notes", "run": "test -s notes.txt"}
@@ -268,21 +260,21 @@ async def fleet(
     folder: Path, postgresql: Cluster, bots: Nursery, agent: str
 ) -> AsyncIterator[Fleet]:
     """A hub and an empty database; the test starts what it needs."""
-    with kept_port() as port:
-        hub = Hub(folder / "hub", hourly_limit=1_000_000)
-        files = {"notes.txt": "first\n", ".github/orchestrate.yml": config(agent)}
-        credentials = await seed(hub, webhook_url=f"http://127.0.0.1:{port}/webhook", files=files)
-        database = postgresql.database()
-        await upgrade(database)
-        async with serve(hub):
-            made = Fleet(folder, Scene(hub, REPO), credentials, database, bots, port)
-            try:
-                yield made
-            finally:
-                for program in made.programs:
-                    await program.end()
-                await made.scene.people.aclose()
-                unmount(folder)
+    port = own_port()
+    hub = Hub(folder / "hub", hourly_limit=1_000_000)
+    files = {"notes.txt": "first\n", ".github/orchestrate.yml": config(agent)}
+    credentials = await seed(hub, webhook_url=f"http://127.0.0.1:{port}/webhook", files=files)
+    database = postgresql.database()
+    await upgrade(database)
+    async with serve(hub):
+        made = Fleet(folder, Scene(hub, REPO), credentials, database, bots, port)
+        try:
+            yield made
+        finally:
+            for program in made.programs:
+                await program.end()
+            await made.scene.people.aclose()
+            unmount(folder)
 
 
 AGENT = "cat > /dev/null; echo more >> notes.txt"

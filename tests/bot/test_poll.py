@@ -27,7 +27,7 @@ from bot.runs.transitions import State
 from bot.serve import listen
 from bot.settings import Settings
 from bot.threads import Changes, Installation, LastChange
-from tests.support.ports import kept_port
+from tests.support.ports import own_port
 from tests.support.world import CONFIG, KEPT, Repo, World, served, settings_of, yaml_of
 
 QUICK = {"poll_seconds": 0.1, "poll_requests_an_hour": 10_000_000}
@@ -67,7 +67,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         ".github/orchestrate.yml": yaml_of(CONFIG),
     }
     async with contextlib.AsyncExitStack() as stack:
-        port = stack.enter_context(kept_port())
+        port = own_port()
         credentials = await seed(hub, webhook_url=f"http://127.0.0.1:{port}/webhook", files=files)
         await stack.enter_async_context(serve(hub))
         client = httpx.AsyncClient(timeout=30, trust_env=False, limits=KEPT)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
-from collections.abc import Iterator
+
+_HELD: list[socket.socket] = []
 
 
-@contextlib.contextmanager
-def kept_port() -> Iterator[int]:
-    """A port that nobody takes by chance, also while nobody listens on it.
+def own_port() -> int:
+    """Return a port that nobody takes by chance while these tests run.
 
-    It is bound and not listened on, so that Linux gives it to no connection as its own; who asks
-    for it by number may listen on it.
+    It is bound and not listened on, so that Linux gives it to nobody else; who asks for it by
+    number, with SO_REUSEADDR as servers do, may listen on it. That is said after it was bound:
+    else it might be one that another holds in the same way.
     """
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", 0))
-        yield int(holder.getsockname()[1])
+    holder = socket.socket()
+    holder.bind(("127.0.0.1", 0))
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _HELD.append(holder)
+    return int(holder.getsockname()[1])
