@@ -237,8 +237,8 @@ queue = Table(
     Column("reason", String, nullable=False),
 )
 """The segments that are not over: which of them may work, who took them, and how long the others
-wait for what.
-Each is begun once a `round`; one that is put off waits for the next. Times are since the epoch."""
+wait for what. Each is begun once a `round`; one that is put off waits for the next. Times are since
+the epoch."""
 
 stops = Table(
     "stops",

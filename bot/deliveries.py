@@ -165,7 +165,7 @@ class Inbox:
         return fresh
 
     async def store_all(self, items: Sequence[Item]) -> None:
-        """Keep deliveries durably, all or none; those that are known stay as they are."""
+        """Keep deliveries durably, all or none; what is known is as `store` has it."""
         await self._write_stores(items)
         self.arrived.set()
 

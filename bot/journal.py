@@ -94,7 +94,7 @@ class Journal:
             try:
                 while self._waiting:
                     await self._move()
-            except TransientError as error:
+            except (TransientError, OSError) as error:
                 log.warning("deliveries stay in the journal", error=str(error))
             await self._run(os.close, self._file)
         self._thread.shutdown(wait=False)
@@ -127,7 +127,7 @@ class Journal:
             began = loop.time()
             try:
                 await self._move()
-            except TransientError as error:
+            except (TransientError, OSError) as error:
                 log.warning("deliveries stay in the journal for now", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
@@ -148,9 +148,10 @@ class Journal:
             self._waiting.popleft()
         self._inbox.coming.difference_update(guid for guid, _, _ in places)
         if not self._waiting:
-            self._came.clear()
             await self._run(self._empty, self._known_end)
             self._room.set()
+        if not self._waiting:  # More may have come meanwhile.
+            self._came.clear()
 
     async def _run(self, work: Callable[P, T], *args: P.args, **_: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)

@@ -23,13 +23,6 @@ QUICK = Backoff(first=0.01, longest=0.02)
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await open_database(f"sqlite:///{tmp_path / 'db'}")
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 def inbox(database: Database) -> Inbox:
     return Inbox(database, backoff=QUICK)
 

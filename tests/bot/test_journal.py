@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import stat
 from collections.abc import AsyncIterator, Iterator
@@ -22,18 +23,6 @@ from bot.errors import TransientError
 from bot.journal import Journal, take_in
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await open_database(f"sqlite:///{tmp_path / 'db'}")
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def inbox(database: Database) -> Inbox:
-    return Inbox(database)
 
 
 @pytest.fixture
@@ -211,3 +200,21 @@ async def test_a_file_that_is_full_makes_webhooks_wait_for_the_record(
             assert not waits.done()
         await waits
         assert await recorded(inbox, 2) == {"g1": b"x" * 100, "g2": b"{}"}
+
+
+async def test_a_file_that_cannot_be_emptied_or_read_holds_nothing_up(
+    path: Path, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bot.journal, "RETRY_SECONDS", 0.01)
+    kept, tries = os.ftruncate, iter(range(3))
+
+    def fails_at_first(file: int, size: int) -> None:
+        if next(tries, None) is not None:
+            raise OSError(5, "Input/output error")
+        kept(file, size)
+
+    async with started(path, inbox, held_max=10) as journal:
+        monkeypatch.setattr(os, "ftruncate", fails_at_first)
+        await journal.store("g1", "push", b"x" * 20)
+        await journal.store("g2", "push", b"{}")
+        assert await recorded(inbox, 2) == {"g1": b"x" * 20, "g2": b"{}"}

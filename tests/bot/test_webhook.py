@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from bot.database import Database, open_database
+from bot.database import Database
 from bot.deliveries import Inbox
 from bot.errors import OperatorError
 from bot.payloads import glance, is_wanted
@@ -34,18 +34,6 @@ from bot.webhook import Message, Webhook
 SECRET = b"a shared secret"
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 COMMENT = json.dumps({"action": "created", "comment": {"id": 1}}).encode()
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await open_database(f"sqlite:///{tmp_path / 'db'}")
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def inbox(database: Database) -> Inbox:
-    return Inbox(database)
 
 
 @pytest.fixture
