@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from policies.config import Config
 from policies.facts import HoldFacts
 from policies.verdict import Verdict, all_of, code, listed
@@ -19,14 +21,19 @@ def check_hold(facts: HoldFacts, config: Config) -> Verdict:
     return all_of(RULE, (_asked(facts), _labelled(facts, config)))
 
 
+def holders(holds: Iterable[tuple[str, str]]) -> str:
+    """Name those who hold a run, each with why where they said so."""
+    told = [f"{code(by)}{f' ({code(why)})' if why else ''}" for by, why in sorted(set(holds))]
+    return ", ".join(told)
+
+
 def _asked(facts: HoldFacts) -> Verdict:
     if not facts.holds:
         return Verdict(True, "asked", "Nobody holds it by `/hold`.")
-    told = [f"{code(by)}{f' ({code(why)})' if why else ''}" for by, why in sorted(set(facts.holds))]
     return Verdict(
         False,
         "asked",
-        f"It is held by {', '.join(told)}; `/unhold` lifts that, then `/approve` merges it.",
+        f"It is held by {holders(facts.holds)}; `/unhold` lifts that, then `/approve` merges it.",
     )
 
 

@@ -17,6 +17,7 @@ from bot.runs import budget
 from bot.runs.model import Blocked, Checkpoint, Message, Run, Standing
 from bot.runs.transitions import ACTIVE, TERMINAL, State
 from bot.usage import Usage
+from policies.hold import holders
 from policies.verdict import code, counted
 
 CHECKPOINTS = 20
@@ -302,12 +303,19 @@ def _so_far(run: Run) -> str:
         told += f" It was not merged then: {prose(last.kept, 1_000)}" if last.kept else ""
         return f" Approved so far by {names}.{told}"
     if run.holds:
-        return f" Held by {', '.join(code(each.by) for each in run.holds)}: {_UNHOLD}"
+        return f" {held(run)}"
     if (old := run.voided()) is None or old.sha == run.head:
         return ""
     seen = f"[what changed since]({page(run)}/compare/{old.sha}...{run.head})"
     approved = f"{code(old.by)} approved {code(old.sha[:7])}"
     return f" {approved}, which does not count for another commit: see {seen}."
+
+
+def held(run: Run) -> str:
+    """Say who keeps the run from being merged, why, and how that ends; empty where nobody does."""
+    if not run.holds:
+        return ""
+    return f"Held by {holders((each.by, each.why) for each in run.holds)}: {_UNHOLD}"
 
 
 def _approved(run: Run) -> str:

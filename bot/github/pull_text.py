@@ -11,6 +11,7 @@ from bot.github.comment import (
     blocked_hosts,
     checkpoint_list,
     commit,
+    held,
     mark,
     marker,
     rest_of,
@@ -124,8 +125,9 @@ def _decide(run: Run) -> str:
     )
     if run.state not in READY:
         approve = "`/approve` merges it once it is ready for review; it is not yet."
+    holds = f"- {held(run)}\n" if run.holds else ""
     return (
-        f"- {approve}\n"
+        f"{holds}- {approve}\n"
         "- `/orchestrate REQUEST`, or a review that asks for changes, is the agent's next turn.\n"
         "- `/rollback N` restores a checkpoint, `/undo` takes the last step back, `/diff` shows "
         "what changed, `/cancel` ends the run."

@@ -19,7 +19,9 @@ async def test_a_held_run_notes_its_approval_and_is_merged_once_nobody_holds_it(
     assert "needs the write role" in refused
     assert await writer.says(run.pull_request, "/hold until the <b>release</b>") == []
     (status,) = await repo.status_comments(issue)
-    assert "Held by `writer`" in status
+    held = "Held by `writer` (`until the <b>release</b>`): it is merged only after `/unhold`."
+    assert held in status
+    assert held in (await repo.pull(run.pull_request))["body"]
     await maintainer.label(run.pull_request, "do-not-merge")
     (noted,) = await maintainer.says(run.pull_request, f"/approve {run.head}")
     assert f"Noted: `{run.head[:7]}` is not merged yet" in noted
