@@ -195,7 +195,10 @@ class Poll:
                 issue = issues.get(comment.number) or await self._issue(repository, comment.number)
                 await self._comment(repository, issue, comment)
         for number in changes.threads:
-            for run in await self._desk.store.of_thread(repository.id, number):
+            touched = issues.get(number)
+            if touched is not None and not touched.is_pull:
+                continue
+            for run in await self._desk.runs_of_pull(repository, number):
                 if run.pull_request == number and run.state not in TERMINAL:
                     await self._pull(repository, run, number, since)
 

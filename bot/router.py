@@ -21,6 +21,7 @@ from bot.errors import ConfigError, Refused, TransientError, UserError
 from bot.events import Event, Type
 from bot.found import REVIEWS, comment_on, is_unedited, review_of, where
 from bot.payloads import Arrival, RepositoryArrival, Where
+from bot.pulls import runs_of_pull
 from bot.runs.inforce import InForce
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Base, Clock
@@ -193,6 +194,10 @@ class Desk:
     bounds: Config = field(default_factory=Config)
     invite: Callable[[Sequence[Repository]], Awaitable[None]] = _nobody
 
+    async def runs_of_pull(self, repository: Repository, number: int) -> list[Run]:
+        """Return the runs of a pull request, recorded to be theirs or not yet."""
+        return await runs_of_pull(self.store, self.threads, self.clock, repository, number)
+
 
 Handle = Callable[[Desk, Order], Awaitable[str | None]]
 """Obeys an order; returns what is to be answered beside the run's status comment, if anything."""
@@ -330,6 +335,8 @@ class Router:
         return _run_among(await self._runs_of(spoken))
 
     async def _runs_of(self, spoken: Spoken) -> list[Run]:
+        if spoken.conversation.is_pull:
+            return await self.desk.runs_of_pull(spoken.repository, spoken.conversation.number)
         here = spoken.conversation.number
         return await self.desk.store.of_thread(spoken.repository.id, here)
 

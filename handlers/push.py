@@ -60,12 +60,12 @@ async def on_pull(router: Router, arrival: PullChanged) -> None:
     """
     desk, repository = router.desk, repository_of(arrival.where)
     if arrival.action in LEFT:
-        for run in await desk.store.of_thread(repository.id, arrival.number):
+        for run in await desk.runs_of_pull(repository, arrival.number):
             await wake(desk.store, run, f"left:{arrival.delivery}", desk.clock())
         return
     if arrival.action != "closed" and arrival.base_ref == repository.default_branch:
         await check_proposed(desk, repository, arrival.number, arrival.head_sha)
-    runs = await desk.store.of_thread(repository.id, arrival.number)
+    runs = await desk.runs_of_pull(repository, arrival.number)
     if arrival.action == "synchronize":
         for run in runs:
             await outdated(desk, run, arrival.head_sha, arrival.sender)

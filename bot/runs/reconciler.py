@@ -14,8 +14,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from bot.errors import OrchestrateError, TransientError
-from bot.events import ORCHESTRATE, Event, Type
-from bot.runs.model import Run
+from bot.pulls import opened
 from bot.runs.ports import Clock, Forge, Git
 from bot.runs.recorder import Recorder
 from bot.runs.segments import PATIENCE_SECONDS
@@ -168,18 +167,9 @@ class Reconciler:
         results = await self._store.results(run_id, run.head)
         number = await self._forge.show(run, results)
         if number is not None and run.pull_request is None:
-            await self._opened(run, number)
+            await self._store.append(run.id, lambda _: [opened(number, self._clock)])
         if not run.active:
             with contextlib.suppress(OrchestrateError):
                 await self._recorder.publish(run)
         await self._store.drawn(run_id, mark)
 
-    async def _opened(self, run: Run, number: int) -> None:
-        event = Event(
-            id=f"pull-request:{number}",
-            at=self._clock(),
-            actor=ORCHESTRATE,
-            type=Type.PULL_REQUEST_OPENED,
-            data={"number": number},
-        )
-        await self._store.append(run.id, lambda _: [event])

@@ -246,6 +246,11 @@ class Store:
         query = _runs().where(runs.c.repository == repository, here)
         return await self._select(query.order_by(runs.c.created_at.desc()))
 
+    async def without_pull(self, repository: int) -> list[Run]:
+        """Return the runs of a repository that go on, whose pull request's number is not known."""
+        going_on = runs.c.pull_request.is_(None) & runs.c.state.not_in(TERMINAL)
+        return await self._select(_runs().where(runs.c.repository == repository, going_on))
+
     async def of_repository(self, repository: int) -> list[Run]:
         """Return the runs of a repository that may still change, the oldest first."""
         query = _runs().where(runs.c.repository == repository, runs.c.state.not_in(TERMINAL))
