@@ -50,15 +50,23 @@ ERROR_MAX = 500
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long to wait before the next try, in seconds: `first`, doubled each time to `longest`."""
+    """How long to wait before the next try, in seconds: `first`, doubled each time to `longest`.
+
+    Where the outside is out of reach, only to `longest_outside`: so late a command may be obeyed
+    after an outage.
+    """
 
     first: float = 1.0
     longest: float = 600.0
+    longest_outside: float = 60.0
 
-    def delay(self, attempts: int, retry_after: float | None = None) -> float:
+    def delay(
+        self, attempts: int, retry_after: float | None = None, *, outside: bool = False
+    ) -> float:
         """Return the wait after so many attempts, and at least what the other side asked for."""
+        longest = min(self.longest, self.longest_outside) if outside else self.longest
         # 2**30 seconds are 34 years: a higher power only makes the number unwieldy.
-        grown = min(self.longest, self.first * 2.0 ** min(attempts - 1, 30))
+        grown = min(longest, self.first * 2.0 ** min(attempts - 1, 30))
         return max(grown, retry_after or 0.0)
 
 
@@ -206,7 +214,7 @@ class Inbox:
         if age > PATIENCE if transient else attempts >= TRIES:
             await self._mark(delivery.guid, "poison", attempts, 0.0, error)
             return None
-        due = self.now() + self._backoff.delay(attempts, retry_after)
+        due = self.now() + self._backoff.delay(attempts, retry_after, outside=transient)
         await self._mark(delivery.guid, "waiting", attempts, due, error)
         return replace(delivery, attempts=attempts, due=due)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -33,8 +32,8 @@ Role = Literal["serve", "web", "worker", "clock"]
 DELIVERIES = "deliveries"
 """The post of who obeys what arrives, and asks GitHub for what did not: one keeps the order."""
 
-REAPER = "reaper"
-"""The post of who lets others go on for the dead."""
+SWEEPER = "sweeper"
+"""The post of who goes on with segments that are nobody's any more."""
 
 FOLDERS_MAX = 1_000
 """Processes with a folder of their own on one machine."""
@@ -96,7 +95,7 @@ class Shared:
 
     async def leave(self) -> None:
         """Let others have the posts that are about everything, before what is under way ends."""
-        for name in (DELIVERIES, REAPER):
+        for name in (DELIVERIES, SWEEPER):
             try:
                 await self.posts.leave(name)
             except TransientError as error:
@@ -107,33 +106,38 @@ class Shared:
         self._spawn(self.posts.keep(name, begin))
 
     def bury_the_dead(self, engine: Engine) -> None:
-        """Let others go on with the segments of the dead, as soon as that is our post."""
+        """Let others go on with the segments of the dead; by our post, with lost ones as well.
+
+        Every process buries: were it one's post, that one's death would cost another lease, and so
+        would the death of the next.
+        """
+
+        async def bury() -> None:
+            gone, _ = await self.posts.bury()
+            if gone:
+                log.warning("leases over", workers=gone)
+            await engine.rescue()
 
         async def begin() -> None:
-            self._spawn(self._bury(engine))
+            self._spawn(_again(SWEEP_SECONDS, engine.revive))
 
-        self.keep(REAPER, begin)
-
-    async def _bury(self, engine: Engine) -> None:
-        swept = float("-inf")
-        while True:
-            try:
-                gone, _ = await self.posts.bury()
-                if gone:
-                    log.warning("leases over", workers=gone)
-                await engine.rescue()
-                if time.monotonic() - swept > SWEEP_SECONDS:
-                    swept = time.monotonic()
-                    await engine.revive()
-            except Exception:
-                # The boundary: whatever it was, the next look finds the same rows.
-                log.exception("the dead not looked after")
-            await asyncio.sleep(LOOK_SECONDS)
+        self._spawn(_again(LOOK_SECONDS, bury))
+        self.keep(SWEEPER, begin)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _again(seconds: float, look: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        try:
+            await look()
+        except Exception:
+            # The boundary: whatever it was, the next look finds the same rows.
+            log.exception("the dead not looked after")
+        await asyncio.sleep(seconds)
 
 
 class SharedInbox(Inbox):

@@ -22,11 +22,15 @@ step's own tries get over."""
 FIRST_SECONDS = 5.0
 """The first pause; each that follows is twice as long …"""
 
-LONGEST_SECONDS = 300.0
-"""… up to this, which is how late people may learn that GitHub is back."""
+LONGEST_SECONDS = 60.0
+"""… up to this, which is how late people may learn that GitHub is back: a request a minute from
+each process is a burden to nobody."""
 
 PROBE_SECONDS = 60.0
 """How long the one request may take that finds out, before another one may try."""
+
+ANSWER_SECONDS = 1.0
+"""When the others may ask again while one finds out: GitHub answers most requests within that."""
 
 
 class Breaker:
@@ -36,6 +40,7 @@ class Breaker:
         self._clock = clock
         self._failures = 0
         self._until = float("-inf")
+        self._finding_out = float("-inf")
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -43,8 +48,7 @@ class Breaker:
 
         An error that says when to come again, or no, is an answer.
         """
-        self._enter()
-        pause = self._until
+        finds_out, pause = self._enter(), self._until
         try:
             yield
         except TransientError as error:
@@ -60,14 +64,20 @@ class Breaker:
         except Refused:
             self._failures = 0
             raise
-        self._failures = 0
+        else:
+            self._failures = 0
+        finally:
+            if finds_out:  # Also one that was given up midway: the next finds out.
+                self._finding_out = float("-inf")
 
-    def _enter(self) -> None:
-        left = self._left()
-        if left > 0:
+    def _enter(self) -> bool:
+        """Let a request through, or raise; say whether it is the one that finds out."""
+        if (left := self._left()) > 0:
             raise TransientError("GitHub does not answer for now.", retry_after=left)
-        if self._failures >= FAILURES:
-            self._until = self._clock() + PROBE_SECONDS
+        if self._failures < FAILURES:
+            return False
+        self._finding_out = self._clock() + PROBE_SECONDS
+        return True
 
     def _fail(self) -> None:
         self._failures += 1
@@ -76,4 +86,7 @@ class Breaker:
             self._until = self._clock() + min(FIRST_SECONDS * 2.0**pauses, LONGEST_SECONDS)
 
     def _left(self) -> float:
-        return self._until - self._clock() if self._failures >= FAILURES else 0.0
+        if self._failures < FAILURES:
+            return 0.0
+        now = self._clock()
+        return max(self._until - now, min(self._finding_out - now, ANSWER_SECONDS))

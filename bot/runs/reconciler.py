@@ -28,8 +28,9 @@ SWEEP_SECONDS = 30.0
 SHARED_SECONDS = 5.0
 """The same where others draw as well: one that died leaves what it had to draw to the next."""
 
-BACK_OFF_MAX_SECONDS = 600.0
-"""The longest wait after repeated failures, unless GitHub names a longer one."""
+BACK_OFF_MAX_SECONDS = 60.0
+"""The longest wait after repeated failures, unless GitHub names a longer one: so late people may
+see what is."""
 
 
 class Reconciler:

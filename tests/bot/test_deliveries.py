@@ -132,7 +132,7 @@ async def test_an_outage_gives_nothing_up_for_a_day(database: Database) -> None:
         assert delivery is not None
         delivery = await inbox.failed(delivery, "away", transient=True)
     assert delivery is not None
-    assert delivery.due == now[0] + 600
+    assert delivery.due == now[0] + Backoff().longest_outside
     now[0] += PATIENCE.total_seconds() + 1
     assert await inbox.failed(delivery, "away", transient=True) is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 import pytest
@@ -9,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.errors import Refused, TransientError
-from bot.github.breaker import FAILURES, FIRST_SECONDS, LONGEST_SECONDS, PROBE_SECONDS, Breaker
+from bot.github.breaker import (
+    ANSWER_SECONDS,
+    FAILURES,
+    FIRST_SECONDS,
+    LONGEST_SECONDS,
+    PROBE_SECONDS,
+    Breaker,
+)
 
 
 class Time:
@@ -84,8 +92,19 @@ def test_one_finds_out_for_all(breaker: Breaker, time: Time) -> None:
         ask(breaker, down())
     time.now += FIRST_SECONDS
     with breaker.watching():
-        assert ask(breaker) == PROBE_SECONDS, "another asked as well"
+        assert ask(breaker) == ANSWER_SECONDS, "another asked as well"
     assert ask(breaker) is None
+
+
+def test_who_is_given_up_midway_keeps_nobody_from_finding_out(breaker: Breaker, time: Time) -> None:
+    for _ in range(FAILURES):
+        ask(breaker, down())
+    time.now += FIRST_SECONDS
+    with pytest.raises(asyncio.CancelledError), breaker.watching():
+        raise asyncio.CancelledError
+    with breaker.watching():
+        time.now += PROBE_SECONDS
+        assert ask(breaker) is None, "one that never ends"
 
 
 def test_pauses_double_up_to_the_longest(breaker: Breaker, time: Time) -> None:
@@ -121,6 +140,6 @@ def test_in_an_outage_of_any_shape_somebody_asks_again_in_time(answers: list[boo
     for answered in answers:
         pause = ask(breaker, None if answered else down())
         if pause is not None:
-            assert 0 < pause <= max(LONGEST_SECONDS, PROBE_SECONDS)
+            assert 0 < pause <= LONGEST_SECONDS
             time.now += pause
             assert ask(breaker) is None
