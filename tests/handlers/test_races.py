@@ -6,6 +6,7 @@ Two of each here; `ORCHESTRATE_TEST_LONG=all` runs a thousand of each, which tak
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import random
 from collections import Counter
@@ -79,6 +80,8 @@ async def test_a_push_while_it_is_merged(world: World) -> None:
 
 async def raced(world: World, race: Race, aim: Aim) -> None:
     """Run all rounds of a race, some at once, and look after each whether anything slipped in."""
+    if LONG:  # Else a test that takes ten minutes is taken for one that hangs.
+        faulthandler.cancel_dump_traceback_later()
     repos = [await world.repository() for _ in range(LANES)]
     issues: dict[int, int] = {}
     for numbers in batches():
