@@ -34,13 +34,17 @@ READS = {
     "Store": {
         *("load", "has", "events", "all", "of_thread", "of_repository", "scheduled", "of_branch"),
         *("active", "dirty", "to_draw", "results", "repository", "repositories"),
-        *("drawing", "turn", "pack", "is_current"),
+        *("drawing", "turn", "pack", "is_current", "in_state", "turns_since", "costs"),
+        "without_pull",
         # They change what is shown, or what an older version left.
         *("touch", "line_up"),
     },
     "Inbox": {"waiting", "get", "known", "received_since"},
-    "Workbench": {"config", "read", "paths", "tree", "changes", "compare", "recorded"},
-    "GitHubForge": {"refresh", "remote"},
+    "Workbench": {
+        *("config", "read", "paths", "tree", "changes", "compare", "recorded", "top", "touched"),
+        *("leaks", "ids", "pushed_commits"),
+    },
+    "GitHubForge": {"refresh", "remote", "labels", "rules", "surroundings", "reported"},
 }
 """What has no effect; whatever else is public and asynchronous counts as one."""
 
