@@ -216,7 +216,11 @@ def audit(
         print_json(found)
         return
     for row in found["decisions"]:
-        evidence = ", ".join(f"{key} {value}" for key, value in row["evidence"].items())
+        # What a policy was made of is much; the commit says where to begin, and JSON has the rest.
+        evidence = ", ".join(
+            f"{key} {value.get('commit')}" if key == "under" else f"{key} {value}"
+            for key, value in row["evidence"].items()
+        )
         typer.echo(f"{row['at']}  {row['run']}  {row['actor']}  {row['did']}  {evidence}".rstrip())
     for each in found["unread"]:
         sys.stderr.write(f"The record of run {each} is not on this machine.\n")

@@ -22,6 +22,7 @@ from bot.events import Event, Type
 from bot.found import REVIEWS, comment_on, is_unedited, review_of, where
 from bot.payloads import Arrival, RepositoryArrival, Where
 from bot.pulls import runs_of_pull
+from bot.runs.grounds import Grounds
 from bot.runs.inforce import InForce
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Base, Clock
@@ -139,6 +140,9 @@ class Repositories(Protocol):
 
     async def in_force(self, repository: Repository) -> InForce:
         """Read the configuration that holds now, and what is wrong with the newest."""
+
+    async def grounds(self, run: Run, config: Config) -> Grounds | None:
+        """Say what the policy `config` of a run is made of; None where git has another by now."""
 
     async def is_configured(self, repository: Repository) -> bool:
         """Say whether a repository has a configuration, its own or its organisation's."""

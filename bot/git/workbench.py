@@ -147,6 +147,7 @@ class Workbench:
             sha=sha,
             tree=await self.tree(run, sha),
             config=config or "",
+            configured_at=top or sha,
         )
 
     async def trusted(self, run: Run) -> bool:
