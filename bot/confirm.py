@@ -5,7 +5,8 @@ a record that comes from elsewhere each decision must be found on GitHub: the co
 by its number, by the same person, unedited, in the run's own conversation, and of the same commit.
 A bare `/approve` is of the head where a check of ours, which nobody else can write, stood on it
 before. What a button gave is kept nowhere on GitHub, and so is not found. The role is asked for
-where the decision counts, as ever.
+where the decision counts, as ever. Who asked for the run must be who wrote the comment that it came
+from; an approval by them, or by who wrote at it, is judged anew when it is given again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Protocol
 
 from bot.commands import Command, Usage, parse
 from bot.errors import OrchestrateError
-from bot.events import Event, Type
+from bot.events import ORCHESTRATE, Event, Type
 from bot.found import is_unedited
 from bot.runs.model import Repository, Run
 from bot.threads import Comment, Review, ReviewComment
@@ -29,6 +30,9 @@ DECISIONS: Mapping[str, str] = {
     Type.DELEGATED: "delegate",
 }
 """What is asked for again, by the command that it must have been."""
+
+_WAYS = {"label": "a label", "cli": "a command line", "trust": "a word of trust"}
+"""What runs begin by that no comment tells of."""
 
 _CAUSE = re.compile(r"(?P<kind>comment|review|review-comment):(?P<number>\d+):(?P<line>\d+)")
 
@@ -72,15 +76,18 @@ async def doubted(
     does not answer confirms nothing.
     """
     found: dict[str, str] = {}
+    look, is_requested = _Look(witness, usages, run), True
     for event in record:
-        if event.type not in DECISIONS:
-            continue
         try:
-            await _Look(witness, usages, run).confirm(event)
+            if event.type == Type.REQUESTED:
+                await look.requester(event)
+            elif event.type in DECISIONS:
+                await look.confirm(event, is_requested=is_requested)
         except _Doubt as doubt:
             found[event.id] = str(doubt)
         except OrchestrateError as error:
             found[event.id] = f"GitHub could not be asked: {str(error).rstrip('.')}"
+        is_requested &= event.type != Type.REQUESTED or event.id not in found
     return found
 
 
@@ -90,7 +97,28 @@ class _Look:
     usages: Sequence[Usage]
     run: Run
 
-    async def confirm(self, event: Event) -> None:
+    async def requester(self, event: Event) -> None:
+        """Doubt who asked for the run, unless that is who wrote the words that it came from.
+
+        Those are known for sure: the run's id is made of them.
+        """
+        source = self.run.source
+        if source.kind == "schedule" and event.actor == ORCHESTRATE:
+            return
+        match = _CAUSE.fullmatch(source.key)
+        if match is None or match["kind"] != "comment":
+            raise _Doubt(f"it began by {_WAYS.get(source.kind, 'something')} that tells of nobody")
+        found = await self.witness.comment(self.run.repository, int(match["number"]))
+        if found is None:
+            raise _Doubt("the comment that it began by is gone")
+        # Who wrote it does not change with what it says.
+        if found.author_is_bot or found.author.casefold() != event.actor.casefold():
+            raise _Doubt("somebody else wrote the comment that it began by")
+
+    async def confirm(self, event: Event, *, is_requested: bool) -> None:
+        """Doubt a decision; `is_requested` says that GitHub confirms who asked for the run."""
+        if event.type == Type.APPROVED:
+            self._independent(event, is_requested=is_requested)
         said = await self._said(event)
         if said.by.casefold() != event.actor.casefold():
             raise _Doubt("somebody else wrote the words that it names")
@@ -105,6 +133,17 @@ class _Look:
             raise _Doubt("the words that it names are about another check")
         if event.data.get("of") != "plan":
             await self._of_commit(event, said)
+
+    def _independent(self, event: Event, *, is_requested: bool) -> None:
+        """Doubt an approval that may have been refused for the part that its giver had.
+
+        Whether the rules allowed it all the same is asked when it is given again.
+        """
+        if not is_requested:
+            raise _Doubt("nobody can tell whether they asked for the run themselves")
+        part = {each.casefold() for each in (self.run.requester, *self.run.authors)}
+        if event.actor.casefold() in part:
+            raise _Doubt("they had a part in the run themselves")
 
     async def _of_commit(self, event: Event, said: _Said) -> None:
         """Doubt a decision that was not of the commit which the record names, and its files."""

@@ -218,12 +218,16 @@ def audit(
     for row in found["decisions"]:
         # What a policy was made of is much; the commit says where to begin, and JSON has the rest.
         evidence = ", ".join(
-            f"{key} {value.get('commit')}" if key == "under" else f"{key} {value}"
+            f"{key} {_commit(value) if key == 'under' else value}"
             for key, value in row["evidence"].items()
         )
         typer.echo(f"{row['at']}  {row['run']}  {row['actor']}  {row['did']}  {evidence}".rstrip())
     for each in found["unread"]:
         sys.stderr.write(f"The record of run {each} is not on this machine.\n")
+
+
+def _commit(under: object) -> object:
+    return under.get("commit") if isinstance(under, dict) else under
 
 
 def _time(text: str | None) -> datetime | None:

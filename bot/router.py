@@ -451,7 +451,14 @@ class Router:
         others_can = await self._others_can(spoken, run, config)
         requester = run.requester if run else None
         verdict = may_command(
-            CommandFacts(command.verb, person, requester, others_can_approve=others_can), config
+            CommandFacts(
+                command.verb,
+                person,
+                requester,
+                others_can_approve=others_can,
+                doubted=run is not None and run.doubted,
+            ),
+            config,
         )
         if not verdict.allowed:
             raise UserError(verdict.reason)
@@ -463,7 +470,7 @@ class Router:
         """Say whether somebody without a part in it could approve; asked where that decides."""
         if run is None:
             return True
-        part = {run.requester, *run.authors}
+        part = {run.requester, *run.authors, *((spoken.login,) if run.doubted else ())}
         if spoken.login.casefold() not in {each.casefold() for each in part}:
             return True
         least = config.commands.least_role("approve") or Role.MAINTAIN

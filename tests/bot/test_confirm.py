@@ -12,14 +12,20 @@ from bot.app import USAGES
 from bot.confirm import doubted
 from bot.errors import TransientError
 from bot.events import Event, Type
-from bot.runs.model import Repository
+from bot.runs.model import Repository, Run, Source
 from bot.threads import Comment, Review, ReviewComment
 from tests.bot.github.runs import a_checkpoint, a_run
 
 THEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = THEN + timedelta(seconds=1)
 HEAD = a_checkpoint()
-RUN = a_run(checkpoints=(HEAD,), issue=7, pull_request=8)
+RUN = a_run(
+    checkpoints=(HEAD,),
+    issue=7,
+    pull_request=8,
+    requester="writer",
+    source=Source(kind="comment", key="comment:1:1"),
+)
 
 
 @dataclass(slots=True)
@@ -144,3 +150,52 @@ async def test_a_doubt_about_one_decision_is_none_about_another() -> None:
 async def test_what_is_no_decision_is_not_asked_for() -> None:
     event = Event(id="comment:5:1", at=LATER, actor="ada", type=Type.PAUSED, data={})
     assert await doubted(Said(is_down=True), USAGES, RUN, [event]) == {}
+
+
+ASKED = Event(id="comment:1:1", at=THEN, actor="writer", type=Type.REQUESTED, data={})
+WROTE = Comment(1, "/orchestrate it", "Writer", THEN, LATER, number=99)
+"""What the run came from. Later it was edited, and its issue moved: it is whose it was."""
+
+
+@pytest.mark.parametrize(
+    ("wrote", "source", "asked", "why"),
+    [
+        (WROTE, Source(kind="comment", key="comment:1:1"), "writer", ""),
+        (None, Source(kind="schedule", key="nightly@1"), "orchestrate", ""),
+        (None, Source(kind="schedule", key="nightly@1"), "writer", "tells of nobody"),
+        (None, Source(kind="comment", key="comment:1:1"), "writer", "is gone"),
+        (WROTE, Source(kind="comment", key="comment:1:1"), "reader", "somebody else wrote"),
+        (
+            replace(WROTE, author_is_bot=True),
+            Source(kind="comment", key="comment:1:1"),
+            "writer",
+            "somebody else wrote",
+        ),
+        (WROTE, Source(kind="label", key="label:7:2026:0"), "writer", "a label that tells"),
+        (WROTE, Source(kind="comment", key="review:1:1"), "writer", "tells of nobody"),
+    ],
+)
+async def test_who_asked_for_a_run_is_who_wrote_what_it_came_from(
+    wrote: Comment | None, source: Source, asked: str, why: str
+) -> None:
+    said = comment(f"/approve {HEAD.sha}")
+    said.comments |= {1: wrote} if wrote else {}
+    run = RUN.model_copy(update={"source": source})
+    event = ASKED.model_copy(update={"actor": asked})
+    found = await doubted(said, USAGES, run, [event, APPROVED])
+    assert why in found.get(event.id, "")
+    # Where nobody knows who asked, whoever approved may have.
+    assert list(found) == ([event.id, APPROVED.id] if why else [])
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        RUN.model_copy(update={"requester": "Ada"}),
+        RUN.model_copy(update={"checkpoints": (HEAD.model_copy(update={"by": ("ada",)}),)}),
+    ],
+)
+async def test_an_approval_that_may_have_been_refused_is_given_again(run: Run) -> None:
+    """The words stand on GitHub, and whoever said them had a part: the rules decide anew."""
+    found = await doubted(comment(f"/approve {HEAD.sha}"), USAGES, run, [APPROVED])
+    assert "had a part in the run themselves" in found[APPROVED.id]
