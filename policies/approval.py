@@ -50,7 +50,7 @@ def alone(person: Person, config: Config) -> Person:
 
 def doubtless(person: Person, others_can: bool, config: Config) -> Verdict:
     """Judge a decision where nobody can tell who had a part: as if it were everybody."""
-    part = "may have asked for this change, since GitHub does not confirm who did"
+    part = "may have had a part in this change, since GitHub does not confirm who had one"
     allowed = _with_a_part(person.login, part, others_can, config)
     if allowed is not None:
         return allowed

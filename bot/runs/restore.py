@@ -145,8 +145,9 @@ def _said(event: Event, why: str, *, plan: bool) -> str:
     data, by = event.data, code(event.actor)
     if event.type == Type.REQUESTED:
         return (
-            f"GitHub does not confirm that {by} asked for this run: {why}; so it counts as asked "
-            "for by whoever decides on it, and `approval: requester:` says whether they may."
+            f"GitHub does not confirm that {by} asked for this run, and who wrote at it: {why}; so"
+            " whoever decides on it counts as one of them, and `approval: requester:` says whether"
+            " they may."
         )
     if event.type == Type.DELEGATED:
         what, again = f"that {code(str(data.get('to')))} acts for {by}", "`/delegate` it again"
