@@ -424,13 +424,19 @@ def verify(
     checkpoint: Annotated[
         int, typer.Option(metavar="N", min=0, help="Which one; else the last.")
     ] = 0,
+    organisation: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A clone of the organisation's `.github` repository."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Walk a run's record in git, and say what was tampered with.
 
     It looks at the record on this machine, compares the repository's and the database's with it,
     and checks every approval again: that it is of the head, the files and the plan that stood then,
-    and that what was merged was approved. It ends with 0 only where nothing is wrong.
+    and that what was merged was approved. The policy that it names is made again from the
+    configuration of that time; where that is also the organisation's, --organisation says where to
+    find it. What cannot be looked at is said. It ends with 0 only where nothing is wrong.
 
     With --repo it needs none of the server's data, but a clone of the repository: the record is
     fetched from `origin` with your own git. --replay runs the checks again in the sandbox, from the
@@ -441,10 +447,12 @@ def verify(
     `orchestrate verify k3f9x0a2bq --json`
 
     `orchestrate verify k3f9x0a2bq --repo ~/src/tool --replay`
+
+    `orchestrate verify k3f9x0a2bq --repo ~/src/tool --organisation ~/src/.github`
     """
     from bot.terminal import print_verdict
 
-    given = (repo, replay, checkpoint)
+    given = (repo, replay, checkpoint, organisation)
     found = complete(print_verdict(_settings(), run_id, given, quiet=as_json))
     if as_json:
         print_json(found)

@@ -5,7 +5,9 @@ a record that comes from elsewhere each decision must be found on GitHub: the co
 by its number, by the same person, unedited, in the run's own conversation, and of the same commit.
 A bare `/approve` is of the head where a check of ours, which nobody else can write, stood on it
 before. What a button gave is kept nowhere on GitHub, and so is not found. The role is asked for
-where the decision counts, as ever.
+where the decision counts, as ever. Who asked for the run must be who wrote the comment that it came
+from, or set the label, and nobody may have pushed to its branch whom the record does not name; an
+approval by one of those is judged anew when it is given again.
 """
 
 from __future__ import annotations
@@ -13,15 +15,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import dropwhile
 from typing import Protocol
 
 from bot.commands import Command, Usage, parse
 from bot.errors import OrchestrateError
-from bot.events import Event, Type
+from bot.events import ORCHESTRATE, Event, Type
 from bot.found import is_unedited
 from bot.runs.model import Repository, Run
-from bot.threads import Comment, Review, ReviewComment
+from bot.threads import Comment, Push, Review, ReviewComment
+from policies.verdict import code
 
 DECISIONS: Mapping[str, str] = {
     Type.APPROVED: "approve",
@@ -29,6 +33,11 @@ DECISIONS: Mapping[str, str] = {
     Type.DELEGATED: "delegate",
 }
 """What is asked for again, by the command that it must have been."""
+
+LABELLED_WITHIN = timedelta(seconds=2)
+"""How far the time of a label may lie from when its issue changed by it: both are whole seconds."""
+
+_LABEL = re.compile(r"label:(?P<issue>\d+):(?P<at>\S+)")
 
 _CAUSE = re.compile(r"(?P<kind>comment|review|review-comment):(?P<number>\d+):(?P<line>\d+)")
 
@@ -44,6 +53,12 @@ class Witness(Protocol):
 
     async def line_comments(self, repository: Repository, pull: int) -> list[ReviewComment]:
         """Read the comments on lines of a pull request, the oldest first."""
+
+    async def labelled(self, repository: Repository, issue: int) -> list[tuple[str, datetime]]:
+        """Say who set labels on an issue, and when; empty names where nobody knows any more."""
+
+    async def pushes(self, repository: Repository, branch: str) -> list[Push]:
+        """Say who moved a branch and where to, the newest first."""
 
     async def shown_at(self, repository: Repository, sha: str) -> datetime | None:
         """Say when a check of ours first stood on a commit; None where none does."""
@@ -72,15 +87,19 @@ async def doubted(
     does not answer confirms nothing.
     """
     found: dict[str, str] = {}
+    look, is_requested = _Look(witness, usages, run), True
     for event in record:
-        if event.type not in DECISIONS:
-            continue
         try:
-            await _Look(witness, usages, run).confirm(event)
+            if event.type == Type.REQUESTED:
+                await look.requester(event)
+                await look.pushers()
+            elif event.type in DECISIONS:
+                await look.confirm(event, is_requested=is_requested)
         except _Doubt as doubt:
             found[event.id] = str(doubt)
         except OrchestrateError as error:
             found[event.id] = f"GitHub could not be asked: {str(error).rstrip('.')}"
+        is_requested &= event.type != Type.REQUESTED or event.id not in found
     return found
 
 
@@ -90,7 +109,54 @@ class _Look:
     usages: Sequence[Usage]
     run: Run
 
-    async def confirm(self, event: Event) -> None:
+    async def requester(self, event: Event) -> None:
+        """Doubt who asked for the run, unless that is who wrote the words that it came from.
+
+        Those are known for sure: the run's id is made of them.
+        """
+        source = self.run.source
+        if source.kind == "schedule" and event.actor == ORCHESTRATE:
+            return
+        if source.kind == "label" and (match := _LABEL.fullmatch(source.key)):
+            await self._labelled(event.actor, int(match["issue"]), match["at"])
+            return
+        match = _CAUSE.fullmatch(source.key)
+        if match is None or match["kind"] != "comment":
+            raise _Doubt("what it began by tells of nobody")
+        found = await self.witness.comment(self.run.repository, int(match["number"]))
+        if found is None:
+            raise _Doubt("the comment that it began by is gone")
+        # Who wrote it does not change with what it says.
+        if found.author_is_bot or found.author.casefold() != event.actor.casefold():
+            raise _Doubt("somebody else wrote the comment that it began by")
+
+    async def _labelled(self, by: str, issue: int, at: str) -> None:
+        """Doubt who set the label that a run began by, where anybody else set one just then."""
+        moment = datetime.fromisoformat(at)
+        told = await self.witness.labelled(self.run.repository, issue)
+        then = {login.casefold() for login, when in told if abs(when - moment) <= LABELLED_WITHIN}
+        if then != {by.casefold()}:
+            raise _Doubt("somebody else may have set the label that it began by")
+
+    async def pushers(self) -> None:
+        """Doubt who wrote at the run, where somebody pushed to its branch who is not named.
+
+        What came after its last checkpoint is news, and will be taken in with who pushed it.
+        """
+        if not self.run.branch or not self.run.checkpoints:
+            return
+        named = {each.casefold() for each in (self.run.requester, *self.run.authors)}
+        pushes = await self.witness.pushes(self.run.repository, self.run.branch)
+        made = {each.sha for each in self.run.checkpoints}
+        for push in dropwhile(lambda each: each.after not in made, pushes):
+            if push.by is not None and push.by.casefold() not in named:
+                who = code(push.by) if push.by else "somebody"
+                raise _Doubt(f"{who} pushed to its branch, and the record does not say so")
+
+    async def confirm(self, event: Event, *, is_requested: bool) -> None:
+        """Doubt a decision; `is_requested` says that GitHub confirms who had a part."""
+        if event.type == Type.APPROVED:
+            self._independent(event, is_requested=is_requested)
         said = await self._said(event)
         if said.by.casefold() != event.actor.casefold():
             raise _Doubt("somebody else wrote the words that it names")
@@ -105,6 +171,17 @@ class _Look:
             raise _Doubt("the words that it names are about another check")
         if event.data.get("of") != "plan":
             await self._of_commit(event, said)
+
+    def _independent(self, event: Event, *, is_requested: bool) -> None:
+        """Doubt an approval that may have been refused for the part that its giver had.
+
+        Whether the rules allowed it all the same is asked when it is given again.
+        """
+        if not is_requested:
+            raise _Doubt("nobody can tell whether they had a part in the run themselves")
+        part = {each.casefold() for each in (self.run.requester, *self.run.authors)}
+        if event.actor.casefold() in part:
+            raise _Doubt("they had a part in the run themselves")
 
     async def _of_commit(self, event: Event, said: _Said) -> None:
         """Doubt a decision that was not of the commit which the record names, and its files."""

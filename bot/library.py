@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from bot.errors import ConfigError, Refused, UserError
+from bot.runs.grounds import Grounds, grounds_of
 from bot.runs.inforce import (
     Above,
     InForce,
@@ -24,7 +25,7 @@ from bot.runs.revisions import Kept, Stuck, what_passes, with_base
 from bot.runs.store import Store
 from bot.runs.work import own
 from policies.bounds import bounded
-from policies.config import PATH, Config
+from policies.config import PATH, Config, digest
 from policies.facts import Change
 from policies.owners import PLACES, Owned, owned, parse_owners
 from policies.verdict import code
@@ -95,6 +96,24 @@ class Library:
             self._read(repository, PATH), self._organisations.now(repository)
         )
         return (data or b"").decode("utf-8", "replace"), above
+
+    async def grounds(self, run: Run, config: Config) -> Grounds | None:
+        """Say what the policy `config` of a run is made of; None where git has another one by now.
+
+        Then no decision is held up: a merge compares the policy of that moment in any case.
+        """
+        try:
+            base, above = await asyncio.gather(
+                self._git.base(run, run.base), self._organisations.now(run.repository)
+            )
+            text = await self._git.config(run, base.config)
+            found = await in_force(self._git, run.repository, text, base.config, above)
+        except (ConfigError, Refused, UserError) as error:
+            log.info("policy not found in git", run=run.id, error=str(error))
+            return None
+        if digest(own(run, bounded(found.config, self._bounds))) != digest(config):
+            return None
+        return grounds_of(found, base, above, self._bounds)
 
     async def is_configured(self, repository: Repository) -> bool:
         """Say whether a repository has a configuration, its own or its organisation's."""

@@ -216,10 +216,18 @@ def audit(
         print_json(found)
         return
     for row in found["decisions"]:
-        evidence = ", ".join(f"{key} {value}" for key, value in row["evidence"].items())
+        # What a policy was made of is much; the commit says where to begin, and JSON has the rest.
+        evidence = ", ".join(
+            f"{key} {_commit(value) if key == 'under' else value}"
+            for key, value in row["evidence"].items()
+        )
         typer.echo(f"{row['at']}  {row['run']}  {row['actor']}  {row['did']}  {evidence}".rstrip())
     for each in found["unread"]:
         sys.stderr.write(f"The record of run {each} is not on this machine.\n")
+
+
+def _commit(under: object) -> object:
+    return under.get("commit") if isinstance(under, dict) else under
 
 
 def _time(text: str | None) -> datetime | None:

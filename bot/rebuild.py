@@ -224,9 +224,10 @@ class Rebuild:
             self.outcome.stopped.add(made.run.id)
         self._tell(f"  {made.run.id}: {made.run.state.value.replace('_', ' ')}")
         if made.run.unconfirmed:
-            self.outcome.unconfirmed[made.run.id] = made.run.unconfirmed
+            told = tuple(each.said for each in made.run.unconfirmed)
+            self.outcome.unconfirmed[made.run.id] = told
         for each in made.run.unconfirmed:
-            self._tell(f"    {each.replace('`', '')}")
+            self._tell(f"    {each.said.replace('`', '')}")
 
     async def _has(self, id: str) -> bool:
         try:

@@ -22,6 +22,7 @@ from bot.errors import Refused, UserError
 from bot.events import Event, Type
 from bot.git import ledger
 from bot.git.local import known_as, open_repository
+from bot.git.mirror import Mirror
 from bot.git.remote import Remote
 from bot.git.workbench import Workbench
 from bot.runs.inforce import read_config
@@ -30,7 +31,7 @@ from bot.runs.ports import Prepared
 from bot.runs.restore import restored
 from bot.runs.work import checks_of, own
 from bot.settings import Settings
-from bot.verify import NOBODY, decided
+from bot.verify import NOBODY, Files, clone_of, decided, told
 
 Tell = Callable[[str], None]
 
@@ -39,13 +40,14 @@ Tell = Callable[[str], None]
 class Asked:
     """What is to be verified: a run of a clone, and of which checkpoint checks are run again.
 
-    Of checkpoint 0 it is the last one.
+    Of checkpoint 0 it is the last one. `organisation` is a clone of what the organisation says.
     """
 
     run: str
     folder: Path
     replay: bool
     checkpoint: int = 0
+    organisation: Path | None = None
 
 
 async def verify_clone(settings: Settings, asked: Asked, tell: Tell) -> dict[str, Any]:
@@ -117,18 +119,38 @@ async def _verified(
             f"{many} `{asked.run}`; name the run by its whole id, and a clone of its repository."
         )
     audit = await git.records.restore(repository, runs[0])
-    problems = list(audit.problems)
-    decisions, wrong = await decided(repository, audit.events, folder / "mirrors")
-    problems += wrong
+    held = Mirror(folder / "mirrors" / f"{repository.id}.git")
+    # What was fetched and is on none of the clone's own branches is in the clone alone.
+    files = Files(
+        (held, Mirror(Path(repository.url))),
+        await _default_there(asked.folder, audit.events),
+        await clone_of(asked.organisation),
+    )
+    again = await decided(repository, audit.events, held, files)
+    problems = [*audit.problems, *again.problems]
     return {
         "run": runs[0],
         "ok": not problems,
         "events": len(audit.events),
         "published": len(audit.events),
-        "decisions": decisions,
+        **told(again),
         "problems": problems,
         "record": audit.events,
     }
+
+
+async def _default_there(folder: Path, events: Sequence[Mapping[str, Any]]) -> str:
+    """Name the ref of GitHub's default branch in a clone; empty where the clone knows of none.
+
+    A run of somebody's own machine is configured by what was checked out there.
+    """
+    begun = events[0]["data"].get("repository", {}) if events else {}
+    if not begun.get("installation"):
+        return ""
+    known = await git_there(
+        folder, "for-each-ref", "--format=%(symref)", "refs/remotes/origin/HEAD"
+    )
+    return known.strip()
 
 
 async def _replayed(

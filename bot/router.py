@@ -22,6 +22,7 @@ from bot.events import Event, Type
 from bot.found import REVIEWS, comment_on, is_unedited, review_of, where
 from bot.payloads import Arrival, RepositoryArrival, Where
 from bot.pulls import runs_of_pull
+from bot.runs.grounds import Grounds
 from bot.runs.inforce import InForce
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Base, Clock
@@ -139,6 +140,9 @@ class Repositories(Protocol):
 
     async def in_force(self, repository: Repository) -> InForce:
         """Read the configuration that holds now, and what is wrong with the newest."""
+
+    async def grounds(self, run: Run, config: Config) -> Grounds | None:
+        """Say what the policy `config` of a run is made of; None where git has another by now."""
 
     async def is_configured(self, repository: Repository) -> bool:
         """Say whether a repository has a configuration, its own or its organisation's."""
@@ -447,7 +451,14 @@ class Router:
         others_can = await self._others_can(spoken, run, config)
         requester = run.requester if run else None
         verdict = may_command(
-            CommandFacts(command.verb, person, requester, others_can_approve=others_can), config
+            CommandFacts(
+                command.verb,
+                person,
+                requester,
+                others_can_approve=others_can,
+                doubted=run is not None and run.doubted,
+            ),
+            config,
         )
         if not verdict.allowed:
             raise UserError(verdict.reason)
@@ -459,7 +470,7 @@ class Router:
         """Say whether somebody without a part in it could approve; asked where that decides."""
         if run is None:
             return True
-        part = {run.requester, *run.authors}
+        part = {run.requester, *run.authors, *((spoken.login,) if run.doubted else ())}
         if spoken.login.casefold() not in {each.casefold() for each in part}:
             return True
         least = config.commands.least_role("approve") or Role.MAINTAIN

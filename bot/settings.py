@@ -73,7 +73,8 @@ class Settings(BaseSettings):
     policy_file: Path | None = Field(
         default=None,
         description="A file of the form of `.github/orchestrate.yml` that bounds those of all"
-        " repositories: what it limits, protects or asks of people, none of them can loosen.",
+        " repositories: what it limits, protects or asks of people, none of them can loosen."
+        " Approvals keep a copy of it in the repository's records.",
     )
     app_id: str = Field(default="", description="The number of the GitHub App.")
     private_key: SecretStr = Field(

@@ -519,17 +519,23 @@ def _printable(line: str) -> str:
 
 
 async def print_verdict(
-    settings: Settings, run_id: str, given: tuple[Path | None, bool, int], *, quiet: bool
+    settings: Settings,
+    run_id: str,
+    given: tuple[Path | None, bool, int, Path | None],
+    *,
+    quiet: bool,
 ) -> dict[str, Any]:
     """Verify a run's record; print what is wrong with it, unless `quiet`.
 
-    `given` are a clone, whether checks are run again, and of which checkpoint.
+    `given` are a clone, whether checks are run again, of which checkpoint, and a clone of what the
+    organisation says.
     """
-    clone, replay, checkpoint = given
+    clone, replay, checkpoint, organisation = given
     if clone is None and not replay:
-        found = await verify_run(settings, run_id)
+        found = await verify_run(settings, run_id, organisation)
     else:
-        asked = Asked(*await _place_of(settings, run_id, clone), replay, checkpoint)
+        place = await _place_of(settings, run_id, clone)
+        asked = Asked(*place, replay, checkpoint, organisation)
         found = await verify_clone(settings, asked, (lambda _: None) if quiet else _out)
     if not quiet:
         _print_verdict(found)
@@ -550,8 +556,11 @@ def _print_verdict(found: dict[str, Any]) -> None:
     if not found["problems"]:
         _out(
             f"The record of run {found['run']} is whole: {found['events']} events, "
-            f"{found['published']} of them published, {found['decisions']} decisions hold."
+            f"{found['published']} of them published, {found['decisions']} decisions hold, "
+            f"{found['policies']} of them by a policy that was made again and compared."
         )
+    for line in found["unchecked"]:
+        _out(line)
     for each in found.get("replay", {}).get("checks", ()):
         same = "as recorded" if each["same"] else f"recorded as {each['recorded']}"
         _out(f"{each['name']}: {each['now']}, {same}. {each['summary']}")

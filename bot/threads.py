@@ -98,6 +98,14 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True)
+class Push:
+    """A branch moved to `after`; `by` is None where that was us, empty where nobody knows."""
+
+    by: str | None
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeliverySummary:
     """One try of GitHub to deliver a webhook; a redelivery has the same `guid`."""
 

@@ -14,6 +14,9 @@ held, or in a time of `freeze:`, an approval is noted, and `/approve` merges it 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from bot.commands import Usage
 from bot.consent import consent_facts, who_approved
 from bot.errors import TransientError, UserError
@@ -39,9 +42,11 @@ async def handle(desk: Desk, order: Order) -> str | None:
     run = order.required_run()
     reason = _allowed(order, run)
     labels = await _labels(desk, order, run)
+    grounds = await desk.repositories.grounds(run, order.config)
+    under = {"under": grounds.recorded()} if grounds else {}
     for _ in range(TRIES):
         facts = await _facts(desk, order, run)
-        run, lacks = await _record(desk, order, run, facts, reason, labels)
+        run, lacks = await _record(desk, order, run, facts, {"reason": reason, **under}, labels)
         if lacks is None:
             return None
         if lacks:
@@ -68,11 +73,12 @@ async def _record(
     order: Order,
     run: Run,
     facts: ConsentFacts | None,
-    reason: str,
+    given: Mapping[str, Any],
     labels: tuple[str, ...],
 ) -> tuple[Run, str | None]:
     """Record the approval; return the run, and what else it needs, None where that is nothing.
 
+    `given` is recorded with it: the reason, and what the policy is made of, where that is known.
     An empty text says that nothing was recorded, since somebody else approved meanwhile.
     """
     lacks: str | None = None
@@ -100,7 +106,7 @@ async def _record(
             "plan": now.plan.digest,
             "policy": digest(order.config),
             "how": order.spoken.how,
-            "reason": reason,
+            **given,
             "missing": missing,
             "lacks": who,
             "kept": kept,
@@ -128,6 +134,7 @@ def _allowed(order: Order, run: Run) -> str:
         others_can=order.others_can,
         seen_sha=seen or None,
         head_sha=run.head,
+        doubted=run.doubted,
     )
     verdict = may_approve(facts, order.config)
     if not verdict.allowed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from policies.config import Config
 from policies.facts import ApprovalFacts, Person
@@ -22,11 +23,14 @@ def may_approve(facts: ApprovalFacts, config: Config) -> Verdict:
     others = facts.others_can
     took_part = (*facts.co_authors, *((facts.requester,) if facts.requester else ()))
     part = with_a_part(took_part, config)
+    person = alone(facts.person, config) if facts.doubted else facts.person
     return in_turn(
         RULE,
         (
-            may_act("approve", facts.person, config, part),
-            independent(facts.person, facts.requester, facts.co_authors, others, config),
+            may_act("approve", person, config, part),
+            doubtless(person, others, config)
+            if facts.doubted
+            else independent(person, facts.requester, facts.co_authors, others, config),
             _of_the_head(facts.seen_sha, facts.head_sha),
         ),
     )
@@ -37,6 +41,25 @@ def with_a_part(logins: Iterable[str], config: Config) -> frozenset[str]:
     if config.approval.requester == "always":
         return frozenset()
     return frozenset(login.lower() for login in logins)
+
+
+def alone(person: Person, config: Config) -> Person:
+    """Return somebody without those who delegated to them: each of them may have had a part."""
+    return person if config.approval.requester == "always" else replace(person, behind=())
+
+
+def doubtless(person: Person, others_can: bool, config: Config) -> Verdict:
+    """Judge a decision where nobody can tell who had a part: as if it were everybody."""
+    part = "may have had a part in this change, since GitHub does not confirm who had one"
+    allowed = _with_a_part(person.login, part, others_can, config)
+    if allowed is not None:
+        return allowed
+    return Verdict(
+        False,
+        "independence",
+        f"Nobody can decide on this here: {person.login} {part}. Merge the pull request on GitHub "
+        "by hand, or `/cancel` and ask for it anew.",
+    )
 
 
 def independent(
@@ -53,10 +76,18 @@ def independent(
     part = _part(person.login, requester, co_authors)
     if part is None:
         return Verdict(True, "independence", f"{person.login} had no part in the change.")
-    return _with_a_part(person.login, part, others_can, config)
+    allowed = _with_a_part(person.login, part, others_can, config)
+    if allowed is not None:
+        return allowed
+    who = "Ask somebody who had no part in it to decide"
+    if config.approval.requester == "never" and not others_can:
+        who = "Give somebody else the role, or have a maintainer change `approval: requester:`"
+    reason = f"You cannot decide on this: {person.login} {part}. {who}."
+    return Verdict(False, "independence", reason)
 
 
-def _with_a_part(login: str, part: str, others_can: bool, config: Config) -> Verdict:
+def _with_a_part(login: str, part: str, others_can: bool, config: Config) -> Verdict | None:
+    """Allow a decision by somebody who had a part where the policy does; None where it does not."""
     rule = "independence"
     setting = config.approval.requester
     if setting == "always":
@@ -69,10 +100,7 @@ def _with_a_part(login: str, part: str, others_can: bool, config: Config) -> Ver
             rule,
             f"{login} {part}, and decides alone because nobody else here has the role for it.",
         )
-    who = "Ask somebody who had no part in it to decide"
-    if setting == "never" and not others_can:
-        who = "Give somebody else the role, or have a maintainer change `approval: requester:`"
-    return Verdict(False, rule, f"You cannot decide on this: {login} {part}. {who}.")
+    return None
 
 
 def _part(login: str, requester: str | None, co_authors: tuple[str, ...]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policies.approval import independent, with_a_part
+from policies.approval import alone, doubtless, independent, with_a_part
 from policies.config import Config
 from policies.facts import CommandFacts
 from policies.roles import may_act
@@ -21,8 +21,11 @@ def may_command(facts: CommandFacts, config: Config) -> Verdict:
     """Judge a command by who may give it, and for decisions by their part in the run."""
     decides = facts.command in _NEED_ANOTHER
     part = [facts.requester] if decides and facts.requester else []
-    children = [may_act(facts.command, facts.person, config, with_a_part(part, config))]
-    if decides:
+    person = alone(facts.person, config) if decides and facts.doubted else facts.person
+    children = [may_act(facts.command, person, config, with_a_part(part, config))]
+    if decides and facts.doubted:
+        children.append(doubtless(person, facts.others_can_approve, config))
+    elif decides:
         others = facts.others_can_approve
-        children.append(independent(facts.person, facts.requester, (), others, config))
+        children.append(independent(person, facts.requester, (), others, config))
     return in_turn(RULE, children)

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError
@@ -39,7 +40,18 @@ from policies.sections import (
 )
 from policies.tree import Node, Problem, plain, read
 
-__all__ = ["PATH", "Agent", "Check", "Config", "Parsed", "Problem", "Schedule", "digest", "parse"]
+__all__ = [
+    "PATH",
+    "Agent",
+    "Check",
+    "Config",
+    "Parsed",
+    "Problem",
+    "Schedule",
+    "digest",
+    "form",
+    "parse",
+]
 
 PATH = ".github/orchestrate.yml"
 Layers = tuple[tuple[str, Table], ...]
@@ -185,6 +197,14 @@ def _laid(layers: Layers, root: Node) -> Parsed:
 def digest(config: Config) -> str:
     """Name a configuration by what holds in it, however it was written."""
     text = config.model_dump_json()
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+@cache
+def form() -> str:
+    """Name the settings and presets that this version knows: in another, digests are others."""
+    presets = json.dumps(dict(PRESETS), sort_keys=True)
+    text = f"{Config().model_dump_json()}\n{presets}"
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
 

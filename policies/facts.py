@@ -110,13 +110,15 @@ class CommandFacts:
     """A person gave a command.
 
     `requester` is the login of who asked for the run (None before there is one);
-    `others_can_approve` says whether anybody else could approve its result.
+    `others_can_approve` says whether anybody else could approve its result. `doubted` says that
+    nobody can tell who asked for it, so that it may have been anybody.
     """
 
     command: str
     person: Person
     requester: str | None
     others_can_approve: bool
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ class ApprovalFacts:
 
     `seen_sha` is the commit the person named (or the whole or the start of it), None when
     they named none; `head_sha` is the full name of the head. `others_can` says whether
-    anybody who had no part in the change could approve it instead.
+    anybody who had no part in the change could approve it instead. `doubted` says that nobody can
+    tell who had one, so that it may have been anybody.
     """
 
     person: Person
@@ -134,6 +137,7 @@ class ApprovalFacts:
     others_can: bool
     seen_sha: str | None
     head_sha: str
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

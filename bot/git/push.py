@@ -35,12 +35,14 @@ class Update:
 class PushRejected(Refused):
     """The remote took some refs not: another had moved them, or a rule of the remote forbids it.
 
-    `now` says what the remote has, by ref, for those that were not taken.
+    `now` says what the remote has, by ref, for those that were not taken, and `why` what the remote
+    says of the first.
     """
 
-    def __init__(self, message: str, now: Mapping[str, str | None]) -> None:
+    def __init__(self, message: str, now: Mapping[str, str | None], why: str = "") -> None:
         super().__init__(message)
         self.now = dict(now)
+        self.why = why
 
 
 async def push(mirror: Mirror, remote: Remote, updates: Sequence[Update]) -> None:
@@ -116,6 +118,5 @@ def _rejected(
         why = f"it is now at {has[:12]}" if has else "it is gone"
     else:
         why = reasons.get(first.ref, "the remote refused it")
-    return PushRejected(
-        f"The push to {first.ref} was rejected: {why}.", {u.ref: now.get(u.ref) for u in refused}
-    )
+    left = {u.ref: now.get(u.ref) for u in refused}
+    return PushRejected(f"The push to {first.ref} was rejected: {why}.", left, why)

@@ -204,6 +204,11 @@ class Records:
         events = await self._call(ledger.read, held, run) if not problems else []
         return Audit(tuple(events), len(events), tuple(dict.fromkeys(problems)))
 
+    def place(self, run: Run) -> str:
+        """Name the ref that a run's record is pushed to, as far as this machine knows."""
+        first, other = _places(run.id)
+        return other if (self._mirror(run.repository).path / AS_BRANCHES).exists() else first
+
     async def remove(self, run: Run) -> None:
         """Delete a run's record here and at the remote, unless the remote's holds more than ours.
 

@@ -147,6 +147,7 @@ class Workbench:
             sha=sha,
             tree=await self.tree(run, sha),
             config=config or "",
+            configured_at=top or sha,
         )
 
     async def trusted(self, run: Run) -> bool:
@@ -452,7 +453,8 @@ class Workbench:
                 if now is not None and now not in ours:
                     return await self.human_work(run)
                 if now == expected:
-                    raise
+                    place = self.records.place(run)
+                    raise Refused(_not_taken(run, rejected.why, place)) from rejected
                 expected = now
             else:
                 return None
@@ -562,6 +564,16 @@ class Workbench:
 
     def _path(self, repository: Repository) -> Path:
         return self._folder / "mirrors" / f"{repository.id}.git"
+
+
+def _not_taken(run: Run, why: str, place: str) -> str:
+    """Say that a rule of the remote keeps the head out, where it is all the same, and who helps."""
+    kept = f"Checkpoint {run.last.number}" if run.last else "What was begun"
+    return (
+        f"{run.repository.full_name} does not take the branch `{run.branch}`: {why}. {kept} is "
+        f"kept in the run's record, `{place}`, so nothing is lost: have the rule "
+        "or hook that says so let `orchestrate/*` through."
+    )
 
 
 def free(mirrors: Path, active: Collection[str]) -> None:

@@ -365,7 +365,7 @@ def _unconfirmed(run: Run) -> str:
     """Say which decisions of the record do not count, until somebody decides again."""
     if not run.unconfirmed or run.state in TERMINAL:
         return ""
-    told = " ".join(prose(each, 500) for each in run.unconfirmed)
+    told = " ".join(prose(each.said, 500) for each in run.unconfirmed)
     return f"**Restored from its record:** {told}"
 
 

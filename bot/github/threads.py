@@ -40,6 +40,7 @@ from bot.threads import (
     Issue,
     LastChange,
     Pull,
+    Push,
     Review,
     ReviewComment,
 )
@@ -58,6 +59,10 @@ nothing moved: times are whole seconds, and a second change within one leaves th
 
 DELIVERIES_MAX = 2_000
 """Deliveries read at a look; the next look, minutes later, goes on."""
+
+
+PUSHES_MAX = 100
+"""Pushes to one branch that are looked at: as many as GitHub tells at once, and a run has few."""
 
 
 class GitHubThreads:
@@ -224,6 +229,28 @@ class GitHubThreads:
         pages = self._app.session(repository).pages(path, {"since": _utc(since)})
         found = [comment_of(each) async for each in pages]
         return [each for each in found if each.created_at >= since]
+
+    async def labelled(self, repository: Repository, issue: int) -> list[tuple[str, datetime]]:
+        """Say who set labels on an issue, and when; empty names where nobody knows any more."""
+        path = f"{repo_path(repository)}/issues/{issue}/events"
+        pages = self._app.session(repository).pages(path)
+        return [
+            (text_of(each, "actor", "login"), moment(each.get("created_at")))
+            async for each in pages
+            if each.get("event") == "labeled"
+        ]
+
+    async def pushes(self, repository: Repository, branch: str) -> list[Push]:
+        """Say who moved a branch and where to, the newest first."""
+        ours = await self._app.login()
+        path = f"{repo_path(repository)}/activity"
+        # It has no numbered pages; of a branch that was pushed to more often nobody knows enough.
+        params: Params = {"ref": f"refs/heads/{branch}", "per_page": PUSHES_MAX}
+        answer = await self._app.session(repository).get(path, params)
+        told = ((text_of(each, "actor", "login"), each) for each in answer.maps())
+        found = [Push(None if by == ours else by, text_of(each, "after")) for by, each in told]
+        is_more = 'rel="next"' in answer.headers.get("link", "")
+        return [*found, Push("", "")] if is_more else found
 
     async def shown_at(self, repository: Repository, sha: str) -> datetime | None:
         """Say when a check of ours first stood on a commit; None where none does.

@@ -23,6 +23,7 @@ from bot.hub.rest import (
     door,
     doors,
     git,
+    history,
     issues,
     orgs,
     pulls,
@@ -40,7 +41,7 @@ GRACE = 1
 
 def create_app(hub: Hub) -> Starlette:
     """REST, GraphQL, git, the hub's own doors and the pages over one hub."""
-    tables = (apps, orgs, issues, pulls, checks, statuses, rulesets, git, repos)
+    tables = (apps, orgs, issues, pulls, checks, statuses, rulesets, git, history, repos)
     rest = [route for module in tables for route in door.routes(hub, module.TABLE)]
     unknown = Route("/api/{rest:path}", _unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     return Starlette(

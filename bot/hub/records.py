@@ -290,6 +290,33 @@ class CommitStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Labelling:
+    """Somebody set a label on an issue, or took it away."""
+
+    id: int
+    repo_id: int
+    number: int
+    actor_id: int
+    name: str
+    is_set: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """Somebody moved a branch, by a push, the API or a merge; all zeros where it was not there."""
+
+    id: int
+    repo_id: int
+    ref: str
+    before: str
+    after: str
+    actor_id: int
+    is_merge: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Ruleset:
     """Rules of branches, each as GitHub writes it: `{"type": …, "parameters": {…}}`.
 

@@ -183,6 +183,8 @@ class State:
             suite=lambda x: x.suite_id,
         )
         self.statuses = Table("status", r.CommitStatus, sha=lambda x: (x.repo_id, x.sha))
+        self.labellings = Table("labelling", r.Labelling, number=_issue_key)
+        self.activities = Table("activity", r.Activity, repo=lambda x: x.repo_id)
         self.rulesets = Table("ruleset", r.Ruleset, repo=lambda x: x.repo_id)
         self.deliveries = Table(
             "delivery", r.Delivery, app=lambda x: x.app_id, guid=lambda x: x.guid

@@ -18,6 +18,7 @@ from bot.runs.model import (
     Blocked,
     Checkpoint,
     Delegate,
+    Doubt,
     Hold,
     Message,
     Onto,
@@ -340,7 +341,8 @@ def _checkpointed(run: Run, event: Event) -> dict[str, Any]:
         "reason": run.candidate.get("reason", ""),
         "next_step": run.candidate.get("next_step", ""),
         "outside": (),
-        "unconfirmed": (),
+        # Of an earlier head nothing counts any more, confirmed or not.
+        "unconfirmed": _but(run, lambda each: each.of in ("", "head", "override")),
         "foreign": "" if made.kind == "human" else run.foreign,
         "pushers": () if made.kind == "human" else run.pushers,
         **(_answered(run, made) if made.kind in ("agent", "kept") else {}),
@@ -371,6 +373,11 @@ def _checked(run: Run, event: Event) -> dict[str, Any]:
     data = event.data
     outcomes = tuple(Outcome.model_validate(each) for each in data["checks"])
     update: dict[str, Any] = {"outcomes": outcomes, "checked": data["sha"]}
+    passed = {each.name for each in outcomes if each.conclusion == "success"}
+    if data["sha"] == run.head:
+        update["unconfirmed"] = _but(
+            run, lambda each: each.of == "override" and each.what in passed
+        )
     if data["green"]:
         # A person's commits in the middle of a task do not say that it is finished.
         task = None if run.given else run.next_task()
@@ -402,7 +409,28 @@ def _one_more(run: Run) -> Plan:
 
 def _approved(run: Run, event: Event) -> dict[str, Any]:
     given = Approval(by=event.actor, at=event.at, **event.data)
-    return {"approvals": (*run.approvals, given), "outside": (), "awaits": "", "unconfirmed": ()}
+
+    def replaced(each: Doubt) -> bool:
+        # A plan takes one approval, whoever gives it; of a head each counts for who gave it.
+        same = each.of == given.of and (given.of == "plan" or _is_same(each.by, given.by))
+        return same or each.of == ""
+
+    return {
+        "approvals": (*run.approvals, given),
+        "outside": (),
+        "awaits": "",
+        "unconfirmed": _but(run, replaced),
+    }
+
+
+def _but(run: Run, replaced: Callable[[Doubt], bool]) -> tuple[Doubt, ...]:
+    """Leave out of what is told as unconfirmed what something else has taken the place of."""
+    return tuple(each for each in run.unconfirmed if not replaced(each))
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two logins are of the same person."""
+    return one.casefold() == other.casefold()
 
 
 def _rejected(run: Run, event: Event) -> dict[str, Any]:
@@ -458,7 +486,10 @@ def _overridden(run: Run, event: Event) -> dict[str, Any]:
     made = Override(
         check=data["check"], sha=data["sha"], by=event.actor, why=data["why"], at=event.at
     )
-    update: dict[str, Any] = {"overrides": (*run.overrides, made)}
+    update: dict[str, Any] = {
+        "overrides": (*run.overrides, made),
+        "unconfirmed": _but(run, lambda each: each.of == "override" and each.what == made.check),
+    }
     task = run.next_task()
     if task and not run.still_red(besides=made.check):
         update["plan"] = run.plan.finish(task.id)
@@ -468,12 +499,22 @@ def _overridden(run: Run, event: Event) -> dict[str, Any]:
 def _delegated(run: Run, event: Event) -> dict[str, Any]:
     made = Delegate(to=event.data["to"], by=event.actor, at=event.at)
     others = [each for each in run.delegates if (each.to, each.by) != (made.to, made.by)]
-    return {"delegates": (*others, made)[-DELEGATES:]}
+
+    def replaced(each: Doubt) -> bool:
+        return each.of == "delegate" and each.what == made.to and _is_same(each.by, made.by)
+
+    return {
+        "delegates": (*others, made)[-DELEGATES:],
+        "unconfirmed": _but(run, replaced),
+    }
 
 
 def _undelegated(run: Run, event: Event) -> dict[str, Any]:
     name = event.data["to"]
-    return {"delegates": tuple(each for each in run.delegates if each.to != name)}
+    return {
+        "delegates": tuple(each for each in run.delegates if each.to != name),
+        "unconfirmed": _but(run, lambda each: each.of == "delegate" and each.what == name),
+    }
 
 
 def _held(run: Run, event: Event) -> dict[str, Any]:
@@ -489,18 +530,30 @@ def _released(run: Run, event: Event) -> dict[str, Any]:
 
 
 def _unconfirmed(run: Run, event: Event) -> dict[str, Any]:
-    """Take back what the record says was decided, and GitHub does not."""
-    named = {(str(each["by"]), str(each["at"])) for each in event.data["decisions"]}
+    """Take back what the record says was decided, and GitHub does not.
+
+    Where that is the plan, it is to be approved again before anything goes on from it; who has the
+    branch, or pushed to it, is found out anew.
+    """
+    data = event.data
+    named = {(str(each["by"]), str(each["at"])) for each in data["decisions"]}
 
     def stays(each: Approval | Override | Delegate) -> bool:
         return (each.by, each.at.isoformat()) not in named
 
-    return {
+    about = data.get("about") or [{} for _ in data["said"]]
+    told = [{**each, "said": said} for each, said in zip(about, data["said"], strict=True)]
+    update: dict[str, Any] = {
         "approvals": tuple(filter(stays, run.approvals)),
         "overrides": tuple(filter(stays, run.overrides)),
         "delegates": tuple(filter(stays, run.delegates)),
-        "unconfirmed": tuple(event.data["said"]),
+        "unconfirmed": tuple(map(Doubt.model_validate, told)),
+        "doubted": run.doubted or bool(data.get("requester")),
     }
+    if data.get("plan"):
+        update |= {"state": State.AWAITING_APPROVAL, "work": None, "resume_to": None}
+        update |= {"reason": "", "next_step": "", "taken": "", "handed": "", "foreign": ""}
+    return update
 
 
 def _blocked(run: Run, event: Event) -> dict[str, Any]:

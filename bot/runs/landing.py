@@ -7,7 +7,7 @@ not run them again.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -122,9 +122,13 @@ class Landing:
         return [blocked(verdict.reason, step, outside)]
 
 
-def later(run: Run, given: Later) -> tuple[str, dict[str, Any], str]:
-    """Say that GitHub merges it later, or that something must be there first."""
-    return awaited(run, given.reason, [])
+def later(run: Run, given: Later, policy: Mapping[str, Any]) -> tuple[str, dict[str, Any], str]:
+    """Say that GitHub merges it later, or that something must be there first.
+
+    `policy` is what that was decided under.
+    """
+    kind, data, by = awaited(run, given.reason, [])
+    return kind, {**data, **policy}, by
 
 
 def refused(given: NotMerged) -> tuple[str, dict[str, Any], str]:

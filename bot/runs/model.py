@@ -10,7 +10,7 @@ from base64 import b32encode
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bot.runs.transitions import State, Work
 from bot.usage import Usage
@@ -171,6 +171,19 @@ class Approval(_Value):
     kept: str = ""
 
 
+class Doubt(_Value):
+    """A decision of a restored record that does not count, told until another takes its place.
+
+    `of` is what it was about, `what` which check or whom it names, and `by` who is said to have
+    decided. Records of before that tell what they say alone.
+    """
+
+    said: str
+    of: Literal["", "request", "plan", "head", "override", "delegate"] = ""
+    by: str = ""
+    what: str = ""
+
+
 class Override(_Value):
     """A red check that somebody set aside, on one head, and why."""
 
@@ -261,7 +274,8 @@ class Run(_Value):
     GitHub said of the repository's own checks, or of ours on the merge result, where that kept a
     merge from being made; `awaits` what a merge waits for, and `news` counts what was heard of
     that. `unconfirmed` says which decisions of the record do not count, since GitHub did not
-    confirm them when the run was restored. `standing` is no part of what is kept: it is asked for
+    confirm them when the run was restored, and `doubted` that nobody can tell who asked for it.
+    `standing` is no part of what is kept: it is asked for
     where a run is shown.
     """
 
@@ -348,9 +362,16 @@ class Run(_Value):
     overrides: tuple[Override, ...] = ()
     delegates: tuple[Delegate, ...] = ()
     holds: tuple[Hold, ...] = ()
-    unconfirmed: tuple[str, ...] = ()
+    unconfirmed: tuple[Doubt, ...] = ()
+    doubted: bool = False
 
     standing: Standing | None = Field(default=None, exclude=True)
+
+    @field_validator("unconfirmed", mode="before")
+    @classmethod
+    def _said_alone(cls, given: Any) -> Any:
+        """Take rows of before, which held the sentences alone."""
+        return tuple({"said": each} if isinstance(each, str) else each for each in given)
 
     @property
     def last(self) -> Checkpoint | None:

@@ -71,12 +71,17 @@ Install = Callable[[Place, asyncio.Event], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What a run starts from: the branch, its commit and tree, and the configuration there."""
+    """What a run starts from: the branch, its commit and tree.
+
+    `config` is the configuration by the id of its content, and `configured_at` the commit of the
+    default branch that it is read from.
+    """
 
     branch: str
     sha: str
     tree: str
     config: str
+    configured_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,11 @@ from policies.verdict import code
 SAID = 10
 """Decisions that were not confirmed and are told, the newest: nobody reads of more."""
 
+UNPLANNED = (
+    "GitHub does not confirm that anybody approved the plan, so nothing goes on from it: look at"
+    " it, and `/approve` lets the work go on."
+)
+
 _SEGMENT = re.compile(r"(?P<run>[0-9a-z]+)-(?P<segment>\d+)\.\d+:")
 
 
@@ -67,40 +72,91 @@ def restored(
         for name in dict.fromkeys(each.to for each in run.delegates):
             taken = _event(run, at, Type.UNDELEGATED, {"to": name})
             run, added = evolve(run, taken), [*added, taken]
-    elif doubts and run.state not in TERMINAL and (events := _doubted(run, record, doubts)):
-        taken = _event(run, at, Type.UNCONFIRMED, _unconfirmed(events, doubts))
+    elif run.state not in TERMINAL and (data := _unconfirmed(run, record, doubts)):
+        taken = _event(run, at, Type.UNCONFIRMED, data)
         run, added = evolve(run, taken), [*added, taken]
+        if run.waits_to_merge and run.approved_head() is None:
+            halted = _halt(run, at)
+            run, added = evolve(run, halted), [*added, halted]
     return Restored(run, (*record, *added), results, until, stopped=stopped)
 
 
 def _doubted(run: Run, record: Sequence[Event], doubts: Mapping[str, str]) -> list[Event]:
-    """Pick the decisions that are doubted and still stand."""
+    """Pick what is doubted and still stands: the request, and decisions."""
     decided: list[Approval | Override | Delegate] = [
         *run.approvals,
         *run.overrides,
         *run.delegates,
     ]
     standing = {(each.by, each.at) for each in decided}
-    return [each for each in record if each.id in doubts and (each.actor, each.at) in standing]
+    return [
+        each
+        for each in record
+        if each.id in doubts and (each.type == Type.REQUESTED or (each.actor, each.at) in standing)
+    ]
 
 
-def _unconfirmed(events: Sequence[Event], doubts: Mapping[str, str]) -> dict[str, Any]:
-    """Name the decisions that do not count, and say of each why not and what to do."""
+def _unconfirmed(run: Run, record: Sequence[Event], doubts: Mapping[str, str]) -> dict[str, Any]:
+    """Name what does not count, and say of each why not and what to do; empty where all does."""
+    events, plan = _doubted(run, record, doubts), _is_unplanned(run, record, doubts)
+    told = [*events[:1], *events[1:][-SAID:]]
+    said = [_said(each, doubts[each.id], plan=plan) for each in told]
+    about = [_about(each) for each in told]
+    if plan and all(each["of"] != "plan" for each in about):
+        said.append(UNPLANNED)
+        about.append({"of": "plan"})
+    if not said:
+        return {}
+    decisions = [each for each in events if each.type != Type.REQUESTED]
     return {
-        "decisions": [{"by": each.actor, "at": each.at.isoformat()} for each in events],
-        "said": [_said(each, doubts[each.id]) for each in events[-SAID:]],
+        "decisions": [{"by": each.actor, "at": each.at.isoformat()} for each in decisions],
+        "said": said,
+        "about": about,
+        "plan": plan,
+        "requester": len(decisions) < len(events),
     }
 
 
-def _said(event: Event, why: str) -> str:
+def _is_unplanned(run: Run, record: Sequence[Event], doubts: Mapping[str, str]) -> bool:
+    """Whether work would go on from a plan that was to be approved, and is not, by GitHub."""
+    before = (State.QUEUED, State.PLANNING, State.AWAITING_APPROVAL)
+    if not run.wants_plan or run.state not in STOPPED or run.resume_to in before:
+        return False
+    if run.next_task() is None:
+        return False  # It is carried out, and what came of it is approved by itself.
+    planned = max((n for n, each in enumerate(record) if each.type == Type.PLANNED), default=-1)
+    later = (each for each in record[planned + 1 :] if each.type == Type.APPROVED)
+    return not any(each.data.get("of") == "plan" and each.id not in doubts for each in later)
+
+
+def _about(event: Event) -> dict[str, str]:
+    """Say what a decision is about, so that the one that takes its place is known."""
+    data, by = event.data, {"by": event.actor}
+    if event.type == Type.REQUESTED:
+        return {"of": "request", **by}
+    if event.type == Type.DELEGATED:
+        return {"of": "delegate", "what": str(data.get("to")), **by}
+    if event.type == Type.OVERRIDDEN:
+        return {"of": "override", "what": str(data.get("check")), **by}
+    return {"of": "plan" if data.get("of") == "plan" else "head", **by}
+
+
+def _said(event: Event, why: str, *, plan: bool) -> str:
     data, by = event.data, code(event.actor)
+    if event.type == Type.REQUESTED:
+        return (
+            f"GitHub does not confirm that {by} asked for this run, and who wrote at it: {why}; so"
+            " whoever decides on it counts as one of them, and `approval: requester:` says whether"
+            " they may."
+        )
     if event.type == Type.DELEGATED:
         what, again = f"that {code(str(data.get('to')))} acts for {by}", "`/delegate` it again"
     elif event.type == Type.OVERRIDDEN:
         what = f"that {by} set {code(str(data.get('check')))} aside"
         again = "`/retry` runs the checks again"
     elif data.get("of") == "plan":
-        what, again = f"that {by} approved the plan", "look at it before you `/resume`"
+        what, again = f"that {by} approved the plan", "look at what came of it"
+        again = "look at it, and `/approve` lets the work go on" if plan else again
     else:
         what = f"that {by} approved {code(str(data.get('sha'))[:7])}"
         again = "whoever did may `/approve` it again"

@@ -21,6 +21,7 @@ from bot.runs import budget, texts
 from bot.runs.day import forecast_of, spent_today
 from bot.runs.dependencies import brought_by
 from bot.runs.fold import BLOCKED_HOSTS
+from bot.runs.grounds import Grounds, grounds_of
 from bot.runs.inforce import (
     Above,
     InForce,
@@ -182,11 +183,17 @@ class Worker:
 
     async def _present(self, run: Run) -> tuple[Base, Config]:
         """Look at the base and the configuration as they are now, not as when the run began."""
+        return (await self._grounded(run))[:2]
+
+    async def _grounded(self, run: Run) -> tuple[Base, Config, Grounds]:
+        """Look at them as they are now, and at what the configuration is made of."""
         base, above = await asyncio.gather(
             self._ports.git.base(run, run.base),
             self._ports.organisations.now(run.repository, sure=True),
         )
-        return base, self._bounded(run, (await self._in_force(run, base.config, above)).config)
+        found = await self._in_force(run, base.config, above)
+        grounds = grounds_of(found, base, above, self._ports.bounds)
+        return base, self._bounded(run, found.config), grounds
 
     # -- the beginning
 
@@ -630,7 +637,7 @@ class Worker:
         if approval is None:
             reason = "What was approved is not the head any more."
             return [_blocked(reason, "Look at the new head, then `/approve`.")]
-        base, config = await self._present(run)
+        base, config, grounds = await self._grounded(run)
         if why := _not_as_approved(run, config):
             return [
                 _blocked(why, "`/retry` checks the head, then `/approve` it as things are now.")
@@ -659,9 +666,11 @@ class Worker:
             run = run.model_copy(update={"pull_request": number})
         body = await self._body(run, config) if ready.method == "squash" else ""
         landed = await self._ports.forge.merge(run, approval, ready.method, ready.rules, body)
+        # What was compared with the approvals, for whoever looks at that again.
+        policy = {"policy": digest(config), "under": grounds.recorded()}
         if isinstance(landed, Merged):
-            return [(Type.MERGED, {"sha": landed.sha}, ORCHESTRATE)]
-        return [later(run, landed) if isinstance(landed, Later) else refused(landed)]
+            return [(Type.MERGED, {"sha": landed.sha, **policy}, ORCHESTRATE)]
+        return [later(run, landed, policy) if isinstance(landed, Later) else refused(landed)]
 
     async def _body(self, run: Run, config: Config) -> str:
         """Carry the sign-offs of what is squashed to the one commit; empty where none are asked.

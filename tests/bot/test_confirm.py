@@ -12,14 +12,20 @@ from bot.app import USAGES
 from bot.confirm import doubted
 from bot.errors import TransientError
 from bot.events import Event, Type
-from bot.runs.model import Repository
-from bot.threads import Comment, Review, ReviewComment
+from bot.runs.model import Repository, Run, Source
+from bot.threads import Comment, Push, Review, ReviewComment
 from tests.bot.github.runs import a_checkpoint, a_run
 
 THEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = THEN + timedelta(seconds=1)
 HEAD = a_checkpoint()
-RUN = a_run(checkpoints=(HEAD,), issue=7, pull_request=8)
+RUN = a_run(
+    checkpoints=(HEAD,),
+    issue=7,
+    pull_request=8,
+    requester="writer",
+    source=Source(kind="comment", key="comment:1:1"),
+)
 
 
 @dataclass(slots=True)
@@ -30,6 +36,8 @@ class Said:
     reviewed: list[Review] = field(default_factory=list)
     on_lines: list[ReviewComment] = field(default_factory=list)
     shown: dict[str, datetime] = field(default_factory=dict)
+    labels: list[tuple[str, datetime]] = field(default_factory=list)
+    pushed: list[Push] = field(default_factory=list)
     is_down: bool = False
 
     async def comment(self, _: Repository, id: int) -> Comment | None:
@@ -44,6 +52,14 @@ class Said:
     async def line_comments(self, _: Repository, pull: int) -> list[ReviewComment]:
         assert pull == RUN.pull_request
         return self.on_lines
+
+    async def labelled(self, _: Repository, issue: int) -> list[tuple[str, datetime]]:
+        assert issue == RUN.issue
+        return self.labels
+
+    async def pushes(self, _: Repository, branch: str) -> list[Push]:
+        assert branch == RUN.branch
+        return self.pushed
 
     async def shown_at(self, _: Repository, sha: str) -> datetime | None:
         return self.shown.get(sha)
@@ -144,3 +160,103 @@ async def test_a_doubt_about_one_decision_is_none_about_another() -> None:
 async def test_what_is_no_decision_is_not_asked_for() -> None:
     event = Event(id="comment:5:1", at=LATER, actor="ada", type=Type.PAUSED, data={})
     assert await doubted(Said(is_down=True), USAGES, RUN, [event]) == {}
+
+
+ASKED = Event(id="comment:1:1", at=THEN, actor="writer", type=Type.REQUESTED, data={})
+WROTE = Comment(1, "/orchestrate it", "Writer", THEN, LATER, number=99)
+"""What the run came from. Later it was edited, and its issue moved: it is whose it was."""
+
+
+@pytest.mark.parametrize(
+    ("wrote", "source", "asked", "why"),
+    [
+        (WROTE, Source(kind="comment", key="comment:1:1"), "writer", ""),
+        (None, Source(kind="schedule", key="nightly@1"), "orchestrate", ""),
+        (None, Source(kind="schedule", key="nightly@1"), "writer", "tells of nobody"),
+        (None, Source(kind="comment", key="comment:1:1"), "writer", "is gone"),
+        (WROTE, Source(kind="comment", key="comment:1:1"), "reader", "somebody else wrote"),
+        (
+            replace(WROTE, author_is_bot=True),
+            Source(kind="comment", key="comment:1:1"),
+            "writer",
+            "somebody else wrote",
+        ),
+        (WROTE, Source(kind="comment", key="review:1:1"), "writer", "tells of nobody"),
+    ],
+)
+async def test_who_asked_for_a_run_is_who_wrote_what_it_came_from(
+    wrote: Comment | None, source: Source, asked: str, why: str
+) -> None:
+    said = comment(f"/approve {HEAD.sha}")
+    said.comments |= {1: wrote} if wrote else {}
+    run = RUN.model_copy(update={"source": source})
+    event = ASKED.model_copy(update={"actor": asked})
+    found = await doubted(said, USAGES, run, [event, APPROVED])
+    assert why in found.get(event.id, "")
+    # Where nobody knows who asked, whoever approved may have.
+    assert list(found) == ([event.id, APPROVED.id] if why else [])
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        RUN.model_copy(update={"requester": "Ada"}),
+        RUN.model_copy(update={"checkpoints": (HEAD.model_copy(update={"by": ("ada",)}),)}),
+    ],
+)
+async def test_an_approval_that_may_have_been_refused_is_given_again(run: Run) -> None:
+    """The words stand on GitHub, and whoever said them had a part: the rules decide anew."""
+    found = await doubted(comment(f"/approve {HEAD.sha}"), USAGES, run, [APPROVED])
+    assert "had a part in the run themselves" in found[APPROVED.id]
+
+
+LABEL = Source(kind="label", key=f"label:7:{THEN.isoformat()}")
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        ([("Writer", THEN)], ""),
+        ([("writer", LATER), ("ada", THEN - timedelta(minutes=1))], ""),
+        ([], "somebody else may have set the label"),
+        ([("ada", THEN)], "somebody else may have set the label"),
+        ([("", THEN)], "somebody else may have set the label"),
+        ([("writer", THEN), ("ada", LATER)], "somebody else may have set the label"),
+        ([("writer", THEN + timedelta(minutes=1))], "somebody else may have set the label"),
+    ],
+)
+async def test_who_began_a_run_by_a_label_is_who_set_it(
+    labels: list[tuple[str, datetime]], why: str
+) -> None:
+    run = RUN.model_copy(update={"source": LABEL})
+    found = await doubted(Said(labels=labels), USAGES, run, [ASKED])
+    assert (ASKED.id in found) is bool(why)
+    assert why in found.get(ASKED.id, "")
+
+
+OURS, EARLIER = Push(None, HEAD.sha), "e" * 40
+
+
+@pytest.mark.parametrize(
+    ("pushed", "why"),
+    [
+        ([], ""),
+        ([OURS], ""),
+        ([Push("Writer", HEAD.sha)], ""),
+        ([OURS, Push("grace", EARLIER)], ""),
+        # What is newer than all checkpoints is taken in like any push, with who pushed it.
+        ([Push("mallory", "f" * 40), OURS], ""),
+        ([Push("mallory", HEAD.sha)], "`mallory` pushed to its branch, and the record does not"),
+        ([OURS, Push("mallory", EARLIER)], "`mallory` pushed to its branch"),
+        ([OURS, Push("", EARLIER)], "somebody pushed to its branch"),
+    ],
+)
+async def test_whoever_pushed_to_the_branch_must_be_named_by_the_record(
+    pushed: list[Push], why: str
+) -> None:
+    """One who pushed, and wrote themselves out of the record, could approve it otherwise."""
+    theirs = HEAD.model_copy(update={"kind": "human", "by": ("Grace",)})
+    run = RUN.model_copy(update={"checkpoints": (theirs,)})
+    found = await doubted(Said({1: WROTE}, pushed=pushed), USAGES, run, [ASKED])
+    assert (ASKED.id in found) is bool(why)
+    assert why in found.get(ASKED.id, "")

@@ -365,6 +365,75 @@ async def test_what_github_does_not_confirm_of_a_record_does_not_count(town: Tow
     await town.settled(repo, issue, State.DONE)
 
 
+async def test_neither_a_plan_nor_who_asked_is_taken_from_a_record_alone(town: Town) -> None:
+    """Somebody forges the approval of a plan; and a comment that a run came from is deleted.
+
+    Of a third run GitHub confirms all: who set its label, and who pushed to its branch.
+    """
+    repo = await town.world.repository()
+    maintainer, writer = repo.person("maintainer"), repo.person("writer")
+    planned, run = await town.started(repo, "plan this --plan", State.AWAITING_APPROVAL)
+    nobodys, other = await town.started(repo, "add a note", State.AWAITING_REVIEW)
+    labelled = await writer.issue("Add a line")
+    await writer.label(labelled, "orchestrate")
+    known = await town.settled(repo, labelled, State.AWAITING_REVIEW)
+    await maintainer.write("mine.txt", "mine\n", branch=known.branch)
+
+    async def is_taken_in() -> bool:
+        run = await town.settled(repo, labelled, State.AWAITING_REVIEW)
+        return len(run.checkpoints) == 2
+
+    await town.until(is_taken_in)
+    town.lose(mirrors=True)
+    given = {"of": "plan", "sha": run.head, "tree": run.tree, "plan": "", "how": "command"}
+    changes = {"id": "comment:9999:1", "seq": run.seq + 1, "actor": "admin", "type": "approved"}
+    forge(repo, run.id, **changes, data=given)
+    (asked,) = [
+        each["id"]
+        for each in await writer.comments(nobodys)
+        if each["body"].startswith("/orchestrate")
+    ]
+    await writer.request("DELETE", f"/issues/comments/{asked}")
+    code, outcome = await town.json("rebuild")
+    assert (code, outcome["problems"]) == (0, [])
+    said = {each["run"]: (each["state"], *each["unconfirmed"]) for each in outcome["restored"]}
+    assert said[known.id] == ("awaiting_review",)
+    state, plan = said[run.id]
+    assert state == "awaiting_approval"
+    assert "does not confirm that `admin` approved the plan" in plan
+    state, requester = said[other.id]
+    assert state == "awaiting_review"
+    assert "`writer` asked for this run" in requester
+    assert "the comment that it began by is gone" in requester
+
+    await town.start()
+    await town.settled(repo, planned, State.AWAITING_APPROVAL)
+
+    async def answer(issue: int, words: str) -> str:
+        before = await repo.replies(issue)
+        await maintainer.comment(issue, words)
+
+        async def is_there() -> list[str]:
+            return (await repo.replies(issue))[len(before) :]
+
+        return cast(str, (await town.until(is_there))[-1])
+
+    assert "`/approve` starts the work" in await answer(planned, "/resume")
+    assert "approved the plan" in (await repo.status_comments(planned))[0]
+    refused = await answer(nobodys, f"/approve {other.head}")
+    assert "maintainer may have had a part in this change" in refused
+    assert "Merge the pull request on GitHub by hand, or `/cancel`" in refused
+
+    await maintainer.comment(planned, "/approve")
+    run = await town.settled(repo, planned, State.AWAITING_REVIEW)
+    assert "approved the plan" not in (await repo.status_comments(planned))[0]
+    await approve(town, repo, run)
+    # The way out of the other: their right on GitHub is nobody else's to give.
+    assert other.pull_request
+    await maintainer.merge(other.pull_request)
+    await town.settled(repo, nobodys, State.DONE)
+
+
 async def test_what_was_changed_in_the_database_or_at_the_remote_is_named(town: Town) -> None:
     repo = await town.world.repository()
     _, run = await town.started(repo, "add a note", State.AWAITING_REVIEW)

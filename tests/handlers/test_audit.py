@@ -22,7 +22,7 @@ async def test_the_decisions_of_a_run_are_told_with_their_evidence(repo: Repo) -
     assert approved["actor"] == "maintainer"
     last = run.checkpoints[-1]
     assert (approved["evidence"]["sha"], approved["evidence"]["tree"]) == (last.sha, last.tree)
-    assert {"plan", "policy", "how", "reason"} <= approved["evidence"].keys()
+    assert {"plan", "policy", "under", "how", "reason"} <= approved["evidence"].keys()
     assert told["merged"]["evidence"]["sha"] == run.merge_sha
     assert "weather" not in str(told["requested"]["evidence"])
     later = datetime.now(UTC) + timedelta(days=1)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from policies.approval import may_approve
+from policies.commands import may_command
 from policies.config import Config
-from policies.facts import Role
-from tests.policies.builders import HEAD, approval, config
+from policies.facts import Person, Role
+from tests.policies.builders import HEAD, approval, command, config
 
 NEVER, ALONE, ALWAYS = (
     f"approval: {{requester: {setting}}}" for setting in ("never", "if-alone", "always")
@@ -45,6 +48,34 @@ def test_a_part_in_the_change_counts_as_configured(
     requester, authors = ("Grace", ()) if part == "requester" else ("ada", ("GRACE", "x"))
     facts = approval(requester=requester, co_authors=authors, others=others)
     assert may_approve(facts, config(setting)).allowed is allowed
+
+
+@pytest.mark.parametrize(
+    ("setting", "others", "allowed", "lent"),
+    [
+        (NEVER, True, False, False),
+        (NEVER, False, False, False),
+        (ALONE, True, False, False),
+        (ALONE, False, True, False),
+        (ALWAYS, True, True, True),
+    ],
+)
+@pytest.mark.parametrize("requester", ["ada", "grace"])
+def test_where_nobody_can_tell_who_asked_it_may_be_whoever_decides(
+    setting: str, others: bool, allowed: bool, lent: bool, requester: str
+) -> None:
+    facts = replace(approval(others=others, requester=requester), doubted=True)
+    order = replace(command("reject", Role.MAINTAIN, others=others), doubted=True)
+    for verdict in (
+        may_approve(facts, config(setting)),
+        may_command(order, config(setting)),
+    ):
+        assert verdict.allowed is allowed
+        assert allowed or "Merge the pull request on GitHub by hand, or `/cancel`" in verdict.reason
+    # Those who lend a role may have asked as well.
+    lender = Person("linus", Role.MAINTAIN)
+    borrowed = replace(facts, person=Person("grace", Role.WRITE, behind=(lender,)))
+    assert may_approve(borrowed, config(setting)).allowed is lent
 
 
 def test_deciding_alone_is_told() -> None:

@@ -20,7 +20,7 @@ from bot.hub.access import (
 from bot.hub.actions.texts import checked_body, checked_title
 from bot.hub.core import Hub
 from bot.hub.events import emit
-from bot.hub.records import Issue, Label, Pull, Repository
+from bot.hub.records import Issue, Label, Labelling, Pull, Repository
 from bot.hub.refusals import forbidden, invalid, not_found, unprocessable
 from bot.hub.render import Json
 from bot.hub.render import issues as render
@@ -99,7 +99,7 @@ async def create(
     hub.state.issues.put(issue)
     await tell(hub, who, issue, "opened")
     for name in names:
-        await tell(hub, who, issue, "labeled", label=_label_json(hub, repo, name))
+        await _labelled(hub, who, issue, name, is_set=True)
     return issue
 
 
@@ -238,10 +238,28 @@ async def set_labels(hub: Hub, actor: Actor, issue: Issue, names: Sequence[str])
     issue = replace(issue, labels=wanted, updated_at=hub.clock.now())
     hub.state.issues.put(issue)
     for name in (n for n in wanted if n not in before):
-        await tell(hub, who, issue, "labeled", label=_label_json(hub, repo, name))
+        await _labelled(hub, who, issue, name, is_set=True)
     for name in (n for n in before if n not in wanted):
-        await tell(hub, who, issue, "unlabeled", label=_label_json(hub, repo, name))
+        await _labelled(hub, who, issue, name, is_set=False)
     return issue
+
+
+async def _labelled(hub: Hub, who: Somebody, issue: Issue, name: str, *, is_set: bool) -> None:
+    """Keep who set or took a label, and tell of it."""
+    repo = hub.state.repositories[issue.repo_id]
+    hub.state.labellings.put(
+        Labelling(
+            id=hub.state.labellings.next_id(),
+            repo_id=issue.repo_id,
+            number=issue.number,
+            actor_id=who.user.id,
+            name=name,
+            is_set=is_set,
+            created_at=issue.updated_at,
+        )
+    )
+    action = "labeled" if is_set else "unlabeled"
+    await tell(hub, who, issue, action, label=_label_json(hub, repo, name))
 
 
 async def add_labels(hub: Hub, actor: Actor, issue: Issue, names: Sequence[str]) -> Issue:

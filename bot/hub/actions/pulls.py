@@ -313,7 +313,7 @@ async def merge(
             message = "Base branch was modified. Review and try the merge again."
             raise Refusal(405, message) from error
         await _landed(hub, who, repo, pull, landed)
-        await moved(hub, who, repo, [Moved(ref, pull.base_sha, landed)])
+        await moved(hub, who, repo, [Moved(ref, pull.base_sha, landed)], is_merge=True)
     return landed
 
 

@@ -11,7 +11,7 @@ from bot.hub.actions.checks import suite_for, tell_suite
 from bot.hub.actions.issues import tell_pull
 from bot.hub.core import Hub
 from bot.hub.events import emit, heard
-from bot.hub.records import Issue, Pull, Repository
+from bot.hub.records import Activity, Issue, Pull, Repository
 from bot.hub.render import Json
 from bot.hub.render.commits import webhook_commit
 from bot.hub.render.repos import page_url
@@ -54,7 +54,9 @@ def difference(before: dict[str, str], after: dict[str, str]) -> list[Moved]:
     return [Moved(*pair) for pair in pairs if pair[1] != pair[2]]
 
 
-async def moved(hub: Hub, who: Somebody, repo: Repository, changes: Sequence[Moved]) -> None:
+async def moved(
+    hub: Hub, who: Somebody, repo: Repository, changes: Sequence[Moved], *, is_merge: bool = False
+) -> None:
     """Do what GitHub does after refs moved: pull requests follow, events are sent."""
     if not changes:
         return
@@ -66,10 +68,26 @@ async def moved(hub: Hub, who: Somebody, repo: Repository, changes: Sequence[Mov
         if told:
             await _tell(hub, who, repo, change)
         if change.branch is not None:
+            _keep(hub, who, repo, change, is_merge=is_merge)
             await _heads(hub, who, repo, change.branch, change)
             await _bases(hub, who, repo, change.branch, change)
             if change.new != ZERO:
                 await _suites(hub, who, repo, change.branch, change)
+
+
+def _keep(hub: Hub, who: Somebody, repo: Repository, change: Moved, *, is_merge: bool) -> None:
+    hub.state.activities.put(
+        Activity(
+            id=hub.state.activities.next_id(),
+            repo_id=repo.id,
+            ref=change.ref,
+            before=change.old,
+            after=change.new,
+            actor_id=who.user.id,
+            is_merge=is_merge,
+            created_at=hub.clock.now(),
+        )
+    )
 
 
 async def _tell(hub: Hub, who: Somebody, repo: Repository, change: Moved) -> None:

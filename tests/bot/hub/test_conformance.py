@@ -12,13 +12,24 @@ from githubkit import AppAuthStrategy, GitHub, TokenAuthStrategy
 from githubkit.exception import RequestFailed
 
 from bot.hub import add_team
-from bot.hub.rest import apps, checks, git, issues, orgs, pulls, repos, rulesets, statuses
+from bot.hub.rest import (
+    apps,
+    checks,
+    git,
+    history,
+    issues,
+    orgs,
+    pulls,
+    repos,
+    rulesets,
+    statuses,
+)
 from tests.bot.hub.world import World
 from tests.support.github_spec import CheckedTransport, github_spec, github_spec_or_none
 
 W = ("acme", "widgets")
 
-TABLES = (apps, checks, git, issues, orgs, pulls, repos, rulesets, statuses)
+TABLES = (apps, checks, git, history, issues, orgs, pulls, repos, rulesets, statuses)
 
 # Addresses that the description does not have.
 UNDESCRIBED = {("GET", "/repos/{owner}/{repo}/contents"), ("GET", "/repositories/{id:int}")}
@@ -292,6 +303,37 @@ async def test_check_runs_and_suites_parse(world: World, client: Client) -> None
     await rest.async_list_for_suite(*W, suites.check_suites[0].id)
     await rest.async_rerequest_suite(*W, suites.check_suites[0].id)
     await rest.async_rerequest_run(*W, run)
+
+
+async def test_who_set_labels_and_who_pushed_parse(world: World, client: Client) -> None:
+    admin, writer, bot = client("admin"), client("writer"), client("bot")
+    made = await admin.rest.issues.async_create(*W, title="A", labels=["bug"])
+    number = made.parsed_data.number
+    await writer.rest.issues.async_remove_label(*W, number, "bug")
+    told = (await bot.rest.issues.async_list_events(*W, number)).parsed_data
+    assert [(each.event, each.actor.login) for each in told] == [
+        ("labeled", "admin"),
+        ("unlabeled", "writer"),
+    ]
+
+    main = (await bot.rest.git.async_get_ref(*W, "heads/main")).parsed_data.object_.sha
+    await writer.rest.git.async_create_ref(*W, ref="refs/heads/told", sha=main)
+    content = base64.b64encode(b"told").decode()
+    put = await writer.rest.repos.async_create_or_update_file_contents(
+        *W, "told.txt", message="Told", content=content, branch="told"
+    )
+    await admin.rest.git.async_update_ref(*W, "heads/told", sha=main, force=True)
+    await admin.rest.git.async_delete_ref(*W, "heads/told")
+    for ref in ("told", "refs/heads/told"):
+        moves = (await bot.rest.repos.async_list_activities(*W, ref=ref)).parsed_data
+        assert [(each.activity_type, each.actor.login) for each in moves] == [
+            ("branch_deletion", "admin"),
+            ("force_push", "admin"),
+            ("push", "writer"),
+            ("branch_creation", "writer"),
+        ]
+        assert moves[2].after == put.parsed_data.commit.sha
+    assert (await bot.rest.repos.async_list_activities(*W, ref="main")).parsed_data == []
 
 
 async def test_statuses_and_rules_parse(world: World, client: Client) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from bot.errors import Refused
+from bot.errors import Refused, UserError
 from bot.events import Event, Type
 from bot.runs.fold import evolve, fold
 from bot.runs.model import Repository, Run, Source, run_id
 from bot.runs.restore import Restored, restored
-from bot.runs.transitions import TERMINAL, State
+from bot.runs.transitions import TERMINAL, State, Work
 from bot.runs.work import RESTORED
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -156,6 +156,146 @@ def test_nobody_acts_for_another_until_that_is_said_again(state: State) -> None:
     assert (back.run.state, back.run.delegates) == (state, ())
     assert fold(back.record, REPOSITORY).delegates == ()
     assert [each.seq for each in back.record] == list(range(1, len(back.record) + 1))
+
+
+PLANNED: list[tuple[str, dict[str, Any]]] = [
+    (Type.STARTED, STARTED),
+    (Type.PLANNED, {"plan": {"tasks": [{"id": "1", "title": "Do"}]}, "approval": True}),
+    (Type.APPROVED, {"of": "plan", "sha": "b" * 40, "tree": "0" * 40, "how": "command"}),
+]
+
+
+def asked(story: Sequence[tuple[str, dict[str, Any]]], **data: Any) -> list[Event]:
+    """A record whose request says more, and in which people decided, not segments."""
+    first, *rest = record(story)
+    decisions = (Type.APPROVED, Type.OVERRIDDEN, Type.DELEGATED)
+    rest = [
+        each.model_copy(update={"id": f"comment:{each.seq}:1", "actor": "grace"})
+        if each.type in decisions
+        else each
+        for each in rest
+    ]
+    return [first.model_copy(update={"data": {**first.data, **data}}), *rest]
+
+
+def by(who: str, event: str, /, **data: Any) -> Event:
+    """What somebody does to a restored run."""
+    return Event(id=f"{who}:{event}", at=LATER, actor=who, type=event, data=data)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        [*TURN],
+        [*TURN, (Type.CANDIDATE_REFUSED, {"violations": ["x"], "reason": "No."})],
+        [(Type.TAKEN, {})],
+        [(Type.HUMAN_PUSHED, {"who": "ada", "after": "2" * 40})],
+        [(Type.FAILED, {"reason": "Our fault."})],
+    ],
+)
+def test_no_work_goes_on_from_a_plan_that_github_does_not_confirm(
+    more: list[tuple[str, dict[str, Any]]],
+) -> None:
+    events = asked([*PLANNED, *more], plan=True)
+    doubted = restored(events, REPOSITORY, LATER, {"comment:4:1": "it is gone"})
+    run = doubted.run
+    assert (run.state, run.work, run.approvals) == (State.AWAITING_APPROVAL, None, ())
+    assert [each.of for each in run.unconfirmed] == ["plan"]
+    assert "`/approve` lets the work go on" in run.unconfirmed[0].said
+    with pytest.raises(UserError, match="`/approve` starts the work"):
+        evolve(run, by("ada", Type.RESUMED, turns=3))
+    on = evolve(run, by("linus", Type.APPROVED, **PLANNED[-1][1]))
+    assert (on.state, on.work, on.unconfirmed) == (State.RUNNING, Work.TURN, ())
+    assert fold(doubted.record, REPOSITORY).state is State.AWAITING_APPROVAL
+    # What is confirmed goes on as after any restart.
+    run = restored(events, REPOSITORY, LATER, {}).run
+    assert run.state in (State.PAUSED, State.BLOCKED, State.FAILED)
+    assert run.unconfirmed == ()
+
+
+def test_a_record_that_leaves_the_approval_of_a_plan_out_does_not_go_on_either() -> None:
+    events = asked([*PLANNED[:1], (Type.PLANNED, {**PLANNED[1][1], "approval": False})], plan=True)
+    run = restored(events, REPOSITORY, LATER, {}).run
+    assert run.state is State.AWAITING_APPROVAL
+    assert "that anybody approved the plan" in run.unconfirmed[0].said
+
+
+def test_a_plan_that_was_carried_out_is_not_asked_for_again() -> None:
+    events = asked([*PLANNED, *TO_REVIEW[1:]], plan=True)
+    run = restored(events, REPOSITORY, LATER, {"comment:4:1": "it is gone"}).run
+    assert run.state is State.AWAITING_REVIEW
+    assert "look at what came of it" in run.unconfirmed[0].said
+
+
+ALL = [
+    (Type.STARTED, {**STARTED, "turns": 1}),
+    *TO_REVIEW[1:-1],
+    (Type.CHECKED, checked(1, green=False)),
+    (Type.DELEGATED, {"to": "linus"}),
+    (Type.OVERRIDDEN, {"check": "tests", "why": "Known.", "sha": "1" * 40, "tree": "1" * 40}),
+    (Type.APPROVED, {**APPROVED[1], "of": "head", "missing": 1}),
+]
+OF_ALL = {f"comment:{seq}:1": "it is gone" for seq in (1, 7, 8, 9)}
+GIVEN = {**APPROVED[1], "of": "head", "missing": 1}
+
+
+RED = by("orchestrate", Type.CHECKED, **checked(1, green=False))
+
+
+@pytest.mark.parametrize(
+    ("done", "left"),
+    [
+        ([by("linus", Type.APPROVED, **GIVEN)], "request delegate override head"),
+        ([by("Grace", Type.APPROVED, **GIVEN)], "request delegate override"),
+        ([by("linus", Type.DELEGATED, to="linus")], "request delegate override head"),
+        ([by("grace", Type.DELEGATED, to="linus")], "request override head"),
+        ([by("linus", Type.UNDELEGATED, to="linus")], "request override head"),
+        ([by("linus", Type.RETRIED), RED], "request delegate override head"),
+        (
+            [by("linus", Type.RETRIED), RED, by("linus", Type.OVERRIDDEN, **ALL[-2][1])],
+            "request delegate head",
+        ),
+    ],
+)
+def test_what_is_unconfirmed_is_told_until_something_takes_its_place(
+    done: list[Event], left: str
+) -> None:
+    run = restored(asked(ALL), REPOSITORY, LATER, OF_ALL).run
+    assert run.doubted
+    assert [each.of for each in run.unconfirmed] == ["request", "delegate", "override", "head"]
+    assert (run.approvals, run.overrides, run.delegates) == ((), (), ())
+    for each in done:
+        run = evolve(run, each)
+    assert [each.of for each in run.unconfirmed] == left.split()
+
+
+def test_of_an_earlier_head_nothing_is_told_any_more() -> None:
+    run = restored(asked(ALL), REPOSITORY, LATER, OF_ALL).run
+    run = evolve(run, by("linus", Type.RETRIED))
+    passed = evolve(run, by("orchestrate", Type.CHECKED, **checked(1, green=True)))
+    assert [each.of for each in passed.unconfirmed] == ["request", "delegate", "head"]
+    asked_for = by("linus", Type.ROLLBACK_ASKED, kind="rollback", tree="0" * 40, title="Back")
+    run = evolve(evolve(passed, asked_for), by("x", Type.CHECKPOINTED, **made(2, "rollback")))
+    assert [each.of for each in run.unconfirmed] == ["request", "delegate"]
+
+
+def test_what_waits_to_be_merged_waits_no_more_where_nobody_approved_it() -> None:
+    story = [*TO_REVIEW, APPROVED, (Type.MERGE_AWAITED, {"reason": "CI runs."})]
+    run = restored(asked(story), REPOSITORY, LATER, {"comment:7:1": "it is gone"}).run
+    assert run.state is State.BLOCKED
+    assert "`/resume` checks the head again" in run.next_step
+    assert restored(asked(story), REPOSITORY, LATER, {}).run.state is State.MERGING
+
+
+def test_rows_and_records_of_before_tell_what_they_say() -> None:
+    run = restored(record(TO_REVIEW), REPOSITORY, LATER).run
+    old = by("orchestrate", Type.UNCONFIRMED, decisions=[], said=["Ask again."])
+    run = evolve(run, old)
+    assert [each.said for each in run.unconfirmed] == ["Ask again."]
+    row = {**run.model_dump(mode="json"), "unconfirmed": ["Ask again."]}
+    assert Run.model_validate(row).unconfirmed == run.unconfirmed
+    assert evolve(run, by("ada", Type.APPROVED, **GIVEN)).unconfirmed == ()
 
 
 @pytest.mark.parametrize("end", range(1, 5))
