@@ -140,6 +140,8 @@ class GitHubForge:
         except Refusal as refusal:
             if refusal.status == 422:
                 return False  # Somebody pushed there, or took the branch away: the push will say.
+            if refusal.status == 409:
+                raise TransientError("GitHub asks to try again to move the branch.") from refusal
             raise
         return True
 

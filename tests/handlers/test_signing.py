@@ -111,6 +111,7 @@ async def test_a_crash_on_either_side_of_the_branchs_move_doubles_nothing(world:
     faults.fail("POST", "*/git/refs", after=True)
     issue, run = await repo.started()
     faults.fail("POST", "*/git/commits", after=True)
+    faults.fail("PATCH", "*/git/refs/*", status=409)
     faults.fail("PATCH", "*/git/refs/*", after=True)
     await repo.person("writer").comment(run.pull_request or 0, "/orchestrate once more")
     run = await repo.until(issue, lambda run: len(run.checkpoints) == 2 and not run.active)
