@@ -169,6 +169,9 @@ class GitHubForge:
         if rules.queue:
             return await self._enqueued(session, run, node, approval)
         if pull.get("auto_merge"):
+            if text_of(pull, "auto_merge", "enabled_by", "login") == await self._app.login():
+                # GitHub did not let it go when it was to: it is ours to take back all the same.
+                await self._memory.keep_drawing(run.id, LATER, node, AUTO)
             return Later(_waits_for_reviews(run, rules))
         json = {"sha": approval.sha, "merge_method": method}
         json |= {"commit_message": body} if body else {}
