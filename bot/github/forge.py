@@ -113,7 +113,13 @@ class GitHubForge:
         key = (run.repository.id, run.base)
         known = self._laws.get(key)
         if known is None or time.monotonic() - known[0] > REFRESH_SECONDS:
-            found = await laws_of(self._app.session(run.repository), run)
+            try:
+                found = await laws_of(self._app.session(run.repository), run)
+            except TransientError:
+                if known is None:
+                    raise
+                # Rules seldom change, and a run goes on while GitHub is out of reach.
+                return known[1]
             if len(self._laws) > AROUND_MAX:
                 self._laws.clear()
             known = self._laws[key] = (time.monotonic(), found)

@@ -173,4 +173,3 @@ class Reconciler:
             with contextlib.suppress(OrchestrateError):
                 await self._recorder.publish(run)
         await self._store.drawn(run_id, mark)
-

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
+import structlog
+
 from bot.errors import TransientError
 from bot.events import ORCHESTRATE, Event, Type
 from bot.runs.model import Run
@@ -19,6 +21,8 @@ from bot.runs.ports import Clock, Forge, Git
 from bot.runs.store import Store
 from policies.config import Config
 from policies.signing import commits_of, switched
+
+log = structlog.get_logger()
 
 
 class Signing:
@@ -34,13 +38,19 @@ class Signing:
         """Say whether the checkpoints of a run are commits that GitHub signs.
 
         Where the configuration leaves it open, the branches' rules are asked until one demands it.
-        That is kept before anything is signed, so that a later try signs as well.
+        That is kept before anything is signed, so that a later try signs as well. Git commits while
+        nobody can say what the rules are.
         """
         if run.is_local:
             return False
         if config.commits != "auto" or run.signs:
             return config.commits in ("api", "auto")
-        demands = await self._forge.signatures(run)
+        try:
+            demands = await self._forge.signatures(run)
+        except TransientError as error:
+            # Out of reach, GitHub holds up no work here: what is committed by git is told later.
+            log.warning("rules not asked, committed by git", run=run.id, error=str(error))
+            return False
         if commits_of(demands, config) == "git":
             return False
         await self._store.append(run.id, lambda now: switch(now, demands, self._clock()))

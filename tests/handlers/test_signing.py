@@ -63,6 +63,13 @@ async def test_a_base_that_takes_signed_commits_only_gets_them_unasked(world: Wo
     assert await verified(repo, run.head)
     await repo.person("maintainer").comment(issue, f"/approve {run.head}")
     await repo.until(issue, State.DONE)
+    # An hour later, what is known of the rules does while they cannot be asked.
+    laws = world.server.bot.ports.forge._laws  # type: ignore[attr-defined]
+    laws.update({key: (float("-inf"), known) for key, (_, known) in laws.items()})
+    world.hub.faults.fail("GET", "*/rules/branches/*", times=None)
+    issue, run = await repo.started("add another")
+    world.hub.faults.clear()
+    assert await verified(repo, run.head)
 
 
 async def test_a_rule_for_the_runs_own_branch_counts_from_when_it_came(world: World) -> None:
