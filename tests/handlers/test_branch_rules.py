@@ -192,6 +192,7 @@ async def test_where_github_refuses_auto_merge_the_bot_merges_when_the_review_is
     with monkeypatch.context() as patched:
         patched.setattr(forge, "rules", and_switched_off)
         issue, run = await approved(repo)
+    assert run.pull_request
     assert (await repo.pull(run.pull_request))["auto_merge"] is None
     assert "`main` asks for 1 approving review on GitHub" in run.awaits
     assert run.awaits in "".join(await repo.status_comments(issue))
