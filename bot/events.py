@@ -26,6 +26,7 @@ class Type(StrEnum):
     STARTED = "started"
     PLANNED = "planned"
     FORESEEN = "foreseen"
+    SIGNATURES_DEMANDED = "signatures_demanded"
     SETUP_STARTED = "setup_started"
     SETUP_ENDED = "setup_ended"
     TURN_STARTED = "turn_started"

@@ -201,6 +201,10 @@ class SharedForge:
         """Ask what speaks for and against the beginning of a run."""
         return await self._forge.surroundings(run)
 
+    async def signatures(self, run: Run) -> tuple[str, ...]:
+        """Ask which branches that the run's commits go to take only signed ones."""
+        return await self._forge.signatures(run)
+
     async def reported(self, run: Run, sha: str, names: Collection[str]) -> tuple[Reported, ...]:
         """Ask what checks of these names, by whomever, say of a commit now."""
         return await self._forge.reported(run, sha, names)

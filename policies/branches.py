@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from policies.config import Config
 from policies.facts import BranchRules, Method
+from policies.signing import commits_of, signed_by_github
 from policies.verdict import Verdict, all_of, code, counted, listed
 
 RULE = "branches"
@@ -35,7 +36,10 @@ def notes(branch: str, rules: BranchRules, config: Config) -> tuple[str, ...]:
         _reviews(branch, rules).reason if rules.reviews or rules.code_owners else "",
         _checks(branch, rules).reason if rules.checks else "",
         _method(branch, rules, config).reason if method_of(rules, config) != _own(config) else "",
-        _signatures(branch, rules, config).reason if rules.signatures else "",
+        # Where it is left to us, it is told once that is decided.
+        _signatures(branch, rules, config).reason
+        if rules.signatures and config.commits != "auto"
+        else "",
     )
     return tuple(each for each in told if each)
 
@@ -73,9 +77,8 @@ def _method(branch: str, rules: BranchRules, config: Config) -> Verdict:
 def _signatures(branch: str, rules: BranchRules, config: Config) -> Verdict:
     if not rules.signatures:
         return Verdict(True, "signatures", "No signatures are asked for.")
-    if config.commits == "api":
-        said = f"{code(branch)} takes only signed commits; GitHub signs those of a run."
-        return Verdict(True, "signatures", said)
+    if commits_of((branch,), config) == "api":
+        return Verdict(True, "signatures", signed_by_github(branch))
     return Verdict(
         False,
         "signatures",

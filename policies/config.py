@@ -109,11 +109,12 @@ class Config(Section):
     approval: Approval = Field(default_factory=Approval, description="What it takes to merge.")
     limits: Limits = Field(default_factory=Limits, description="How far a run may go by itself.")
     budget: Budget = Field(default_factory=Budget, description="What a day may cost.")
-    commits: Literal["git", "api"] = Field(
-        default="git",
+    commits: Literal["auto", "git", "api"] = Field(
+        default="auto",
         description="How checkpoints are committed: by `git`, or by GitHub's API, which signs them"
         " as the App's, so that they are Verified. It takes a moment more for each; the files are"
-        " the same.",
+        " the same. `auto` is `git`, but `api` where rules of the base, or of the run's own branch,"
+        " take only signed commits.",
     )
     preflight: Preflight = Field(
         default_factory=Preflight,

@@ -154,9 +154,11 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "branches": Rule(
             branches,
             "Asked beside the start of a run, and again when it is to be merged.",
-            ("merge.method",),
-            "The base takes signed commits only.",
-            lambda: branches.check_branch("main", BranchRules(signatures=True), Config()),
+            ("merge.method", "commits"),
+            "The base takes signed commits only, and the configuration leaves commits to git.",
+            lambda: branches.check_branch(
+                "main", BranchRules(signatures=True), Config(commits="git")
+            ),
         ),
         "preflight": Rule(
             preflight,

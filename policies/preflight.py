@@ -14,6 +14,7 @@ from policies.branches import check_branch
 from policies.config import Config
 from policies.facts import Change, PreflightFacts
 from policies.paths import check_paths
+from policies.signing import SIGNATURES
 from policies.verdict import Verdict, all_of, code, listed
 
 RULE = "preflight"
@@ -37,9 +38,9 @@ def named_paths(request: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))[:PATHS_MAX]
 
 
-def check_able(facts: PreflightFacts) -> Verdict:
+def check_able(facts: PreflightFacts, config: Config) -> Verdict:
     """Judge whether the App can do what every run does; nobody can want otherwise."""
-    children = [_open(facts), _branch(facts), *_permissions(facts)]
+    children = [_open(facts), _branch(facts, config), *_permissions(facts)]
     verdict = all_of(RULE, children)
     if verdict.allowed:
         return Verdict(True, RULE, "The App can do all that a run does.", tuple(children))
@@ -70,13 +71,15 @@ def _open(facts: PreflightFacts) -> Verdict:
     )
 
 
-def _branch(facts: PreflightFacts) -> Verdict:
-    if not facts.closed:
+def _branch(facts: PreflightFacts, config: Config) -> Verdict:
+    # What GitHub signs is let pass by a rule that asks for nothing else.
+    closed = [each for each in facts.closed if config.commits == "git" or each != SIGNATURES]
+    if not closed:
         return Verdict(True, "branch", "No rule closes the run's branch.")
     return Verdict(
         False,
         "branch",
-        f"Rules of the repository close branches such as `orchestrate/…` ({listed(facts.closed)});"
+        f"Rules of the repository close branches such as `orchestrate/…` ({listed(closed)});"
         " have an administrator let the App pass them, then `/resume`.",
     )
 

@@ -167,6 +167,10 @@ class LocalForge:
         """Say that nothing speaks against it."""
         return Surroundings()
 
+    async def signatures(self, run: Run) -> tuple[str, ...]:
+        """Return none: nobody asks for signatures in a local repository."""
+        return ()
+
     async def reported(self, run: Run, sha: str, names: Collection[str]) -> tuple[Reported, ...]:
         """Return nothing: a local repository has no checks but the run's own."""
         return ()

@@ -25,6 +25,8 @@ class CommitInfo:
     """A commit as people see it, with its trailers by name."""
 
     sha: str
+    tree: str
+    parents: tuple[str, ...]
     author_name: str
     author_email: str
     message: str
@@ -145,6 +147,8 @@ def _info(commit: pygit2.Commit) -> CommitInfo:
     author = commit.author
     return CommitInfo(
         sha=str(commit.id),
+        tree=str(commit.tree_id),
+        parents=tuple(map(str, commit.parent_ids)),
         author_name=author.raw_name.decode("utf-8", "replace"),
         author_email=author.raw_email.decode("utf-8", "replace"),
         message=message,

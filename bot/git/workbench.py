@@ -419,14 +419,21 @@ class Workbench:
             await push(self._mirror(run), remote, [Update(ref, commit, there)])
 
     async def published(self, run: Run, tree: str) -> str | None:
-        """Fetch the branch; return its tip where that is `tree` on the head, made for the run."""
+        """Fetch the branch; return its commit of `tree` on the head that was made for the run.
+
+        People may have pushed on top of that meanwhile.
+        """
         held = self._mirror(run)
         await mirror.fetch(held, await self._address(run.repository))
         tip = await self._call(refs.tip, held, f"refs/remotes/origin/{run.branch}")
-        if tip is None or tip == run.head or await self.tree(run, tip) != tree:
+        if tip is None or tip == run.head:
             return None
-        (info,) = await self._on(run.repository, objects.commits_between, run.head, tip, 1)
-        return tip if run.id in info.trailers.get("Orchestrate-Run", ()) else None
+        added = await self._on(run.repository, objects.commits_between, run.head, tip)
+        for each in added:
+            ours = run.id in each.trailers.get("Orchestrate-Run", ())
+            if ours and each.parents[:1] == (run.head,) and each.tree == tree:
+                return each.sha
+        return None
 
     async def settle(self, run: Run, sha: str) -> None:
         """Move the local branch to a commit on the head, wherever an earlier try left it."""

@@ -18,6 +18,9 @@ from bot.github.pacing import Pace
 LIMITED = (403, 429)
 """The statuses with which GitHub says that it is asked too often."""
 
+UNSAID_SECONDS = 60.0
+"""How long a limit holds that does not say so: GitHub asks for a minute at least."""
+
 MESSAGE_LENGTH = 300
 """Characters of GitHub's own words in an error: a sentence, not a page."""
 
@@ -102,12 +105,32 @@ def _limit(response: Response[Any], message: str, pace: Pace | None) -> float | 
     if after is not None:
         return max(after, 1.0)
     if "secondary rate" in message.lower() or "abuse" in message.lower():
-        return pace.strike() if pace else 60.0
+        return pace.strike() if pace else UNSAID_SECONDS
     reset = _number(response.headers.get("x-ratelimit-reset"))
     if response.headers.get("x-ratelimit-remaining") == "0" and reset is not None:
         return max(reset - time.time(), 1.0)
     if response.status_code == 429:
-        return pace.strike() if pace else 60.0
+        return pace.strike() if pace else UNSAID_SECONDS
+    return None
+
+
+def passing(answer: Answer, error: Mapping[str, Any], what: str) -> TransientError | None:
+    """Return the fault in passing that GraphQL answers with status 200; None for a refusal.
+
+    Its hourly limit is its own, so whoever asks by REST is not held up.
+    https://docs.github.com/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api
+    """
+    message = text_of(error, "message").lower()
+    if text_of(error, "type") == "RATE_LIMITED" or "secondary rate" in message:
+        after = _number(answer.headers.get("retry-after"))
+        reset = _number(answer.headers.get("x-ratelimit-reset"))
+        spent = answer.headers.get("x-ratelimit-remaining") == "0"
+        if after is None:
+            after = reset - time.time() if spent and reset is not None else UNSAID_SECONDS
+        said = f"GitHub limits how often it is asked: {what}."
+        return TransientError(said, retry_after=max(after, 1.0))
+    if message.startswith("something went wrong while executing your query"):
+        return TransientError(f"GitHub had a fault of its own in {what}.")
     return None
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from bot.github.once import repo_path
 from bot.runs.model import Repository, Run
 from bot.runs.ports import Surroundings
 from policies.facts import METHODS, BranchRules, CheckState, Reported
+from policies.signing import SIGNATURES
 
 log = structlog.get_logger()
 
@@ -92,7 +94,7 @@ def joined(rulesets: Sequence[Mapping[str, Any]], older: Mapping[str, Any]) -> B
         checks=tuple(dict.fromkeys(name for name in (*checks, *map(str, named)) if name)),
         queue="merge_queue" in kinds or bool(older.get("mergeQueue")),
         linear="required_linear_history" in kinds or bool(rule.get("requiresLinearHistory")),
-        signatures="required_signatures" in kinds or bool(rule.get("requiresSignatures")),
+        signatures=SIGNATURES in kinds or bool(rule.get("requiresSignatures")),
         methods=tuple(each for each in METHODS if all(each in some for some in allowed)),
         auto_merge=bool(older.get("autoMergeAllowed")),
     )
@@ -151,22 +153,37 @@ async def _statuses(session: Session, repository: Repository, sha: str) -> list[
         return []
 
 
-CLOSING = frozenset({"creation", "update", "required_signatures"})
+CLOSING = frozenset({"creation", "update", SIGNATURES})
 """Rules that keep the App from pushing a branch which nobody lets it pass by."""
 
 
-async def surroundings_of(app: GitHubApp, run: Run) -> Surroundings:
+@dataclass(frozen=True, slots=True)
+class Laws:
+    """The rules of a run's base, and the names of those that close the run's own branch."""
+
+    rules: BranchRules
+    closed: tuple[str, ...]
+
+
+async def laws_of(session: Session, run: Run) -> Laws:
+    """Ask for the rules of the branches that a run's commits go to."""
+    rules, own = await asyncio.gather(
+        rules_of(session, run.repository, run.base),
+        _rulesets(session, run.repository, run.branch),
+    )
+    return Laws(rules, tuple(sorted({text_of(each, "type") for each in own} & CLOSING)))
+
+
+async def surroundings_of(app: GitHubApp, run: Run, laws: Awaitable[Laws]) -> Surroundings:
     """Ask for all that a run begins in, side by side."""
     repository = run.repository
     session = app.session(repository)
-    rules, own, reported, data = await asyncio.gather(
-        rules_of(session, repository, run.base),
-        _rulesets(session, repository, run.branch),
+    known, reported, data = await asyncio.gather(
+        laws,
         reported_on(app, repository, run.base_sha, None),
         session.find(f"/repositories/{repository.id}"),
     )
-    closed = sorted({text_of(each, "type") for each in own} & CLOSING)
     # What we say there ourselves is about the configuration, and told elsewhere.
     theirs = tuple(each for each in reported if not each.name.startswith(PREFIX))
     archived = bool((data or {}).get("archived"))
-    return Surroundings(rules, theirs, tuple(closed), None, archived)
+    return Surroundings(known.rules, theirs, known.closed, None, archived)

@@ -25,7 +25,7 @@ from githubkit.exception import GitHubException, RequestError
 from jwt import PyJWTError
 
 from bot.errors import OperatorError, Refused, TransientError
-from bot.github.answers import Answer, Refusal, answer_of, id_of, moment, ours, text_of
+from bot.github.answers import Answer, Refusal, answer_of, id_of, moment, ours, passing, text_of
 from bot.github.breaker import Breaker
 from bot.github.pacing import SPACING_SECONDS, Pace, SharedBuckets
 from bot.redact import Redactor
@@ -456,13 +456,16 @@ class Session:
     async def graphql(self, what: str, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Ask for what REST does not have; a `Refusal` of `what` where GitHub says no."""
         json = {"query": query, "variables": dict(variables)}
-        answer = (await self._app.send(self._scope, "POST", self._graphql, json=json)).map()
-        errors = answer.get("errors")
+        answer = await self._app.send(self._scope, "POST", self._graphql, json=json)
+        found = answer.map()
+        errors = found.get("errors")
         if errors:
-            first = errors[0] if isinstance(errors, list) else {}
-            message = text_of(first, "message") if isinstance(first, dict) else ""
-            raise Refusal(what, 422, message or "it gave no reason.")
-        data = answer.get("data")
+            first = errors[0] if isinstance(errors, list) else None
+            error = first if isinstance(first, dict) else {}
+            if fault := passing(answer, error, what):
+                raise fault
+            raise Refusal(what, 422, text_of(error, "message") or "it gave no reason.")
+        data = found.get("data")
         return data if isinstance(data, dict) else {}
 
     @property

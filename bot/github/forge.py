@@ -14,7 +14,7 @@ import structlog
 
 from bot.errors import TransientError
 from bot.github.answers import Refusal, text_of
-from bot.github.branches import reported_on, rules_of, surroundings_of
+from bot.github.branches import Laws, laws_of, reported_on, rules_of, surroundings_of
 from bot.github.client import CHANGE, GitHubApp, Session
 from bot.github.draw import AUTO, DONE, LATER, QUEUE, Drawing, Memory
 from bot.github.once import Once, repo_path
@@ -22,6 +22,7 @@ from bot.github.reads import issue_of, repository_of
 from bot.runs.model import Approval, Repository, Run
 from bot.runs.ports import Later, Merged, NotMerged, Surroundings
 from policies.facts import BranchRules, Method, Reported
+from policies.signing import demanding
 from policies.verdict import code, counted
 
 log = structlog.get_logger()
@@ -45,6 +46,7 @@ class GitHubForge:
         self._once = once or Once()
         self._drawing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._around: dict[tuple[int, str, str], tuple[float, Surroundings]] = {}
+        self._laws: dict[tuple[int, str], tuple[float, Laws]] = {}
         self._fresh: dict[int, tuple[float, Repository]] = {}
 
     async def refresh(self, run: Run) -> Run:
@@ -92,12 +94,35 @@ class GitHubForge:
         known = self._around.get(key)
         if known is None or time.monotonic() - known[0] > REFRESH_SECONDS:
             found, granted = await asyncio.gather(
-                surroundings_of(self._app, run), self._app.granted(run.repository.installation)
+                surroundings_of(self._app, run, self._laws_of(run)),
+                self._app.granted(run.repository.installation),
             )
             found = replace(found, permissions=granted)
             if len(self._around) > AROUND_MAX:
                 self._around.clear()
             known = self._around[key] = (time.monotonic(), found)
+        return known[1]
+
+    async def signatures(self, run: Run) -> tuple[str, ...]:
+        """Ask which branches that the run's commits go to take only signed ones; lately will do."""
+        known = await self._laws_of(run)
+        return demanding(run.base, known.rules, known.closed)
+
+    async def _laws_of(self, run: Run) -> Laws:
+        """Ask for the rules of a run's branches; believed for a while, and of all runs alike."""
+        key = (run.repository.id, run.base)
+        known = self._laws.get(key)
+        if known is None or time.monotonic() - known[0] > REFRESH_SECONDS:
+            try:
+                found = await laws_of(self._app.session(run.repository), run)
+            except TransientError:
+                if known is None:
+                    raise
+                # Rules seldom change, and a run goes on while GitHub is out of reach.
+                return known[1]
+            if len(self._laws) > AROUND_MAX:
+                self._laws.clear()
+            known = self._laws[key] = (time.monotonic(), found)
         return known[1]
 
     async def reported(self, run: Run, sha: str, names: Collection[str]) -> tuple[Reported, ...]:
@@ -121,6 +146,8 @@ class GitHubForge:
         except Refusal as refusal:
             if refusal.status == 422:
                 return False  # Somebody pushed there, or took the branch away: the push will say.
+            if refusal.status == 409:
+                raise TransientError("GitHub asks to try again to move the branch.") from refusal
             raise
         return True
 
@@ -148,6 +175,9 @@ class GitHubForge:
         if rules.queue:
             return await self._enqueued(session, run, node, approval)
         if pull.get("auto_merge"):
+            if text_of(pull, "auto_merge", "enabled_by", "login") == await self._app.login():
+                # GitHub did not let it go when it was to: it is ours to take back all the same.
+                await self._memory.keep_drawing(run.id, LATER, node, AUTO)
             return Later(_waits_for_reviews(run, rules))
         json = {"sha": approval.sha, "merge_method": method}
         json |= {"commit_message": body} if body else {}

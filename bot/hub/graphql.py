@@ -1,12 +1,11 @@
 """What GitHub has in GraphQL alone; all else is answered by an error that says so.
 
-Of the query for a branch's rules and of the mutations the variables are read, not the selection.
+A document is held against GitHub's schema as far as the hub knows it, and answered with what it
+selects.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -14,20 +13,27 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bot.hub.access import Actor, can_see
+from bot.hub.access import Actor, Anonymous, can_see
 from bot.hub.actions import automerge, pulls
 from bot.hub.actions.protection import has_queue, parameters, rulesets_of
 from bot.hub.auth import authenticate
 from bot.hub.core import Hub
-from bot.hub.records import Pull, Ruleset
-from bot.hub.refusals import Refusal, not_found
+from bot.hub.graphql_check import problems
+from bot.hub.graphql_schema import OBJECTS, bare
+from bot.hub.graphql_text import Selected, Unreadable, Variable, Word, read
+from bot.hub.records import Pull, Repository, Ruleset
+from bot.hub.refusals import Refusal
 from bot.hub.render.issues import issue_page
 from bot.hub.render.pulls import conversation
+from bot.hub.repositories import Bare
 from bot.hub.rest.door import befall, body_of, refuse_after
 
 PATH = "/api/graphql"
 
 Given = Mapping[str, Any]
+Object = Mapping[str, Any]
+"""What an object holds by its fields; a field that takes arguments is a function of them."""
+
 Mutation = Callable[[Hub, Actor, Pull, Given], Awaitable[Pull]]
 
 
@@ -40,8 +46,12 @@ async def _draft(hub: Hub, actor: Actor, pull: Pull, given: Given) -> Pull:
 
 
 async def _enable(hub: Hub, actor: Actor, pull: Pull, given: Given) -> Pull:
-    method = str(given.get("method") or "MERGE").lower()
-    return await automerge.enable(hub, actor, pull, method=method, head=given.get("head"))
+    later = automerge.Later(
+        str(given.get("mergeMethod") or "MERGE").lower(),
+        given.get("commitHeadline"),
+        given.get("commitBody"),
+    )
+    return await automerge.enable(hub, actor, pull, later, head=given.get("expectedHeadOid"))
 
 
 async def _disable(hub: Hub, actor: Actor, pull: Pull, given: Given) -> Pull:
@@ -49,12 +59,12 @@ async def _disable(hub: Hub, actor: Actor, pull: Pull, given: Given) -> Pull:
 
 
 async def _enqueue(hub: Hub, actor: Actor, pull: Pull, given: Given) -> Pull:
-    return await automerge.enqueue(hub, actor, pull, head=given.get("head"))
+    return await automerge.enqueue(hub, actor, pull, head=given.get("expectedHeadOid"))
 
 
 async def _dequeue(hub: Hub, actor: Actor, pull: Pull, given: Given) -> Pull:
     await automerge.leave_queue(hub, actor, pull, reason="MANUAL")
-    return hub.state.pulls[pull.id]
+    return pull
 
 
 MUTATIONS: dict[str, Mutation] = {
@@ -66,8 +76,7 @@ MUTATIONS: dict[str, Mutation] = {
     "dequeuePullRequest": _dequeue,
 }
 
-INLINE_ID = re.compile(r'pullRequestId\s*:\s*"([^"]+)"')
-TYPES = {401: "UNAUTHENTICATED", 403: "FORBIDDEN", 404: "NOT_FOUND"}
+TYPES = {403: "FORBIDDEN", 404: "NOT_FOUND"}
 
 
 def routes(hub: Hub) -> list[Route]:
@@ -77,6 +86,8 @@ def routes(hub: Hub) -> list[Route]:
         try:
             rules = await befall(hub, request.method, PATH)
             actor = authenticate(hub, request.headers.get("authorization"))
+            if isinstance(actor, Anonymous):
+                raise Refusal(401, "This endpoint requires you to be authenticated.")
             body = await body_of(request)
         except Refusal as refusal:
             return JSONResponse(refusal.body(), refusal.code, headers=refusal.headers)
@@ -92,52 +103,126 @@ def routes(hub: Hub) -> list[Route]:
 
 
 async def _run(hub: Hub, actor: Actor, body: dict[str, Any]) -> dict[str, Any]:
-    query, given = str(body.get("query", "")), body.get("variables") or {}
-    if "refUpdateRule" in query:
-        return _rules(hub, actor, given)
-    if "isInMergeQueue" in query:
-        found = _pull(hub, query, given)
-        return {"data": {"node": {"isInMergeQueue": found.queued_by_id is not None}}}
-    name = next((n for n in MUTATIONS if re.search(rf"\b{n}\s*\(", query)), None)
-    if name is None:
-        known = " and ".join(MUTATIONS)
-        return _error(
-            f"The hub knows only the mutations {known} and the rules of a branch: use REST for all "
-            "else."
-        )
+    given = body.get("variables") or {}
     try:
-        pull = await MUTATIONS[name](hub, actor, _pull(hub, query, given), given)
-    except Refusal as refusal:
-        return {**_error(refusal.message, TYPES.get(refusal.code, "UNPROCESSABLE"), [name]),
-                "data": {name: None}}  # fmt: skip
-    return {"data": {name: {"clientMutationId": None, **_answer(hub, name, pull)}}}
+        operation = read(str(body.get("query", "")))
+    except Unreadable as error:
+        where = [{"line": error.line, "column": error.column}]
+        return {"errors": [{"message": str(error), "locations": where}]}
+    if wrong := problems(operation, given):
+        return {"errors": wrong}
+    fields = _reads(hub, actor) if operation.kind == "query" else _writes(hub, actor)
+    data: dict[str, Any] = {}
+    errors = []
+    for each in operation.selected:
+        try:
+            data |= await _shown(operation.kind.capitalize(), (each,), fields, given)
+        except Refusal as refusal:
+            data[each.key] = None
+            errors.append(_error(refusal, each))
+    return {"data": data, **({"errors": errors} if errors else {})}
 
 
-def _answer(hub: Hub, name: str, pull: Pull) -> dict[str, Any]:
-    if name in ("enqueuePullRequest", "dequeuePullRequest"):
-        return {"mergeQueueEntry": {"state": "QUEUED", "position": 1}}
+async def _shown(
+    type: str, selected: tuple[Selected, ...], values: Object, given: Given
+) -> dict[str, Any]:
+    """Return of an object what is selected."""
+    shown: dict[str, Any] = {}
+    for each in selected:
+        if each.on:
+            shown |= await _shown(each.on, each.selected, values, given)
+        elif each.name == "__typename":
+            shown[each.key] = values.get("__typename", type)
+        else:
+            value = values.get(each.name)
+            if callable(value):
+                value = await value(_filled(each.arguments, given))
+            if isinstance(value, Mapping):
+                inner = bare(OBJECTS[type][each.name].type)
+                value = await _shown(inner, each.selected, value, given)
+            shown[each.key] = value
+    return shown
+
+
+def _filled(value: Any, given: Given) -> Any:
+    """Put the variables in their places; what was not given is left out."""
+    if isinstance(value, Variable):
+        return given.get(value.name)
+    if isinstance(value, Word):
+        return value.name
+    if isinstance(value, Mapping):
+        filled = {name: _filled(each, given) for name, each in value.items()}
+        return {name: each for name, each in filled.items() if each is not None}
+    return value
+
+
+def _reads(hub: Hub, actor: Actor) -> Object:
+    async def node(given: Given) -> Object:
+        return _pull_fields(hub, _pull(hub, actor, given["id"]))
+
+    async def repository(given: Given) -> Object:
+        name = f"{given['owner']}/{given['name']}"
+        found = hub.repository(name)
+        if found is None or not can_see(actor, found):
+            raise Refusal(404, f"Could not resolve to a Repository with the name '{name}'.")
+        return _repository_fields(hub, found)
+
+    return {"node": node, "repository": repository}
+
+
+def _writes(hub: Hub, actor: Actor) -> Object:
+    def field(name: str, mutation: Mutation) -> Callable[[Given], Awaitable[Object]]:
+        async def change(given: Given) -> Object:
+            wanted = given["input"]
+            pull = _pull(hub, actor, wanted["id" if "id" in wanted else "pullRequestId"])
+            pull = await mutation(hub, actor, pull, wanted)
+            fields = _pull_fields(hub, pull)
+            return {
+                "clientMutationId": wanted.get("clientMutationId"),
+                "pullRequest": fields,
+                "mergeQueueEntry": fields["mergeQueueEntry"],
+            }
+
+        return change
+
+    return {name: field(name, mutation) for name, mutation in MUTATIONS.items()}
+
+
+def _pull_fields(hub: Hub, pull: Pull) -> Object:
     issue = conversation(hub, pull)
-    shown = {
+    queued = pull.queued_by_id is not None
+    later = pull.auto_method
+    return {
+        "__typename": "PullRequest",
         "id": f"PR_{pull.id}",
         "number": pull.number,
         "isDraft": pull.draft,
-        "state": issue.state.upper(),
+        "isInMergeQueue": queued,
+        "state": "MERGED" if pull.merged_at else issue.state.upper(),
         "url": issue_page(hub, issue),
+        "autoMergeRequest": later and {"commitBody": pull.auto_body, "mergeMethod": later.upper()},
+        "mergeQueueEntry": {"id": f"MQE_{pull.id}", "position": 1, "state": "QUEUED"}
+        if queued
+        else None,
     }
-    return {"pullRequest": shown}
 
 
-def _rules(hub: Hub, actor: Actor, given: dict[str, Any]) -> dict[str, Any]:
-    """What everybody who may read is told of a branch that is protected in the older way."""
-    repo = hub.repository(f"{given.get('owner')}/{given.get('name')}")
-    if repo is None or not can_see(actor, repo):
-        return _error("Could not resolve to a Repository.", "NOT_FOUND", ["repository"])
-    branch = str(given.get("ref", "")).removeprefix("refs/heads/")
-    found = [r for r in rulesets_of(hub, repo, branch) if r.classic]
-    queue = {"id": f"MQ_{repo.id}"} if has_queue(hub, repo, branch) else None
-    rule = _ref_update_rule(found[-1]) if found else None
-    shown = {"autoMergeAllowed": repo.auto_merge, "mergeQueue": queue}
-    return {"data": {"repository": {**shown, "ref": {"refUpdateRule": rule}}}}
+def _repository_fields(hub: Hub, repo: Repository) -> Object:
+    async def queue(given: Given) -> Object | None:
+        branch = given.get("branch", repo.default_branch)
+        return {"id": f"MQ_{repo.id}"} if has_queue(hub, repo, branch) else None
+
+    async def ref(given: Given) -> Object | None:
+        name = given["qualifiedName"]
+        if name not in await hub.git(repo, Bare.refs, name):
+            return None
+        branch = name.removeprefix("refs/heads/")
+        found = [r for r in rulesets_of(hub, repo, branch) if r.classic]
+        rule = _ref_update_rule(found[-1]) if found else None
+        return {"id": f"REF_{repo.id}:{name}", "name": branch, "refUpdateRule": rule}
+
+    shown = {"id": f"R_{repo.id}", "autoMergeAllowed": repo.auto_merge}
+    return {**shown, "mergeQueue": queue, "ref": ref}
 
 
 def _ref_update_rule(found: Ruleset) -> dict[str, Any]:
@@ -156,16 +241,18 @@ def _ref_update_rule(found: Ruleset) -> dict[str, Any]:
     }
 
 
-def _error(message: str, kind: str = "INVALID", path: list[str] | None = None) -> dict[str, Any]:
-    return {"data": None, "errors": [{"type": kind, "path": path or [], "message": message}]}
+def _error(refusal: Refusal, each: Selected) -> dict[str, Any]:
+    return {
+        "type": TYPES.get(refusal.code, "UNPROCESSABLE"),
+        "path": [each.key],
+        "locations": [{"line": each.line, "column": each.column}],
+        "message": refusal.message,
+    }
 
 
-def _pull(hub: Hub, query: str, variables: object) -> Pull:
-    given = INLINE_ID.search(query)
-    texts = [given[1]] if given else re.findall(r'"(PR_\d+)"', json.dumps(variables or {}))
-    for text in texts:
-        number = text.removeprefix("PR_")
-        found = hub.state.pulls.get(int(number)) if number.isdecimal() else None
-        if found is not None:
-            return found
-    raise not_found()
+def _pull(hub: Hub, actor: Actor, node: object) -> Pull:
+    number = str(node).removeprefix("PR_")
+    found = hub.state.pulls.get(int(number)) if number.isdecimal() else None
+    if found is None or not can_see(actor, hub.state.repositories[found.repo_id]):
+        raise Refusal(404, f"Could not resolve to a node with the global id of '{node}'")
+    return found

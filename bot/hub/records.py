@@ -168,7 +168,8 @@ class Reaction:
 class Pull:
     """What a pull request has beside its conversation; shas move when its branches are pushed.
 
-    With `auto_method` it is merged in that way, for `auto_by_id`, once the base's rules allow it;
+    With `auto_method` it is merged in that way, for `auto_by_id`, once the base's rules allow it,
+    by a commit of `auto_title` and `auto_body` where they are given;
     with `queued_by_id` it stands in the merge queue. `head_repo_id` is the fork that the head is
     in, which may have been deleted; None where it is in the repository itself.
     """
@@ -187,6 +188,8 @@ class Pull:
     merge_commit_sha: str | None = None
     maintainer_can_modify: bool = False
     auto_method: str | None = None
+    auto_title: str | None = None
+    auto_body: str | None = None
     auto_by_id: int | None = None
     queued_by_id: int | None = None
     head_repo_id: int | None = None

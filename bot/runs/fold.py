@@ -232,7 +232,12 @@ def _planned(run: Run, event: Event) -> dict[str, Any]:
 
 
 def _foreseen(run: Run, event: Event) -> dict[str, Any]:
-    return {"foreseen": True, "notes": tuple(event.data.get("notes", ()))}
+    notes = dict.fromkeys((*run.notes, *event.data.get("notes", ())))
+    return {"foreseen": True, "notes": tuple(notes)}
+
+
+def _signatures_demanded(run: Run, event: Event) -> dict[str, Any]:
+    return {"signs": True, "notes": (*run.notes, event.data["note"])}
 
 
 def _setup_started(run: Run, event: Event) -> dict[str, Any]:
@@ -608,6 +613,7 @@ _APPLY: dict[str, Callable[[Run, Event], dict[str, Any]]] = {
     Type.STARTED: _started,
     Type.PLANNED: _planned,
     Type.FORESEEN: _foreseen,
+    Type.SIGNATURES_DEMANDED: _signatures_demanded,
     Type.SETUP_STARTED: _setup_started,
     Type.TURN_STARTED: _turn_started,
     Type.TURN_ENDED: _turn_ended,

@@ -270,7 +270,8 @@ class Run(_Value):
     organisation said when it began, by the ids of their content. `config_wrong` says what is wrong
     with the newest configuration, where that of the commit `config_of` is in force instead.
     `forecast` is what runs here cost before, and `day` a warning about today's budget. `foreseen`
-    says that it was looked ahead, and `notes` what of that people should know. `outside` is what
+    says that it was looked ahead, and `notes` what of that people should know; `signs` that GitHub
+    signs its commits, since its branches take no others. `outside` is what
     GitHub said of the repository's own checks, or of ours on the merge result, where that kept a
     merge from being made; `awaits` what a merge waits for, and `news` counts what was heard of
     that. `unconfirmed` says which decisions of the record do not count, since GitHub did not
@@ -321,6 +322,7 @@ class Run(_Value):
     forecast: dict[str, float] = Field(default_factory=dict)
     day: str = ""
     foreseen: bool = False
+    signs: bool = False
     notes: tuple[str, ...] = ()
     plan: Plan = Plan()
     turns: int = 0

@@ -281,7 +281,7 @@ class Git(Past, Protocol):
         """Take back what was offered."""
 
     async def published(self, run: Run, tree: str) -> str | None:
-        """Fetch the branch; return its tip where that is `tree` on the head, made for the run."""
+        """Fetch the branch; return its commit of `tree` on the head that was made for the run."""
 
     async def settle(self, run: Run, sha: str) -> None:
         """Move the local branch to a commit on the head, wherever an earlier try left it."""
@@ -578,6 +578,9 @@ class Forge(Protocol):
 
     async def surroundings(self, run: Run) -> Surroundings:
         """Ask what speaks for and against the beginning of a run."""
+
+    async def signatures(self, run: Run) -> tuple[str, ...]:
+        """Ask which branches that the run's commits go to take only signed ones; lately will do."""
 
     async def reported(self, run: Run, sha: str, names: Collection[str]) -> tuple[Reported, ...]:
         """Ask what checks of these names, by whomever, say of a commit now."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -17,12 +18,14 @@ from bot.errors import OrchestrateError
 from bot.events import ORCHESTRATE, Event, Type
 from bot.runs.model import Run
 from bot.runs.ports import Clock, Forge, Git, Surroundings
+from bot.runs.signing import switch
 from bot.runs.store import Store
 from bot.runs.transitions import TERMINAL, State
 from policies.branches import notes
 from policies.config import Config
 from policies.facts import PreflightFacts
 from policies.preflight import check_able, check_wanted, named_paths, told
+from policies.signing import commits_of, demanding
 
 log = structlog.get_logger()
 
@@ -80,8 +83,11 @@ class Preflight:
             self._forge.surroundings(run), self._named(run, named_paths(run.request))
         )
         facts = _facts(run, around, named)
-        able, wanted = check_able(facts), check_wanted(facts, config)
+        able, wanted = check_able(facts, config), check_wanted(facts, config)
         said = (*notes(run.base, facts.rules, config), *told(facts, config))
+        demands = demanding(run.base, facts.rules, facts.closed)
+        if config.commits == "auto" and commits_of(demands, config) == "api":
+            await self._store.append(run.id, lambda now: _switched(now, demands, self._clock()))
         cannot = "" if able.allowed else able.reason
         asks = "" if wanted.allowed else wanted.reason
         if said or cannot or asks:
@@ -122,6 +128,10 @@ class Preflight:
     def _event(self, now: Run, what: str, kind: Type, data: dict[str, Any]) -> Event:
         at, id = self._clock(), f"{now.id}:{what}:{now.segment}"
         return Event(id=id, at=at, actor=ORCHESTRATE, type=kind, data=data)
+
+
+def _switched(now: Run, demands: tuple[str, ...], at: datetime) -> list[Event]:
+    return [] if now.state in TERMINAL else switch(now, demands, at)
 
 
 def _facts(run: Run, around: Surroundings, named: tuple[str, ...]) -> PreflightFacts:

@@ -58,7 +58,7 @@ from bot.runs.ports import (
 from bot.runs.preflight import Preflight
 from bot.runs.recorder import Recorder
 from bot.runs.revisions import VIOLATIONS, Stuck, author_of, judged, with_base
-from bot.runs.signing import is_signed, signed
+from bot.runs.signing import Signing
 from bot.runs.store import Store
 from bot.runs.transitions import State, Work
 from bot.runs.watch import WATCH_SECONDS, TurnWatch, patiently, stop_of
@@ -134,6 +134,7 @@ class Worker:
         self._ports = ports
         self.preflight = Preflight(ports.store, ports.git, ports.forge, ports.clock)
         self._landing = Landing(ports.git, ports.forge, ports.clock)
+        self._signing = Signing(ports.store, ports.git, ports.forge, ports.clock)
         self._on_output = on_output or (lambda _run, _line: None)
         self.halt = asyncio.Event()
         """Set when this process ends: agents and checks are stopped, their runs go on elsewhere."""
@@ -413,8 +414,8 @@ class Worker:
         kind = _kind(left["outcome"])
         title = texts.checkpoint_title(run, kind)
         sha = left.get("commit", "")
-        if sha and is_signed(run, config):
-            sha = await signed(git, self._ports.forge, run, sha, left["tree"], [run.head])
+        if sha and await self._signing.is_asked(run, config):
+            sha = await self._signing.publish(run, sha, left["tree"], [run.head])
         elif sha:
             await git.adopt(run, sha)
         else:  # recorded by an earlier version, which made the commit here
@@ -464,11 +465,11 @@ class Worker:
     ) -> str:
         """Commit `tree` on the run's head, by git or by GitHub, as the configuration says."""
         git = self._ports.git
-        if not is_signed(run, await self._config(run)):
+        if not await self._signing.is_asked(run, await self._config(run)):
             return await git.checkpoint(run, tree, message, joined)
         parents = [run.head, joined] if joined else [run.head]
         sha = await git.commit(run, tree, parents, message)
-        return await signed(git, self._ports.forge, run, sha, tree, parents)
+        return await self._signing.publish(run, sha, tree, parents)
 
     def _message(
         self, run: Run, config: Config, kind: CheckpointKind, title: str, at: datetime

@@ -5,9 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from bot.events import Event, Type
+from bot.runs.model import Run
 from bot.runs.transitions import State
 from bot.runs.waking import AGAIN, is_due, wake
+from policies.facts import BranchRules
 from tests.bot.hub.test_rules import QUEUED, REVIEWED
 from tests.support.world import CONFIG, Repo, World, yaml_of
 
@@ -122,21 +126,79 @@ async def test_reviews_on_github_are_waited_for_and_then_it_is_merged(world: Wor
     await repo.until(issue, State.DONE)
 
 
-async def test_where_a_push_voids_reviews_github_merges_by_itself(world: World) -> None:
-    repo = await world.repository({"merge": {"method": "squash"}})
+async def with_auto_merge(world: World) -> Repo:
+    """A repository that squashes signed-off commits, and where a push voids reviews."""
+    repo = await world.repository({"merge": {"method": "squash"}, "sign_off": True})
     await repo.person("admin").patch("", {"allow_auto_merge": True})
     parameters = {**REVIEWED["parameters"], "dismiss_stale_reviews_on_push": True}  # type: ignore[dict-item]
     await repo.rules({**REVIEWED, "parameters": parameters})
+    return repo
+
+
+def is_signed_off(repo: Repo, run: Run) -> bool:
+    """Whether what was merged is one commit that carries the sign-off of what it squashed."""
+    author = repo.git("log", "-1", "--format=%an <%ae>", run.head)
+    lines = repo.git("log", "-1", "--format=%(trailers:only)", run.merge_sha).splitlines()
+    parents = repo.git("log", "-1", "--format=%P", run.merge_sha).split()
+    told = {f"Signed-off-by: {author}", f"Orchestrate-Run: {run.id}"} <= set(lines)
+    return told and len(parents) == 1 and run.merge_sha == repo.git("rev-parse", "main")
+
+
+async def test_where_a_push_voids_reviews_github_merges_by_itself(world: World) -> None:
+    """What GitHub does not take back is said once, and taken back the next time."""
+    repo = await with_auto_merge(world)
     issue, run = await approved(repo)
-    assert (await repo.pull(run.pull_request))["auto_merge"]["merge_method"] == "squash"
-    await repo.person("writer").comment(issue, "/pause")
+    writer = repo.person("writer")
+
+    async def waiting() -> Any:
+        return (await repo.pull(run.pull_request))["auto_merge"]
+
+    found = await waiting()
+    assert (found["merge_method"], found["enabled_by"]["login"]) == ("squash", "orchestrate[bot]")
+    assert "Signed-off-by: " in found["commit_message"]
+    world.hub.faults.fail("POST", "/api/graphql", status=403)
+    await writer.comment(issue, "/pause")
     await repo.until(issue, State.PAUSED)
-    assert (await repo.pull(run.pull_request))["auto_merge"] is None
-    await repo.person("writer").comment(issue, "/resume")
+    (told,) = [each for each in await repo.replies(run.pull_request) if ":left:" in each]
+    assert "**GitHub does not take this out of auto-merge**, so it may still be merged" in told
+    assert "Somebody with the write role takes it out on this page" in told
+    assert await waiting() == found
+    await writer.comment(issue, "/resume")
     await repo.until(issue, lambda run: run.waits_to_merge)
+    await writer.comment(issue, "/pause")
+    await repo.until(issue, State.PAUSED)
+    assert await waiting() is None
+    await writer.comment(issue, "/resume")
+    await repo.until(issue, lambda run: run.waits_to_merge)
+    assert await waiting() == found
     await repo.person("admin").review(run.pull_request, "APPROVE")
     run = await repo.until(issue, State.DONE)
-    assert run.merge_sha == repo.git("rev-parse", "main")
+    assert (await repo.pull(run.pull_request or 0))["merged_by"]["login"] == "orchestrate[bot]"
+    assert is_signed_off(repo, run)
+
+
+async def test_where_github_refuses_auto_merge_the_bot_merges_when_the_review_is_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = await with_auto_merge(world)
+    forge, admin = world.server.bot.ports.forge, repo.person("admin")
+    rules = forge.rules
+
+    async def and_switched_off(run: Run) -> BranchRules:
+        found = await rules(run)
+        await admin.patch("", {"allow_auto_merge": False})
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(forge, "rules", and_switched_off)
+        issue, run = await approved(repo)
+    assert run.pull_request
+    assert (await repo.pull(run.pull_request))["auto_merge"] is None
+    assert "`main` asks for 1 approving review on GitHub" in run.awaits
+    assert run.awaits in "".join(await repo.status_comments(issue))
+    await admin.review(run.pull_request, "APPROVE")
+    run = await repo.until(issue, State.DONE)
+    assert is_signed_off(repo, run)
 
 
 async def test_a_base_of_linear_history_gets_no_merge_commit(world: World) -> None:

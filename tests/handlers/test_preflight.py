@@ -79,7 +79,7 @@ async def test_a_request_for_what_agents_may_not_change_is_asked_about(world: Wo
 
 
 async def test_a_base_that_takes_signed_commits_only_is_said_at_once(world: World) -> None:
-    repo = await world.repository(SLOW)
+    repo = await world.repository({**SLOW, "commits": "git"})
     await repo.rules({"type": "required_signatures"})
     _, status = await asked(repo)
     assert "`main` takes only signed commits" in status
@@ -129,7 +129,7 @@ async def test_a_rule_that_closes_the_runs_own_branch_stops_it(world: World) -> 
 
 
 async def test_a_plan_that_waits_for_approval_says_what_speaks_against_it(world: World) -> None:
-    repo = await world.repository()
+    repo = await world.repository({"commits": "git"})
     await repo.rules({"type": "required_signatures"})
     issue, _ = await repo.started("add a note", plan="")
     await repo.until(issue, lambda run: run.foreseen)

@@ -25,11 +25,14 @@ def test_commits_that_github_signs_are_taken() -> None:
     rules = BranchRules(signatures=True)
     verdict = check_branch("main", rules, Config(commits="api"))
     assert verdict.allowed
-    assert "GitHub signs those of a run" in " ".join(notes("main", rules, Config(commits="api")))
+    said = "so GitHub makes and signs those of a run"
+    assert said in " ".join(notes("main", rules, Config(commits="api")))
+    assert check_branch("main", rules, Config()).allowed
+    assert notes("main", rules, Config()) == ()  # told once that is decided
 
 
 def config(method: Method = "merge") -> Config:
-    return Config(merge=Merge(method=method))
+    return Config(merge=Merge(method=method), commits="git")
 
 
 @pytest.mark.parametrize(

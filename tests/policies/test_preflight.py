@@ -67,12 +67,12 @@ def test_reading_a_request_ends_and_names_no_more_than_it_may(text: str) -> None
     ],
 )
 def test_what_the_app_cannot_do_stops_the_run(facts: PreflightFacts, said: str, step: str) -> None:
-    verdict = check_able(facts)
+    verdict = check_able(facts, Config())
     assert not verdict.allowed
     assert said in verdict.reason
     assert step in verdict.reason
-    assert check_able(FINE).allowed
-    assert check_able(replace(FINE, permissions=None)).allowed
+    assert check_able(FINE, Config()).allowed
+    assert check_able(replace(FINE, permissions=None), Config()).allowed
 
 
 @pytest.mark.parametrize(
@@ -109,17 +109,28 @@ def test_a_path_that_is_not_among_the_allowed_is_asked_about() -> None:
 def test_the_order_of_what_was_found_changes_nothing(facts: PreflightFacts) -> None:
     turned = replace(facts, base=facts.base[::-1], named=facts.named[::-1])
     assert check_wanted(turned, Config()) == check_wanted(facts, Config())
-    assert check_able(turned) == check_able(facts)
+    assert check_able(turned, Config()) == check_able(facts, Config())
+
+
+def test_a_rule_for_signatures_closes_a_branch_only_to_commits_of_git() -> None:
+    facts = replace(FINE, closed=("required_signatures",))
+    assert check_able(facts, Config()).allowed
+    assert check_able(facts, Config(commits="api")).allowed
+    verdict = check_able(facts, Config(commits="git"))
+    assert "close branches such as `orchestrate/…` (`required_signatures`)" in verdict.reason
+    more = check_able(replace(facts, closed=("creation", *facts.closed)), Config())
+    assert "(`creation`)" in more.reason
 
 
 @given(FACTS, st.sampled_from(("red", "closed", "archived", "named")))
 def test_one_more_trouble_never_allows_more(facts: PreflightFacts, trouble: str) -> None:
+    config = Config(commits="git")
     more = {
         "red": replace(facts, base=(*facts.base, Reported("x", "red"))),
         "closed": replace(facts, closed=(*facts.closed, "required_signatures")),
         "archived": replace(facts, archived=True),
         "named": replace(facts, named=(*facts.named, "poetry.lock")),
     }[trouble]
-    if check_able(more).allowed and check_wanted(more, Config()).allowed:
-        assert check_able(facts).allowed
-        assert check_wanted(facts, Config()).allowed
+    if check_able(more, config).allowed and check_wanted(more, config).allowed:
+        assert check_able(facts, config).allowed
+        assert check_wanted(facts, config).allowed

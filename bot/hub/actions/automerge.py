@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bot.hub.access import Actor, Person, Somebody, at_least, require, role_of, somebody
 from bot.hub.actions import protection, pulls
@@ -29,16 +29,33 @@ def _mergers(hub: Hub, actor: Actor, pull: Pull, head: str | None) -> tuple[Repo
     return repo, who
 
 
+@dataclass(frozen=True, slots=True)
+class Later:
+    """How it is merged when its time has come: the method, and what its commit then says."""
+
+    method: str = "merge"
+    title: str | None = None
+    body: str | None = None
+
+
 async def enable(
-    hub: Hub, actor: Actor, pull: Pull, *, method: str = "merge", head: str | None = None
+    hub: Hub, actor: Actor, pull: Pull, later: Later, *, head: str | None = None
 ) -> Pull:
     """Have it merged as soon as the base's rules allow it."""
     repo, who = _mergers(hub, actor, pull, head)
     if not repo.auto_merge:
         raise unprocessable("Pull request Auto merge is not allowed for this repository")
-    if not await protection.unmet(hub, pull, method):
+    if not await protection.unmet(hub, pull, later.method):
         raise unprocessable("Pull request Pull request is in clean status")
-    pull = hub.state.pulls.put(replace(pull, auto_method=method, auto_by_id=who.user.id))
+    pull = hub.state.pulls.put(
+        replace(
+            pull,
+            auto_method=later.method,
+            auto_title=later.title,
+            auto_body=later.body,
+            auto_by_id=who.user.id,
+        )
+    )
     await tell_pull(hub, who, pull, "auto_merge_enabled")
     return pull
 
@@ -65,7 +82,10 @@ async def settle(hub: Hub, repo: Repository, sha: str) -> None:
 
 async def _land(hub: Hub, pull: Pull, method: str, by_id: int | None) -> None:
     user = hub.state.users[by_id or 0]
-    await pulls.merge(hub, pulls.acting(hub, pull, user), pull, method=method, by_rules=False)
+    by = pulls.acting(hub, pull, user)
+    # The queue writes its own message, whatever was asked for.
+    title, body = (pull.auto_title, pull.auto_body) if pull.auto_method else (None, None)
+    await pulls.merge(hub, by, pull, method=method, title=title, message=body, by_rules=False)
 
 
 async def enqueue(hub: Hub, actor: Actor, pull: Pull, *, head: str | None = None) -> Pull:

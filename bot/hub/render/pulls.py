@@ -103,8 +103,8 @@ def _auto_merge(hub: Hub, pull: Pull) -> Json | None:
     return {
         "enabled_by": user_by_id(hub, pull.auto_by_id),
         "merge_method": pull.auto_method,
-        "commit_title": None,
-        "commit_message": None,
+        "commit_title": pull.auto_title,
+        "commit_message": pull.auto_body,
     }
 
 

@@ -261,3 +261,40 @@ async def test_a_token_may_what_its_use_needs_in_one_repository(
         {"permissions": {"contents": "read", **see}, "repositories": [".github"]},
         {"permissions": see},
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "headers", "seconds"),
+    [
+        ({"type": "RATE_LIMITED", "message": "API rate limit exceeded."}, {}, 60.0),
+        ({"message": "You have exceeded a secondary rate limit."}, {"retry-after": "7"}, 7.0),
+        (
+            {"type": "RATE_LIMITED", "message": "API rate limit exceeded."},
+            {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1"},
+            1.0,
+        ),
+        ({"message": "Something went wrong while executing your query. Say `1F`."}, {}, None),
+    ],
+)
+async def test_graphql_says_a_limit_or_a_fault_of_its_own_with_status_200(
+    session: Session,
+    github: respx.MockRouter,
+    error: dict[str, str],
+    headers: dict[str, str],
+    seconds: float | None,
+) -> None:
+    answer = httpx.Response(200, json={"data": None, "errors": [error]}, headers=headers)
+    github.post("https://git.example/api/graphql").mock(return_value=answer)
+    with pytest.raises(TransientError) as told:
+        await session.enqueue("PR_1", "a" * 40)
+    assert told.value.retry_after == seconds
+
+
+async def test_what_graphql_refuses_is_a_refusal_in_githubs_words(
+    session: Session, github: respx.MockRouter
+) -> None:
+    error = {"type": "UNPROCESSABLE", "message": "Pull request is in clean status"}
+    body = {"data": {"enablePullRequestAutoMerge": None}, "errors": [error]}
+    github.post("https://git.example/api/graphql").mock(return_value=httpx.Response(200, json=body))
+    with pytest.raises(Refused, match="clean status"):
+        await session.merge_later("PR_1", "a" * 40, "squash")

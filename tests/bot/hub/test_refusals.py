@@ -136,7 +136,7 @@ async def test_what_may_not_be_merged_says_why(world: World) -> None:
     path = f"{REPO}/pulls/{pull['number']}/merge"
     answer = await world.ask("maintainer", "PUT", path, {})
     assert said(answer) == (405, "Pull Request is still a draft")
-    wanted = f'(input: {{pullRequestId: "{pull["node_id"]}"}}) {{ clientMutationId }}'
+    wanted = f'(input: {{pullRequestId: "{pull["node_id"]}"}}) {{ pullRequest {{ isDraft }} }}'
     query = f"mutation {{ markPullRequestReadyForReview{wanted} }}"
     ready = await world.ask("bot", "POST", f"{world.hub.url}/api/graphql", {"query": query})
     assert ready.json()["data"]["markPullRequestReadyForReview"]["pullRequest"]["isDraft"] is False

@@ -47,9 +47,10 @@ async def lay_down(world: World, *rules: dict[str, Any]) -> None:
 
 
 async def mutate(world: World, name: str, pull: dict[str, Any], **more: Any) -> dict[str, Any]:
-    variables = {"id": pull["node_id"], **more}
-    query = f"mutation($id: ID!) {{ {name}(input: {{pullRequestId: $id}}) {{ x }} }}"
-    body = {"query": query, "variables": variables}
+    field = "id" if name == "dequeuePullRequest" else "pullRequestId"
+    kind = f"{name[0].upper()}{name[1:]}Input"
+    query = f"mutation($input: {kind}!) {{ {name}(input: $input) {{ clientMutationId }} }}"
+    body = {"query": query, "variables": {"input": {field: pull["node_id"], **more}}}
     answer = await world.ask("bot", "POST", f"{world.hub.url}/api/graphql", body)
     found: dict[str, Any] = answer.json()
     return found
@@ -103,14 +104,16 @@ async def test_it_is_merged_by_itself_once_it_is_reviewed(world: World) -> None:
     refused = await mutate(world, "enablePullRequestAutoMerge", pull)
     assert "clean status" in refused["errors"][0]["message"]
     await lay_down(world, REVIEWED)
-    refused = await mutate(world, "enablePullRequestAutoMerge", pull, head="0" * 40)
+    refused = await mutate(world, "enablePullRequestAutoMerge", pull, expectedHeadOid="0" * 40)
     assert "Head branch was modified" in refused["errors"][0]["message"]
-    assert "errors" not in await mutate(world, "enablePullRequestAutoMerge", pull, method="SQUASH")
+    assert "errors" not in await mutate(
+        world, "enablePullRequestAutoMerge", pull, mergeMethod="SQUASH"
+    )
     path = f"{REPO}/pulls/{pull['number']}"
     assert (await world.ask("bot", "GET", path)).json()["auto_merge"]["merge_method"] == "squash"
     await mutate(world, "disablePullRequestAutoMerge", pull)
     assert (await world.ask("bot", "GET", path)).json()["auto_merge"] is None
-    await mutate(world, "enablePullRequestAutoMerge", pull, method="SQUASH")
+    await mutate(world, "enablePullRequestAutoMerge", pull, mergeMethod="SQUASH")
     await world.ask("maintainer", "POST", f"{path}/reviews", {"event": "APPROVE"})
     assert (await world.ask("bot", "GET", path)).json()["merged"] is True
 
@@ -147,13 +150,17 @@ async def test_the_older_protection_is_told_to_whoever_may_read(world: World) ->
     await world.ask("admin", "PUT", f"{REPO}/branches/main/protection", body)
     await world.ask("admin", "POST", f"{REPO}/branches/main/protection/required_signatures")
     assert (await world.ask("bot", "GET", f"{REPO}/rules/branches/main")).json() == []
-    query = "query { repository { autoMergeAllowed ref { refUpdateRule { x } } } }"
-    given = {"owner": "acme", "name": "widgets", "ref": "refs/heads/main"}
-    ask = {"query": query, "variables": given}
+    query = """{ repository(owner: "acme", name: "widgets") { autoMergeAllowed mergeQueue { id }
+      ref(qualifiedName: "refs/heads/main") { refUpdateRule { requiredApprovingReviewCount
+      requiresCodeOwnerReviews requiredStatusCheckContexts requiresLinearHistory
+      requiresSignatures viewerCanPush } }
+      gone: ref(qualifiedName: "refs/heads/gone") { name } } }"""
+    ask = {"query": query}
     found = (await world.ask("bot", "POST", f"{world.hub.url}/api/graphql", ask)).json()
     assert found["data"]["repository"] == {
         "autoMergeAllowed": False,
         "mergeQueue": None,
+        "gone": None,
         "ref": {
             "refUpdateRule": {
                 "requiredApprovingReviewCount": 2,

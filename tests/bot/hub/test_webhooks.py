@@ -151,7 +151,8 @@ async def test_every_payload_parses_as_githubkits_model(world: World) -> None:
     writer, maintainer = As(hub, "writer"), As(hub, "maintainer")
     await writer.label(R, number, "bug")
     for name in ("markPullRequestReadyForReview", "convertPullRequestToDraft"):
-        query = f'mutation {{ {name}(input: {{pullRequestId: "{pull["node_id"]}"}}) {{ x }} }}'
+        given = f'(input: {{pullRequestId: "{pull["node_id"]}"}})'
+        query = f"mutation {{ {name}{given} {{ pullRequest {{ id }} }} }}"
         await world.ask("bot", "POST", f"{hub.url}/api/graphql", {"query": query})
     await world.commit("topic", "new.txt", "newer\n")
     await world.ask("bot", "POST", f"{REPO}/pulls/{number}/requested_reviewers",
