@@ -67,6 +67,7 @@ PLACES = {
     "jinja2": ("bot.hub.pages", "bot.web"),
     "markdown_it": ("bot.hub.pages", "bot.web"),
     "defusedxml": ("bot.checks",),
+    "graphql": ("bot.hub.graphql",),
     "h11": ("bot.sandbox.gateway.server",),
     "typer": ("bot.cli", "bot.scale", "bot.housekeeping", "bot.policy_cli", "bot.console"),
     "rich": (

@@ -1,14 +1,28 @@
 """What GitHub has in GraphQL alone; all else is answered by an error that says so.
 
-A document is held against GitHub's schema as far as the hub knows it, and answered with what it
-selects.
+A document is held against GitHub's schema as far as the hub knows it (`github.graphql`), and
+answered with what it selects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import functools
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from graphql import (
+    GraphQLError,
+    GraphQLScalarType,
+    GraphQLSchema,
+    OperationType,
+    build_schema,
+    execute,
+    get_operation_ast,
+    parse,
+    validate,
+)
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -18,9 +32,6 @@ from bot.hub.actions import automerge, pulls
 from bot.hub.actions.protection import has_queue, parameters, rulesets_of
 from bot.hub.auth import authenticate
 from bot.hub.core import Hub
-from bot.hub.graphql_check import problems
-from bot.hub.graphql_schema import OBJECTS, bare
-from bot.hub.graphql_text import Selected, Unreadable, Variable, Word, read
 from bot.hub.records import Pull, Repository, Ruleset
 from bot.hub.refusals import Refusal
 from bot.hub.render.issues import issue_page
@@ -29,6 +40,11 @@ from bot.hub.repositories import Bare
 from bot.hub.rest.door import befall, body_of, refuse_after
 
 PATH = "/api/graphql"
+
+TOKENS_MAX = 1_000
+"""Tokens of a document: many times what ours have, and far from what overflows a stack."""
+
+MORE = "(The hub has of GitHub's schema what REST lacks: use REST for all else.)"
 
 Given = Mapping[str, Any]
 Object = Mapping[str, Any]
@@ -105,87 +121,80 @@ def routes(hub: Hub) -> list[Route]:
 async def _run(hub: Hub, actor: Actor, body: dict[str, Any]) -> dict[str, Any]:
     given = body.get("variables") or {}
     try:
-        operation = read(str(body.get("query", "")))
-    except Unreadable as error:
-        where = [{"line": error.line, "column": error.column}]
-        return {"errors": [{"message": str(error), "locations": where}]}
-    if wrong := problems(operation, given):
-        return {"errors": wrong}
-    fields = _reads(hub, actor) if operation.kind == "query" else _writes(hub, actor)
-    data: dict[str, Any] = {}
-    errors = []
-    for each in operation.selected:
-        try:
-            data |= await _shown(operation.kind.capitalize(), (each,), fields, given)
-        except Refusal as refusal:
-            data[each.key] = None
-            errors.append(_error(refusal, each))
-    return {"data": data, **({"errors": errors} if errors else {})}
+        document = parse(str(body.get("query", "")), max_tokens=TOKENS_MAX)
+    except GraphQLError as error:
+        return {"errors": [error.formatted]}
+    if wrong := validate(schema(), document):
+        # Whoever asks for more is told where it is.
+        return {"errors": [{**e.formatted, "message": f"{e.message} {MORE}"} for e in wrong]}
+    operation = get_operation_ast(document)
+    is_change = operation is not None and operation.operation is OperationType.MUTATION
+    root = _writes(hub, actor) if is_change else _reads(hub, actor)
+    done = execute(schema(), document, root, variable_values=given)
+    found = await done if isinstance(done, Awaitable) else done
+    return {"data": found.data, **_errors(found.errors)}
 
 
-async def _shown(
-    type: str, selected: tuple[Selected, ...], values: Object, given: Given
-) -> dict[str, Any]:
-    """Return of an object what is selected."""
-    shown: dict[str, Any] = {}
-    for each in selected:
-        if each.on:
-            shown |= await _shown(each.on, each.selected, values, given)
-        elif each.name == "__typename":
-            shown[each.key] = values.get("__typename", type)
-        else:
-            value = values.get(each.name)
-            if callable(value):
-                value = await value(_filled(each.arguments, given))
-            if isinstance(value, Mapping):
-                inner = bare(OBJECTS[type][each.name].type)
-                value = await _shown(inner, each.selected, value, given)
-            shown[each.key] = value
-    return shown
+def _errors(found: Sequence[GraphQLError] | None) -> dict[str, Any]:
+    return {"errors": [_error(each) for each in found]} if found else {}
 
 
-def _filled(value: Any, given: Given) -> Any:
-    """Put the variables in their places; what was not given is left out."""
-    if isinstance(value, Variable):
-        return given.get(value.name)
-    if isinstance(value, Word):
-        return value.name
-    if isinstance(value, Mapping):
-        filled = {name: _filled(each, given) for name, each in value.items()}
-        return {name: each for name, each in filled.items() if each is not None}
-    return value
+def _error(found: GraphQLError) -> dict[str, Any]:
+    refusal = found.original_error
+    if not isinstance(refusal, Refusal):
+        return dict(found.formatted)
+    kind = TYPES.get(refusal.code, "UNPROCESSABLE")
+    return {"type": kind, **found.formatted, "message": refusal.message}
+
+
+@functools.cache
+def schema() -> GraphQLSchema:
+    """Read the schema."""
+    made = build_schema(Path(__file__).with_name("github.graphql").read_text())
+    sha = made.type_map["GitObjectID"]
+    assert isinstance(sha, GraphQLScalarType)
+    sha.coerce_input_value = _sha
+    return made
+
+
+def _sha(given: Any) -> str:
+    if not isinstance(given, str) or not _SHA.fullmatch(given):
+        raise GraphQLError(f"{given!r} is no id of a git object.")
+    return given
+
+
+_SHA = re.compile("[0-9a-f]{40}")
 
 
 def _reads(hub: Hub, actor: Actor) -> Object:
-    async def node(given: Given) -> Object:
-        return _pull_fields(hub, _pull(hub, actor, given["id"]))
+    async def node(_: Any, id: str) -> Object:
+        return _pull_fields(hub, _pull(hub, actor, id))
 
-    async def repository(given: Given) -> Object:
-        name = f"{given['owner']}/{given['name']}"
-        found = hub.repository(name)
+    async def repository(_: Any, owner: str, name: str, **_more: Any) -> Object:
+        found = hub.repository(f"{owner}/{name}")
         if found is None or not can_see(actor, found):
-            raise Refusal(404, f"Could not resolve to a Repository with the name '{name}'.")
+            said = f"Could not resolve to a Repository with the name '{owner}/{name}'."
+            raise Refusal(404, said)
         return _repository_fields(hub, found)
 
     return {"node": node, "repository": repository}
 
 
 def _writes(hub: Hub, actor: Actor) -> Object:
-    def field(name: str, mutation: Mutation) -> Callable[[Given], Awaitable[Object]]:
-        async def change(given: Given) -> Object:
-            wanted = given["input"]
-            pull = _pull(hub, actor, wanted["id" if "id" in wanted else "pullRequestId"])
-            pull = await mutation(hub, actor, pull, wanted)
+    def field(mutation: Mutation) -> Callable[..., Awaitable[Object]]:
+        async def change(_: Any, input: Given) -> Object:
+            pull = _pull(hub, actor, input["id" if "id" in input else "pullRequestId"])
+            pull = await mutation(hub, actor, pull, input)
             fields = _pull_fields(hub, pull)
             return {
-                "clientMutationId": wanted.get("clientMutationId"),
+                "clientMutationId": input.get("clientMutationId"),
                 "pullRequest": fields,
                 "mergeQueueEntry": fields["mergeQueueEntry"],
             }
 
         return change
 
-    return {name: field(name, mutation) for name, mutation in MUTATIONS.items()}
+    return {name: field(mutation) for name, mutation in MUTATIONS.items()}
 
 
 def _pull_fields(hub: Hub, pull: Pull) -> Object:
@@ -208,12 +217,12 @@ def _pull_fields(hub: Hub, pull: Pull) -> Object:
 
 
 def _repository_fields(hub: Hub, repo: Repository) -> Object:
-    async def queue(given: Given) -> Object | None:
-        branch = given.get("branch", repo.default_branch)
-        return {"id": f"MQ_{repo.id}"} if has_queue(hub, repo, branch) else None
+    async def queue(_: Any, branch: str | None = None) -> Object | None:
+        has = has_queue(hub, repo, branch or repo.default_branch)
+        return {"id": f"MQ_{repo.id}"} if has else None
 
-    async def ref(given: Given) -> Object | None:
-        name = given["qualifiedName"]
+    async def ref(_: Any, qualifiedName: str) -> Object | None:
+        name = qualifiedName
         if name not in await hub.git(repo, Bare.refs, name):
             return None
         branch = name.removeprefix("refs/heads/")
@@ -238,15 +247,6 @@ def _ref_update_rule(found: Ruleset) -> dict[str, Any]:
         "requiresLinearHistory": bool(parameters(found.rules, "required_linear_history")),
         "requiresSignatures": bool(parameters(found.rules, "required_signatures")),
         "viewerCanPush": True,
-    }
-
-
-def _error(refusal: Refusal, each: Selected) -> dict[str, Any]:
-    return {
-        "type": TYPES.get(refusal.code, "UNPROCESSABLE"),
-        "path": [each.key],
-        "locations": [{"line": each.line, "column": each.column}],
-        "message": refusal.message,
     }
 
 
