@@ -19,7 +19,8 @@ AGENT = dedent(
     """
     cat > /dev/null
     for name in '$(touch pwned)' '`touch pwned`' '; touch pwned' '-rf' \\
-        '--upload-pack=touch pwned' "it's" 'a "b"' '| touch pwned' '& touch pwned' ':(glob)*' '*' '~'; do
+        '--upload-pack=touch pwned' "it's" 'a "b"' \\
+        '| touch pwned' '& touch pwned' ':(glob)*' '*' '~'; do
         echo more >> "./$name"
     done
     """
