@@ -33,8 +33,8 @@ DECISIONS: Mapping[str, str] = {
 _CAUSE = re.compile(r"(?P<kind>comment|review|review-comment):(?P<number>\d+):(?P<line>\d+)")
 
 
-class Witness(Protocol):
-    """What is asked of GitHub. Every call may raise `TransientError` or `Refused`."""
+class Words(Protocol):
+    """What people wrote on GitHub. Every call may raise `TransientError` or `Refused`."""
 
     async def comment(self, repository: Repository, id: int) -> Comment | None:
         """Read a comment as it is now; None when it was deleted."""
@@ -44,6 +44,10 @@ class Witness(Protocol):
 
     async def line_comments(self, repository: Repository, pull: int) -> list[ReviewComment]:
         """Read the comments on lines of a pull request, the oldest first."""
+
+
+class Witness(Words, Protocol):
+    """What is asked of GitHub, to confirm what was decided of a commit."""
 
     async def shown_at(self, repository: Repository, sha: str) -> datetime | None:
         """Say when a check of ours first stood on a commit; None where none does."""
@@ -76,7 +80,7 @@ async def doubted(
         if event.type not in DECISIONS:
             continue
         try:
-            await _Look(witness, usages, run).confirm(event)
+            await _Look(witness, usages, run).confirm(event, witness)
         except _Doubt as doubt:
             found[event.id] = str(doubt)
         except OrchestrateError as error:
@@ -84,19 +88,38 @@ async def doubted(
     return found
 
 
+async def doubt_of_trust(words: Words, usages: Sequence[Usage], run: Run, requested: Event) -> str:
+    """Say why GitHub does not confirm that somebody trusted a stranger's commit; empty if it does.
+
+    `requested` is the event that the run which checked it began with.
+    """
+    try:
+        said = await _Look(words, usages, run).by_its_actor(requested, "trust")
+    except _Doubt as doubt:
+        return str(doubt)
+    named = said.command.argument() if said.command else ""
+    return "" if named and run.trusted.startswith(named.lower()) else "they name another commit"
+
+
 @dataclass(frozen=True, slots=True)
 class _Look:
-    witness: Witness
+    witness: Words
     usages: Sequence[Usage]
     run: Run
 
-    async def confirm(self, event: Event) -> None:
+    async def by_its_actor(self, event: Event, verb: str) -> _Said:
+        """Find the command of an event, given by who the event says gave it."""
         said = await self._said(event)
         if said.by.casefold() != event.actor.casefold():
             raise _Doubt("somebody else wrote the words that it names")
-        given = said.command
-        if given is None or given.verb != DECISIONS[event.type]:
+        if said.command is None or said.command.verb != verb:
             raise _Doubt("the words that it names say something else")
+        return said
+
+    async def confirm(self, event: Event, witness: Witness) -> None:
+        said = await self.by_its_actor(event, DECISIONS[event.type])
+        given = said.command
+        assert given is not None, "the command was found"
         if event.type == Type.DELEGATED:
             if given.argument().removeprefix("@").lower() != event.data.get("to"):
                 raise _Doubt("the words that it names are for somebody else")
@@ -104,9 +127,9 @@ class _Look:
         if event.type == Type.OVERRIDDEN and not _names(given, str(event.data.get("check"))):
             raise _Doubt("the words that it names are about another check")
         if event.data.get("of") != "plan":
-            await self._of_commit(event, said)
+            await self._of_commit(event, said, witness)
 
-    async def _of_commit(self, event: Event, said: _Said) -> None:
+    async def _of_commit(self, event: Event, said: _Said, witness: Witness) -> None:
         """Doubt a decision that was not of the commit which the record names, and its files."""
         sha, tree = str(event.data.get("sha")), event.data.get("tree")
         if (sha, tree) not in {(each.sha, each.tree) for each in self.run.checkpoints}:
@@ -117,7 +140,7 @@ class _Look:
             if not sha.startswith(seen):
                 raise _Doubt("it was given for another commit")
             return
-        shown = await self.witness.shown_at(self.run.repository, sha)
+        shown = await witness.shown_at(self.run.repository, sha)
         if shown is None or said.at <= shown:
             raise _Doubt("it names no commit, and this one was not shown before it was given")
 

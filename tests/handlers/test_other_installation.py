@@ -123,11 +123,11 @@ def claims(kind: str, run: Run, said: dict[str, Any]) -> tuple[str, dict[str, An
             changes = {"repository": {"name": {"from": "old"}}}
             return "repository", {**whole, "action": "renamed", "changes": changes}
         case "added":
-            more = {"action": "added", "repositories_added": [brief]}
-            return "installation_repositories", {"sender": outsider, **more}
+            came: dict[str, Any] = {"action": "added", "repositories_added": [brief]}
+            return "installation_repositories", {"sender": outsider, **came}
         case _:
-            more = {"action": "deleted", "repositories": [brief]}
-            return "installation", {"sender": outsider, **more}
+            left: dict[str, Any] = {"action": "deleted", "repositories": [brief]}
+            return "installation", {"sender": outsider, **left}
 
 
 async def test_a_check_run_of_theirs_that_names_anothers_run_presses_nothing(world: World) -> None:

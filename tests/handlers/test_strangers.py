@@ -162,6 +162,18 @@ async def test_trust_is_of_one_pull_request_and_of_nothing_that_a_fork_says(worl
     assert await runs(repo, twin) == []
 
 
+async def test_trust_counts_while_the_words_stand_that_gave_it(world: World) -> None:
+    repo = await open_to(world)
+    number, head = await strange(repo, await fork_of(repo))
+    maintainer = repo.person("maintainer")
+    said = await maintainer.comment(number, f"/orchestrate trust {head[:9]}")
+    await repo.until(number, State.DONE)
+    (await maintainer.request("DELETE", f"/issues/comments/{said}")).raise_for_status()
+    (answer,) = await repo.person("writer").says(number, "/orchestrate mend it")
+    assert f"Nobody trusts the head, `{head[:7]}`" in answer
+    assert [each.trusted for each in await runs(repo, number)] == [head]
+
+
 async def test_a_push_that_nobody_told_of_is_seen_before_a_merge(world: World) -> None:
     repo = await open_to(world)
     number, head = await strange(repo, fork := await fork_of(repo))
