@@ -42,8 +42,8 @@ _LABEL = re.compile(r"label:(?P<issue>\d+):(?P<at>\S+)")
 _CAUSE = re.compile(r"(?P<kind>comment|review|review-comment):(?P<number>\d+):(?P<line>\d+)")
 
 
-class Witness(Protocol):
-    """What is asked of GitHub. Every call may raise `TransientError` or `Refused`."""
+class Words(Protocol):
+    """What people wrote on GitHub. Every call may raise `TransientError` or `Refused`."""
 
     async def comment(self, repository: Repository, id: int) -> Comment | None:
         """Read a comment as it is now; None when it was deleted."""
@@ -53,6 +53,10 @@ class Witness(Protocol):
 
     async def line_comments(self, repository: Repository, pull: int) -> list[ReviewComment]:
         """Read the comments on lines of a pull request, the oldest first."""
+
+
+class Witness(Words, Protocol):
+    """What is asked of GitHub, to confirm what was decided of a commit."""
 
     async def labelled(self, repository: Repository, issue: int) -> list[tuple[str, datetime]]:
         """Say who set labels on an issue, and when; empty names where nobody knows any more."""
@@ -91,10 +95,10 @@ async def doubted(
     for event in record:
         try:
             if event.type == Type.REQUESTED:
-                await look.requester(event)
-                await look.pushers()
+                await look.requester(event, witness)
+                await look.pushers(witness)
             elif event.type in DECISIONS:
-                await look.confirm(event, is_requested=is_requested)
+                await look.confirm(event, witness, is_requested=is_requested)
         except _Doubt as doubt:
             found[event.id] = str(doubt)
         except OrchestrateError as error:
@@ -103,13 +107,26 @@ async def doubted(
     return found
 
 
+async def doubt_of_trust(words: Words, usages: Sequence[Usage], run: Run, requested: Event) -> str:
+    """Say why GitHub does not confirm that somebody trusted a stranger's commit; empty if it does.
+
+    `requested` is the event that the run which checked it began with.
+    """
+    try:
+        said = await _Look(words, usages, run).by_its_actor(requested, "trust")
+    except _Doubt as doubt:
+        return str(doubt)
+    named = said.command.argument() if said.command else ""
+    return "" if named and run.trusted.startswith(named.lower()) else "they name another commit"
+
+
 @dataclass(frozen=True, slots=True)
 class _Look:
-    witness: Witness
+    witness: Words
     usages: Sequence[Usage]
     run: Run
 
-    async def requester(self, event: Event) -> None:
+    async def requester(self, event: Event, witness: Witness) -> None:
         """Doubt who asked for the run, unless that is who wrote the words that it came from.
 
         Those are known for sure: the run's id is made of them.
@@ -118,7 +135,7 @@ class _Look:
         if source.kind == "schedule" and event.actor == ORCHESTRATE:
             return
         if source.kind == "label" and (match := _LABEL.fullmatch(source.key)):
-            await self._labelled(event.actor, int(match["issue"]), match["at"])
+            await self._labelled(event.actor, int(match["issue"]), match["at"], witness)
             return
         match = _CAUSE.fullmatch(source.key)
         if match is None or match["kind"] != "comment":
@@ -130,15 +147,15 @@ class _Look:
         if found.author_is_bot or found.author.casefold() != event.actor.casefold():
             raise _Doubt("somebody else wrote the comment that it began by")
 
-    async def _labelled(self, by: str, issue: int, at: str) -> None:
+    async def _labelled(self, by: str, issue: int, at: str, witness: Witness) -> None:
         """Doubt who set the label that a run began by, where anybody else set one just then."""
         moment = datetime.fromisoformat(at)
-        told = await self.witness.labelled(self.run.repository, issue)
+        told = await witness.labelled(self.run.repository, issue)
         then = {login.casefold() for login, when in told if abs(when - moment) <= LABELLED_WITHIN}
         if then != {by.casefold()}:
             raise _Doubt("somebody else may have set the label that it began by")
 
-    async def pushers(self) -> None:
+    async def pushers(self, witness: Witness) -> None:
         """Doubt who wrote at the run, where somebody pushed to its branch who is not named.
 
         What came after its last checkpoint is news, and will be taken in with who pushed it.
@@ -146,23 +163,29 @@ class _Look:
         if not self.run.branch or not self.run.checkpoints:
             return
         named = {each.casefold() for each in (self.run.requester, *self.run.authors)}
-        pushes = await self.witness.pushes(self.run.repository, self.run.branch)
+        pushes = await witness.pushes(self.run.repository, self.run.branch)
         made = {each.sha for each in self.run.checkpoints}
         for push in dropwhile(lambda each: each.after not in made, pushes):
             if push.by is not None and push.by.casefold() not in named:
                 who = code(push.by) if push.by else "somebody"
                 raise _Doubt(f"{who} pushed to its branch, and the record does not say so")
 
-    async def confirm(self, event: Event, *, is_requested: bool) -> None:
-        """Doubt a decision; `is_requested` says that GitHub confirms who had a part."""
-        if event.type == Type.APPROVED:
-            self._independent(event, is_requested=is_requested)
+    async def by_its_actor(self, event: Event, verb: str) -> _Said:
+        """Find the command of an event, given by who the event says gave it."""
         said = await self._said(event)
         if said.by.casefold() != event.actor.casefold():
             raise _Doubt("somebody else wrote the words that it names")
-        given = said.command
-        if given is None or given.verb != DECISIONS[event.type]:
+        if said.command is None or said.command.verb != verb:
             raise _Doubt("the words that it names say something else")
+        return said
+
+    async def confirm(self, event: Event, witness: Witness, *, is_requested: bool) -> None:
+        """Doubt a decision; `is_requested` says that GitHub confirms who had a part."""
+        if event.type == Type.APPROVED:
+            self._independent(event, is_requested=is_requested)
+        said = await self.by_its_actor(event, DECISIONS[event.type])
+        given = said.command
+        assert given is not None, "the command was found"
         if event.type == Type.DELEGATED:
             if given.argument().removeprefix("@").lower() != event.data.get("to"):
                 raise _Doubt("the words that it names are for somebody else")
@@ -170,7 +193,7 @@ class _Look:
         if event.type == Type.OVERRIDDEN and not _names(given, str(event.data.get("check"))):
             raise _Doubt("the words that it names are about another check")
         if event.data.get("of") != "plan":
-            await self._of_commit(event, said)
+            await self._of_commit(event, said, witness)
 
     def _independent(self, event: Event, *, is_requested: bool) -> None:
         """Doubt an approval that may have been refused for the part that its giver had.
@@ -183,7 +206,7 @@ class _Look:
         if event.actor.casefold() in part:
             raise _Doubt("they had a part in the run themselves")
 
-    async def _of_commit(self, event: Event, said: _Said) -> None:
+    async def _of_commit(self, event: Event, said: _Said, witness: Witness) -> None:
         """Doubt a decision that was not of the commit which the record names, and its files."""
         sha, tree = str(event.data.get("sha")), event.data.get("tree")
         if (sha, tree) not in {(each.sha, each.tree) for each in self.run.checkpoints}:
@@ -194,7 +217,7 @@ class _Look:
             if not sha.startswith(seen):
                 raise _Doubt("it was given for another commit")
             return
-        shown = await self.witness.shown_at(self.run.repository, sha)
+        shown = await witness.shown_at(self.run.repository, sha)
         if shown is None or said.at <= shown:
             raise _Doubt("it names no commit, and this one was not shown before it was given")
 

@@ -93,10 +93,12 @@ def application(server: Served, inbox: Keeper | None) -> ASGIApp:
 
     routes = [Route("/healthz", lambda _: PlainTextResponse("ok\n")), Route("/readyz", readyz)]
     secret = server.settings.webhook_secret.get_secret_value().encode()
-    if inbox is None or not secret:
-        return Starlette(routes=routes, lifespan=lifespan)
-    routes.append(Route("/", _home))
-    return Front(Webhook(secret, inbox), Starlette(routes=routes, lifespan=lifespan))
+    if inbox is not None and secret:
+        routes.append(Route("/", _home))
+    app = Starlette(routes=routes, lifespan=lifespan)
+    # It would send people on to the address that the request names, which anybody may have written.
+    app.router.redirect_slashes = False
+    return Front(Webhook(secret, inbox), app) if inbox is not None and secret else app
 
 
 def _home(_request: Request) -> Response:

@@ -162,11 +162,9 @@ class Library:
     async def differences(self, run: Run, old: str, new: str) -> str:
         """Describe in Markdown what changed between two commits of a run."""
         found = await self._git.compare(run, old, new, PATCH_BYTES)
-        said = describe(old, new, found.files, found.patch, cut=found.cut)
         page = run.repository.page
-        if page and (found.cut or len(found.files) > FILES_LISTED):
-            said += f"\n\nAll of it: {page}/compare/{old}...{new}"
-        return said
+        whole = f"{page}/compare/{old}...{new}" if page else ""
+        return describe(old, new, found.files, found.patch, cut=found.cut, whole=whole)
 
     async def restored(self, run: Run, target: str, globs: Sequence[str]) -> str:
         """Return the head's tree with what globs mean as it is in the tree `target`."""
@@ -205,12 +203,19 @@ class Library:
         return own(run, bounded(read_config(text, above), self._bounds))
 
 
-def describe(old: str, new: str, files: Sequence[Change], patch: str, *, cut: bool) -> str:
-    """Write a comparison: a line a file, and the patch folded away."""
+def describe(
+    old: str, new: str, files: Sequence[Change], patch: str, *, cut: bool, whole: str = ""
+) -> str:
+    """Write a comparison: a line a file, and the patch folded away.
+
+    `whole` is the address of all of it, told before anything that an answer may have to cut.
+    """
     if not files:
         return f"`{old[:7]}` and `{new[:7]}` have the same files."
     count = "1 file" if len(files) == 1 else f"{len(files)} files"
-    lines = [f"`{old[:7]}..{new[:7]}` changes {count}:", ""]
+    is_cut = cut or len(files) > FILES_LISTED
+    where = f" All of it: {whole}" if is_cut and whole else ""
+    lines = [f"`{old[:7]}..{new[:7]}` changes {count}:{where}", ""]
     lines += [f"- {_file(each)}" for each in files[:FILES_LISTED]]
     if len(files) > FILES_LISTED:
         lines.append(f"- and {len(files) - FILES_LISTED} more")

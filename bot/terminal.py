@@ -268,6 +268,8 @@ async def summary(store: Store, run: Run, seconds: float) -> dict[str, Any]:
         "turns": run.turns,
         "usage": {**run.usage.model_dump(mode="json"), "tokens": run.usage.tokens},
         "budget": {"usd": run.usd_limit, "tokens": run.token_limit},
+        "plan": [{"id": t.id, "title": t.title, "done": t.done} for t in run.plan.tasks],
+        "refused": list(run.refused),
         "blocked_hosts": [each.model_dump(mode="json") for each in run.blocked_hosts],
         "messages": [each.model_dump(mode="json") for each in run.messages],
         "check_runs": [
@@ -357,6 +359,10 @@ def _print_run(run: Run, sums: dict[str, Any]) -> None:
         _out(f"merged into {run.base} as {run.merge_sha[:7]}")
     if used := budget.spent(run):
         _out(" ".join(part for part in (f"used {used}.", budget.unpriced(run)) if part))
+    for task in run.plan.tasks if len(run.plan.tasks) > 1 else ():
+        _out(_printable(f"task {task.id}, {'done' if task.done else 'to do'}: {task.title}"))
+    for line in run.refused:
+        _out(_printable(f"refused: {line.strip()}"))
     for host in run.blocked_hosts:
         by = f", wanted by {host.program}" if host.program else ""
         _out(_printable(f"not let reach: {host.host}:{host.port}{by}"))

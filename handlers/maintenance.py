@@ -33,6 +33,9 @@ RETRY_SECONDS = 60.0
 
 MARKER = "maintenance"
 TITLE = "Maintenance by Orchestrate"
+CELL = 200
+"""Characters of a line in the tracking issue: the file, or the pull request, has all of it."""
+
 LISTED_RUNS = 30
 """Past runs in the tracking issue: a month of nights."""
 
@@ -172,4 +175,7 @@ def _name(run: Run) -> str:
 
 def _cell(text: str) -> str:
     line = " ".join(text.split())
-    return line.replace("|", "\\|").replace("@", "@\u200b")[:200]
+    line = line if len(line) <= CELL else f"{line[: CELL - 1].rstrip()}…"
+    for sign in "@<":
+        line = line.replace(sign, f"{sign}\u200b")
+    return line.replace("|", "\\|")

@@ -22,6 +22,7 @@ from bot.router import Desk, Feature, Order
 from bot.runs.budget import read_minutes, read_usd
 from bot.runs.model import Source
 from bot.runs.transitions import TERMINAL, State
+from bot.trusting import counts
 from policies.facts import WorkFacts
 from policies.trust import check_work
 from policies.verdict import code
@@ -68,8 +69,15 @@ async def _onto(desk: Desk, order: Order) -> dict[str, Any]:
         desk.threads.pull(spoken.repository, number),
         desk.store.of_thread(spoken.repository.id, number),
     )
-    trusted = (run for run in known if run.trusted and run.state is not State.CANCELLED)
-    here = frozenset(run.trusted for run in trusted if run.pull_request == number)
+    trusted = [run for run in known if run.trusted and run.state is not State.CANCELLED]
+    here = frozenset(
+        [
+            run.trusted
+            for run in trusted
+            if run.pull_request == number
+            and await counts(desk.threads, desk.store, desk.usages, run, order.config)
+        ]
+    )
     facts = WorkFacts(pull.head_sha, here, is_open=pull.state == "open")
     verdict = check_work(facts, order.config)
     if not verdict.allowed:

@@ -25,8 +25,11 @@ def lines(run: Run) -> str:
         return f"Run {code(run.id)} has no plan yet."
     following = run.next_task()
     told = [_line(task, is_next=task == following) for task in run.plan.tasks[:TASKS]]
-    more = len(run.plan.tasks) - TASKS
-    return "\n".join([*told, *([f"- and {more} more"] if more > 0 else [])])
+    if (left := len(run.plan.tasks) - TASKS) > 0:
+        told.append(
+            f"- and {left} more: on the server {code(f'orchestrate show {run.id}')} names all"
+        )
+    return "\n".join(told)
 
 
 def _line(task: Task, *, is_next: bool) -> str:

@@ -68,7 +68,9 @@ async def on_pull(router: Router, arrival: PullChanged) -> None:
     runs = await desk.runs_of_pull(repository, arrival.number)
     if arrival.action == "synchronize":
         for run in runs:
-            await outdated(desk, run, arrival.head_sha, arrival.sender)
+            # A run that goes on from a stranger's head has a pull request of its own as well.
+            if run.onto is None or run.onto.pull == arrival.number:
+                await outdated(desk, run, arrival.head_sha, arrival.sender)
     if arrival.action != "closed":
         return
     for run in runs:

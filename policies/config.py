@@ -80,8 +80,11 @@ class Config(Section):
 
     extends: Annotated[tuple[Preset, ...], Field(max_length=MAX_ENTRIES)] = Field(
         default=(),
-        description="Presets to begin with: `strict`, `solo`, `open-source` or `monorepo`. A later"
-        " one counts over an earlier, and the rest of the file over all of them.",
+        description="Presets to begin with: `strict` (little at a time, begun by maintainers,"
+        " judged by somebody else and by code owners; build files closed), `solo` (one decides"
+        " alone), `open-source` (judged by somebody else, cheap, licences closed) or `monorepo`"
+        " (larger changes, longer turns). A later one counts over an earlier, and the rest of the"
+        " file over all of them. `orchestrate config explain` shows what came of it.",
     )
     agent: Name | None = Field(
         default=None,
@@ -89,7 +92,9 @@ class Config(Section):
         " server's own default.",
     )
     agents: Annotated[Mapping[Name, Agent], Field(max_length=MAX_ENTRIES)] = Field(
-        default_factory=dict, description="Agents of this repository, by name."
+        default_factory=dict,
+        description="Agents of this repository, by name. Those that the server knows by"
+        " themselves, such as `claude`, `codex`, `gemini` or `copilot`, need no entry.",
     )
     checks: Checks = Field(
         default="auto",
@@ -106,7 +111,11 @@ class Config(Section):
     commands: Commands = Field(
         default_factory=Commands, description="How commands are written and who may give them."
     )
-    approval: Approval = Field(default_factory=Approval, description="What it takes to merge.")
+    approval: Approval = Field(
+        default_factory=Approval,
+        description="What it takes to merge. Who may approve is said by `commands: who: approve:`;"
+        " maintainers, by default.",
+    )
     limits: Limits = Field(default_factory=Limits, description="How far a run may go by itself.")
     budget: Budget = Field(default_factory=Budget, description="What a day may cost.")
     commits: Literal["auto", "git", "api"] = Field(
@@ -120,7 +129,11 @@ class Config(Section):
         default_factory=Preflight,
         description="What a run asks before it spends money.",
     )
-    merge: Merge = Field(default_factory=Merge, description="By which method a run is merged.")
+    merge: Merge = Field(
+        default_factory=Merge,
+        description="How an approved run is merged, and which of the repository's own checks on"
+        " GitHub it waits for.",
+    )
     sign_off: bool = Field(
         default=False,
         description="Whether commits need a sign-off, as the Developer Certificate of Origin asks:"

@@ -108,6 +108,8 @@ def _sentence(detail: ErrorDetails, name: str, value: object) -> str:
     if kind in _SENTENCES:
         return _SENTENCES[kind](name, context)
     wanted = _KINDS.get(kind.removesuffix("_type").removesuffix("_parsing"))
+    if wanted == "a list" and isinstance(value, str):
+        return f"{name} must be a list, not text; write {code(f'[{value}]')}."
     if wanted is not None:
         return f"{name} must be {wanted}, not {_shown(value)}; change it."
     return f"{name} cannot be read ({detail['msg']}); look it up in the reference."

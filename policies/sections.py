@@ -19,6 +19,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -218,6 +219,11 @@ def _run_kind(value: object) -> str:
     return "word" if isinstance(value, str) else "list"
 
 
+_NAME_IN_SCHEMA = WithJsonSchema(
+    {"type": "string", "pattern": f"^{_NAME.pattern}$", "maxLength": MAX_NAME}
+)
+"""What an editor can see of `_name`."""
+
 Command = Annotated[str, AfterValidator(_command)]
 Label = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_label)]
 Name = Annotated[str, AfterValidator(_name)]
@@ -255,8 +261,9 @@ class Agent(Section):
 class Check(Section):
     """A check: a command that says whether a checkpoint is good."""
 
-    name: Annotated[str, AfterValidator(_check_name)] = Field(
-        description="The check's name, as the pull request shows it."
+    name: Annotated[str, AfterValidator(_check_name), _NAME_IN_SCHEMA] = Field(
+        description="The check's name, as the pull request shows it: letters, digits, blanks,"
+        " dots, hyphens and underscores, 40 at most."
     )
     run: Line = Field(
         description="The shell command. It runs in the sandbox, in the repository's root; it"
@@ -296,8 +303,10 @@ class Paths(Section):
 
     protected: Annotated[tuple[Glob, ...], Field(max_length=MAX_GLOBS)] = Field(
         default=(),
-        description="Paths that no agent may change, added to the protected defaults. A glob"
-        " that begins with `!` (in quotes) opens a default instead, as `!uv.lock` does.",
+        description="Paths that no agent may change, added to the protected defaults: lock files,"
+        " what instructs agents (as `AGENTS.md`), folders whose names begin with a dot, pipelines"
+        " and what git and editors read. A glob that begins with `!` (in quotes) opens a default"
+        " instead, as `!uv.lock` does; workflows, CODEOWNERS and this file stay closed.",
     )
     allowed: Annotated[
         tuple[Glob, ...] | None, Field(max_length=MAX_GLOBS), AfterValidator(_allowed)
@@ -349,8 +358,9 @@ class Who(Section):
     )
     teams: Annotated[tuple[Team, ...], Field(max_length=MAX_ENTRIES)] = Field(
         default=(),
-        description="Teams of the organisation, by the name in their address, whose members may"
-        " give it as well. The App must be allowed to read members.",
+        description="Teams of the organisation, by the name in their address (`security`, without"
+        " `@` and the organisation), whose members may give it as well. The App must be allowed to"
+        " read members.",
     )
     users: Annotated[tuple[Login, ...], Field(max_length=MAX_ENTRIES)] = Field(
         default=(), description="People who may give it as well, by their names on GitHub."
@@ -375,8 +385,11 @@ class Commands(Section):
     )
     who: Annotated[Mapping[Command, MayGive], AfterValidator(_who)] = Field(
         default_factory=dict,
+        json_schema_extra={"propertyNames": {"enum": list(COMMANDS_DEFAULT)}},
         description="The least role that each command needs, where it is not the default, or"
-        " `role`, `teams`, `users` and `author`, of which one is enough."
+        " `role`, `teams`, `users` and `author`, of which one is enough. By default those that"
+        " start or steer a run need write, those that decide (approve, reject, override, trust,"
+        " delegate) maintain, and those that only show (status, plan, diff, help) read."
         " Commands that start or steer a run need triage at least, since anybody may read a"
         " public repository; those that decide need write, as merging on GitHub does.",
     )

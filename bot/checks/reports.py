@@ -330,9 +330,15 @@ def _remark(result: _Result, level: Level, files: _Files) -> tuple[Annotation, .
         return ()
     first = place.region.start_line
     last = max(first, place.region.end_line or first)
-    message = clean_lines(result.message.text.strip())[:MESSAGE_CHARACTERS]
+    message = _beginning(clean_lines(result.message.text.strip()))
     title = clean(result.rule_id)[:TITLE_CHARACTERS]
     return (Annotation(path, first, last, level, message or title or "A finding.", title),)
+
+
+def _beginning(text: str) -> str:
+    """Cut a remark, and let it be seen."""
+    whole = len(text) <= MESSAGE_CHARACTERS
+    return text if whole else f"{text[: MESSAGE_CHARACTERS - 1]}…"
 
 
 def _path_of(uri: str) -> str:

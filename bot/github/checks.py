@@ -19,6 +19,9 @@ from bot.runs.transitions import TERMINAL, State
 from bot.runs.work import RESTORED
 from policies.verdict import code
 
+REFUSED = "refused candidate"
+"""The check run of what the rules refused, which has no commit of its own."""
+
 PREFIX = "orchestrate / "
 """Before every name, so that a repository's own CI may have a check of the same name."""
 
@@ -33,6 +36,9 @@ MESSAGE_LIMIT = 16_000
 
 TITLE_LIMIT = 255
 """Characters of a title."""
+
+SUMMARY_LENGTH = 2_000
+"""Characters of what a check says of itself, before its output."""
 
 LINE_MAX = 1_000_000_000
 """The largest line number: GitHub reads 32 bits."""
@@ -123,15 +129,24 @@ def _summary(run: Run, result: Result, summary: str, notes: int) -> str:
     if run.trusted:
         where = f"On commit {code(run.head)}, which {code(run.requester)} trusts"
     seconds = float(result.get("seconds") or 0.0)
-    parts = [prose(summary, 2_000), f"{where}{f', in {seconds:.1f} s' if seconds else ''}."]
+    logs = code(f"orchestrate logs {run.id}")
+    parts = [
+        prose(summary, SUMMARY_LENGTH),
+        f"{where}{f', in {seconds:.1f} s' if seconds else ''}.",
+    ]
     if notes > ANNOTATIONS:
-        parts.append(f"The first {ANNOTATIONS} of {notes:,} remarks are shown on the files.")
+        parts.append(
+            f"The first {ANNOTATIONS} of {notes:,} remarks are shown on the files; on the server "
+            f"{logs} prints what the check said of the others."
+        )
     text = str(result.get("text") or "")
     if text.startswith(OUTPUT_CUT) or len(text) > OUTPUT_LIMIT - FENCE_ROOM:
         parts.append(
             "The output is longer than GitHub takes, so its end is shown; on the server "
-            f"{code(f'orchestrate logs {run.id}')} prints all of it."
+            f"{logs} prints all of it."
         )
+    elif len(summary) > SUMMARY_LENGTH:
+        parts.append(f"That is its beginning; on the server {logs} prints all of it.")
     return cut_body("\n\n".join(parts), OUTPUT_LIMIT)
 
 
@@ -153,8 +168,8 @@ def _refused(run: Run) -> CheckRun:
         f"commit is as it was. {prose(run.reason, 2_000)}"
     )
     return CheckRun(
-        name=f"{PREFIX}refused candidate",
-        external_id=_external_id(run, run.turns, "refused candidate"),
+        name=f"{PREFIX}{REFUSED}",
+        external_id=_external_id(run, run.turns, REFUSED),
         head=run.head,
         conclusion="neutral",
         title="Refused by the rules, not committed",
@@ -199,7 +214,7 @@ def _annotation(note: Mapping[str, Any]) -> Annotation | None:
 def visible_message(text: str) -> str:
     """Cut a remark to what GitHub takes, without what does not print."""
     shown = "".join(c for c in text if c in "\n\t" or c.isprintable()).strip()
-    return shown[:MESSAGE_LIMIT]
+    return shown if len(shown) <= MESSAGE_LIMIT else f"{shown[: MESSAGE_LIMIT - 1]}…"
 
 
 def _line(value: object) -> int:

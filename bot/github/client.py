@@ -208,6 +208,13 @@ class GitHubApp:
         """Read the files of a repository that is known by its name alone."""
         return Session(self, Scope(installation, rights=READ, name=name))
 
+    def seen(self, installation: int, id: int) -> Session:
+        """Act on the repository of that number; refused where the installation has it not.
+
+        With a token for all of an installation GitHub shows what is public of any other as well.
+        """
+        return Session(self, Scope(installation, id, TALK))
+
     def installation(self, id: int) -> Session:
         """See what an installation has, where the repository is not known yet."""
         return Session(self, Scope(id))

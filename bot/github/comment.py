@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
-from bot.github.checks import check_name, first_line, is_pending
+from bot.github.checks import REFUSED, check_name, first_line, is_pending
 from bot.github.markup import cut_body, cut_line, prose
 from bot.runs import budget
 from bot.runs.model import Blocked, Checkpoint, Message, Run, Standing
@@ -40,6 +40,9 @@ LOST = 10
 
 VIOLATIONS = 10
 """Refusals listed: enough to see what kind they are."""
+
+RED = 5
+"""Red checks named in a sentence; below it they are all listed."""
 
 _ORCHESTRATE = ("/orchestrate REQUEST", "asks for changes: the agent's next turn")
 _RESUME = ("/resume [--agent NAME] [--budget +N]", "goes on")
@@ -104,7 +107,7 @@ def status_comment(run: Run, results: Sequence[Mapping[str, Any]], links: Mappin
         _notes(run),
         _unconfirmed(run),
         _moved(run),
-        _refused(run),
+        _refused(run, links),
         checkpoint_list(run),
         _lost(run),
         _checks(run, results, links),
@@ -193,7 +196,8 @@ def checkpoint_list(run: Run) -> str:
     lines = [_checkpoint(run, each) for each in shown]
     left = len(run.checkpoints) - len(shown)
     if left:
-        lines.insert(0, f"{counted(left, 'earlier checkpoint')}, then:\n")
+        earlier, there = counted(left, "earlier checkpoint"), rest_of(run)
+        lines.insert(0, f"{f'[{earlier}]({there})' if there else earlier}, then:\n")
     return "\n".join(lines)
 
 
@@ -202,6 +206,8 @@ def _lost(run: Run) -> str:
     turns = [str(number) for number in run.lost_turns[-LOST:]]
     if not turns:
         return ""
+    if (before := len(run.lost_turns) - len(turns)) > 0:
+        turns.append(f"and {before} before")
     names = f"Turn {turns[0]} was" if len(turns) == 1 else f"Turns {', '.join(turns)} were"
     return (
         f"{names} lost with the machine at work, and what the agent had changed since the last "
@@ -228,14 +234,24 @@ def blocked_hosts(run: Run) -> str:
     if not run.blocked_hosts:
         return ""
     lines = [_blocked_host(each) for each in run.blocked_hosts[:BLOCKED]]
-    left = len(run.blocked_hosts) - len(lines)
-    more = [f"- and {left} more"] if left else []
-    return "\n".join(["The agent was not let reach:", *lines, *more])
+    rest = more(run, len(run.blocked_hosts) - len(lines))
+    return "\n".join(["The agent was not let reach:", *lines, *rest])
 
 
 def _blocked_host(blocked: Blocked) -> str:
     by = f", wanted by {code(cut_line(blocked.program, 100))}" if blocked.program else ""
     return f"- {code(f'{blocked.host}:{blocked.port}')}{by}"
+
+
+def more(run: Run, left: int, there: str = "") -> list[str]:
+    """Give the line that ends a list of which `left` are not shown; none where that is nothing.
+
+    `there` is an address at which all are; without one it is the server that tells them.
+    """
+    if left <= 0:
+        return []
+    where = f"[here]({there})" if there else f"on the server {code(f'orchestrate show {run.id}')}"
+    return [f"- and {left} more: {where} {'are all' if there else 'names all'}"]
 
 
 def pull_name(run: Run) -> str:
@@ -283,7 +299,9 @@ def _moved(run: Run) -> str:
 def _turn(run: Run) -> str:
     number = run.turns if run.turn_open or not run.turns else run.turns + 1
     red = [code(each.name) for each in run.outcomes if each.conclusion != "success"]
-    on = f" on what {', '.join(red[:5])} found" if red and run.checked == run.head else ""
+    if len(red) > RED:
+        red = [*red[:RED], f"{len(red) - RED} more"]
+    on = f" on what {', '.join(red)} found" if red and run.checked == run.head else ""
     return (
         f"turn {max(number, 1)} of at most {max(run.turn_limit, number)}, by {code(run.agent)}{on}"
     )
@@ -340,7 +358,8 @@ def _plan(run: Run) -> str:
     ]
     asked = [f"- {prose(each, 300)}" for each in run.instructions]
     heard = ["", "With what was asked since:", "", *asked] if asked else []
-    return "\n".join(["The plan:", "", *tasks, *heard])
+    rest = more(run, len(run.plan.tasks) - TASKS)
+    return "\n".join(["The plan:", "", *tasks, *rest, *heard])
 
 
 def _configuration(run: Run) -> str:
@@ -369,14 +388,13 @@ def _unconfirmed(run: Run) -> str:
     return f"**Restored from its record:** {told}"
 
 
-def _refused(run: Run) -> str:
+def _refused(run: Run, links: Mapping[str, str]) -> str:
     if not run.refused:
         return ""
     shown = [f"- {code(line.strip())}" for line in run.refused[:VIOLATIONS]]
-    left = len(run.refused) - len(shown)
-    more = [f"- and {left} more"] if left else []
+    rest = more(run, len(run.refused) - len(shown), links.get(check_name(REFUSED), ""))
     return "\n".join(
-        ["The rules refused what the turn left, so it was not committed:", *shown, *more]
+        ["The rules refused what the turn left, so it was not committed:", *shown, *rest]
     )
 
 
@@ -397,7 +415,9 @@ def _checks(run: Run, results: Sequence[Mapping[str, Any]], links: Mapping[str, 
 def _messages(run: Run) -> str:
     """List what people told the agent, and whether it has heard it."""
     lines = [_message(run, each) for each in run.messages[-MESSAGES:]]
-    return "\n".join(["Told the agent:", *lines]) if lines else ""
+    left = len(run.messages) - len(lines)
+    newest = f" ({left} more before, in this conversation)" if left else ""
+    return "\n".join([f"Told the agent{newest}:", *lines]) if lines else ""
 
 
 def _message(run: Run, said: Message) -> str:

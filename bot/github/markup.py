@@ -32,6 +32,8 @@ _LIVE = re.compile(
     r"|(?P<html>[<>&])|(?P<sign>[\\`*_\[\]~|])",
     re.IGNORECASE | re.DOTALL,
 )
+_TICKS = re.compile(r"`+")
+_FENCE = re.compile(r"(?m)^ {0,3}(?P<bars>`{3,})(?P<info>[^`\n]*)$")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
@@ -43,12 +45,16 @@ def prose(text: str, limit: int = LINE_LENGTH) -> str:
     return _inert(cut_line(" ".join(uncommented(text).split()), limit))
 
 
-def quote(text: str, limit: int = QUOTE_LENGTH) -> str:
-    """Return untrusted text of many lines as an inert block quote."""
+def quote(text: str, limit: int = QUOTE_LENGTH, rest: str = "") -> str:
+    """Return untrusted text of many lines as an inert block quote.
+
+    `rest` is an address of GitHub's at which all of it is to be seen.
+    """
     shown = uncommented(text)
-    note = "" if len(shown) <= limit else "\n…"
-    lines = (shown[:limit].rstrip() + note).splitlines() or [""]
-    return "\n".join(f"> {_line(line)}".rstrip() for line in lines)
+    is_cut = len(shown) > limit
+    lines = (shown[:limit].rstrip() + ("\n…" if is_cut else "")).splitlines() or [""]
+    quoted = "\n".join(f"> {_line(line)}".rstrip() for line in lines)
+    return f"{quoted}\n\n[All of it]({rest})" if is_cut and rest else quoted
 
 
 def fence(text: str, limit: int = OUTPUT_LIMIT, language: str = "text") -> str:
@@ -83,10 +89,24 @@ def cut_body(text: str, limit: int = BODY_LIMIT, rest: str = "") -> str:
         return text
     where = f" [All of it]({rest})." if rest else ""
     note = f"\n\n*The rest is cut: GitHub takes no longer text.{where}*\n"
-    kept = text[: limit - len(note) - 40]
+    longest = max(map(len, _TICKS.findall(text)), default=0)
+    kept = text[: max(limit - len(note) - longest - 40, 0)]
     kept = kept[: kept.rfind("\n") + 1] or kept
-    closing = "\n</details>" * (kept.count("<details>") - kept.count("</details>"))
+    closing = f"\n{bars}" if (bars := _open_fence(kept)) else ""
+    closing += "\n</details>" * (kept.count("<details>") - kept.count("</details>"))
     return kept.rstrip() + closing + note
+
+
+def _open_fence(text: str) -> str:
+    """Return the fence of a code block that the text begins and does not end; empty without."""
+    bars = ""
+    for found in _FENCE.finditer(text):
+        # CommonMark: a block ends at a fence as long as its own at least, with nothing behind.
+        if not bars:
+            bars = found["bars"]
+        elif len(found["bars"]) >= len(bars) and not found["info"].strip():
+            bars = ""
+    return bars
 
 
 def _line(line: str) -> str:

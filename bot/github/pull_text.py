@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from bot.github.comment import (
     held,
     mark,
     marker,
+    more,
+    page,
     rest_of,
     spending,
 )
@@ -22,6 +25,8 @@ from bot.github.shown import PullRequest
 from bot.runs.model import Run
 from bot.runs.transitions import TERMINAL, State
 from policies.verdict import code
+
+_ADDRESS = re.compile(r"(?:issues|pull)/\d+(?:#[a-z_]*-?r?\d+)?")
 
 TITLE_LIMIT = 256
 """Characters of a pull request's title."""
@@ -53,7 +58,7 @@ def _body(run: Run, results: Sequence[Mapping[str, Any]], drafts: bool) -> str:
     parts = [
         f"{marker(run)}\n{_asked(run)}",
         _continues(run),
-        quote(run.request),
+        quote(run.request, rest=_source(run)),
         _not_ready(run, drafts),
         f"Closes #{run.issue}" if _closes(run) else "",
         f"### Plan\n\n{_plan(run)}" if run.plan.tasks else "",
@@ -69,6 +74,16 @@ def _body(run: Run, results: Sequence[Mapping[str, Any]], drafts: bool) -> str:
 def _asked(run: Run) -> str:
     where = f" in #{run.issue}" if run.issue else ""
     return f"Asked by {code(run.requester)}{where}, done by {code(run.agent)}; run {code(run.id)}."
+
+
+def _source(run: Run) -> str:
+    """Return the address of what the run was asked in; empty where it is none of the repository's.
+
+    A record that was restored may name any.
+    """
+    url, here = run.source.url, f"{page(run)}/"
+    is_ours = page(run) and url.startswith(here) and _ADDRESS.fullmatch(url.removeprefix(here))
+    return url if is_ours else ""
 
 
 def _closes(run: Run) -> bool:
@@ -98,8 +113,8 @@ def _not_ready(run: Run, drafts: bool) -> str:
 
 
 def _plan(run: Run) -> str:
-    tasks = run.plan.tasks[:TASKS]
-    return "\n".join(f"- [{'x' if t.done else ' '}] {prose(t.title, 200)}" for t in tasks)
+    lines = [f"- [{'x' if t.done else ' '}] {prose(t.title, 200)}" for t in run.plan.tasks[:TASKS]]
+    return "\n".join([*lines, *more(run, len(run.plan.tasks) - TASKS)])
 
 
 def _evidence(run: Run, results: Sequence[Mapping[str, Any]]) -> str:

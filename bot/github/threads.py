@@ -332,8 +332,11 @@ class GitHubThreads:
         return text_of(found, "object", "sha") or None if found else None
 
     async def repository(self, id: int, installation: int) -> Repository:
-        """Read a repository by its number: its present name, default branch and address."""
-        data = (await self._app.installation(installation).get(f"/repositories/{id}")).map()
+        """Read a repository by its number: its present name, default branch and address.
+
+        Raises Refused where the installation has it not, whoever may see it.
+        """
+        data = (await self._app.seen(installation, id).get(f"/repositories/{id}")).map()
         return repository_of(data, installation)
 
     async def repository_named(self, owner: str, name: str, installation: int) -> Repository:

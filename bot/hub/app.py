@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -16,6 +17,7 @@ from starlette.routing import Route
 from bot.errors import OperatorError
 from bot.hub import git_http, graphql, pages
 from bot.hub.core import Hub
+from bot.hub.hosts import OwnHosts
 from bot.hub.refusals import not_found
 from bot.hub.rest import (
     apps,
@@ -52,7 +54,8 @@ def create_app(hub: Hub) -> Starlette:
             *git_http.routes(hub),
             *doors.routes(hub),
             *pages.routes(hub),
-        ]
+        ],
+        middleware=[Middleware(OwnHosts, hub=hub)],
     )
 
 

@@ -255,7 +255,9 @@ def _halt(run: Run, at: datetime) -> Event:
     kind = Type.PAUSED
     if _is_trusting(run):
         kind = Type.CANCELLED
+        reason = "The server was rebuilt, and asks again for the word of who trusts this commit."
         step = "`/orchestrate trust SHA` trusts the head as it is now."
+        step += " `/orchestrate REQUEST` then goes on from it." if run.onto else ""
     elif run.state is State.MERGING:
         # Whoever may push to the record could have written the approval into it.
         kind = Type.BLOCKED

@@ -639,6 +639,8 @@ class Worker:
             reason = "What was approved is not the head any more."
             return [_blocked(reason, "Look at the new head, then `/approve`.")]
         base, config, grounds = await self._grounded(run)
+        if run.onto and (ended := await gone(self._ports.git, run, config)):
+            return [ended]  # Whoever pushed there, nobody may have told of it.
         if why := _not_as_approved(run, config):
             return [
                 _blocked(why, "`/retry` checks the head, then `/approve` it as things are now.")

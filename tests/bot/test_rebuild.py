@@ -30,6 +30,7 @@ from bot.runs.transitions import State
 from bot.serve import listen
 from bot.settings import Settings
 from tests.bot.test_local import Place
+from tests.handlers.test_strangers import fork_of, strange
 from tests.support.commands import Command
 from tests.support.world import AGENT, CONFIG, KEPT, Repo, World, yaml_of
 
@@ -432,6 +433,50 @@ async def test_neither_a_plan_nor_who_asked_is_taken_from_a_record_alone(town: T
     assert other.pull_request
     await maintainer.merge(other.pull_request)
     await town.settled(repo, nobodys, State.DONE)
+
+
+async def test_what_a_record_says_of_strangers_and_of_checks_is_asked_again(town: Town) -> None:
+    """Whoever may push may write into a record that somebody trusted, and that checks passed."""
+    repo = await town.world.repository({"trust": "agents"})
+    issue, run = await town.started(repo, "add a note", State.AWAITING_REVIEW)
+    number, head = await strange(repo, fork := await fork_of(repo))
+    maintainer = repo.person("maintainer")
+    await maintainer.comment(number, f"/orchestrate trust {head}")
+    await town.settled(repo, number, State.DONE)
+    await maintainer.comment(number, "/orchestrate add a note")
+    theirs = await town.settled(repo, number, State.AWAITING_REVIEW)
+    town.lose(mirrors=True)
+    code, outcome = await town.json("rebuild")
+    assert (code, outcome["problems"], len(outcome["restored"])) == (0, [], 3)
+    await town.start()
+
+    # A commit of a stranger's is not worked on, nor merged, on the word of a record.
+    after = await town.settled(repo, number, State.CANCELLED)
+    assert (after.id, after.head, after.onto) == (theirs.id, theirs.head, theirs.onto)
+    assert "asks again for the word of who trusts this commit" in after.reason
+    assert (await repo.pull(theirs.pull_request or 0))["state"] == "closed"
+    # GitHub has that word: the one who gave it, unedited, who still may.
+    await repo.person("writer").comment(number, "/orchestrate add a note again")
+    await town.until(lambda: _is_newer(town, repo, number, theirs))
+    after = await town.settled(repo, number, State.AWAITING_REVIEW)
+    assert repo.git("rev-parse", f"{after.head}^") == head
+    await approve(town, repo, after.model_copy(update={"issue": number}))
+    assert repo.file("main", "strange.txt") == "strange"
+    assert fork.git("rev-parse", "strange") == head
+
+    # The check is red now, whatever was recorded of it.
+    check = {"name": "notes", "run": "echo looked; exit 1"}
+    text = yaml_of({**CONFIG, "checks": [check]})
+    await maintainer.write(".github/orchestrate.yml", text, branch="main")
+    await maintainer.comment(issue, f"/approve {run.head}")
+    blocked = await town.settled(repo, issue, State.BLOCKED)
+    assert "`notes` fails on" in blocked.reason
+    assert (await repo.pull(run.pull_request or 0))["merged"] is False
+
+
+async def _is_newer(town: Town, repo: Repo, number: int, than: Run) -> bool:
+    async with reading(town.data) as store:
+        return (await store.of_thread(repo.id, number))[0].id != than.id
 
 
 async def test_what_was_changed_in_the_database_or_at_the_remote_is_named(town: Town) -> None:

@@ -162,6 +162,60 @@ async def test_trust_is_of_one_pull_request_and_of_nothing_that_a_fork_says(worl
     assert await runs(repo, twin) == []
 
 
+async def test_trust_counts_while_the_words_stand_that_gave_it(world: World) -> None:
+    repo = await open_to(world)
+    number, head = await strange(repo, await fork_of(repo))
+    maintainer = repo.person("maintainer")
+    said = await maintainer.comment(number, f"/orchestrate trust {head[:9]}")
+    await repo.until(number, State.DONE)
+    (await maintainer.request("DELETE", f"/issues/comments/{said}")).raise_for_status()
+    (answer,) = await repo.person("writer").says(number, "/orchestrate mend it")
+    assert f"Nobody trusts the head, `{head[:7]}`" in answer
+    assert [each.trusted for each in await runs(repo, number)] == [head]
+
+
+async def test_a_push_that_nobody_told_of_is_seen_before_a_merge(world: World) -> None:
+    repo = await open_to(world)
+    number, head = await strange(repo, fork := await fork_of(repo))
+    await trust(repo, number, head)
+    await repo.person("writer").says(number, "/orchestrate add what is strange to the notes")
+    run = await repo.until(number, State.AWAITING_REVIEW)
+    world.hub.faults.webhooks("drop", event="pull_request")
+    newer = await fork.person("outsider").write("strange.txt", "worse\n", branch="strange")
+    await world.hub.settled()
+    world.hub.faults.clear()
+    await repo.person("maintainer").comment(run.pull_request or 0, f"/approve {run.head[:9]}")
+    run = await repo.until(number, State.PAUSED)
+    assert f"pushed {newer[:7]} to #{number}, which nobody trusts yet" in run.reason
+    assert (await repo.pull(run.pull_request or 0))["merged"] is False
+    (answer,) = await repo.person("maintainer").says(run.pull_request or 0, "/resume")
+    assert "which nobody trusted for it: `/cancel` ends it" in answer
+
+
+async def test_commits_that_github_signs_go_on_from_the_trusted_one(world: World) -> None:
+    agents = {"writer": {"command": AGENT}}
+    repo = await world.repository({"trust": "agents", "commits": "api", "agents": agents})
+    number, head = await strange(repo, await fork_of(repo))
+    await trust(repo, number, head)
+    writer = repo.person("writer")
+    await writer.says(number, "/orchestrate add what is strange to the notes")
+    run = await repo.until(number, State.AWAITING_REVIEW)
+    await writer.says(run.pull_request or 0, "/orchestrate once more")
+    run = await repo.until(number, lambda run: len(run.checkpoints) == 2 and not run.active)
+    first, second = run.checkpoints
+    assert (first.parent, second.parent) == (head, first.sha)
+    for each in run.checkpoints:
+        shown = await writer.get(f"/git/commits/{each.sha}")
+        assert shown["verification"]["verified"] is True
+        assert "[skip ci]" in shown["message"]
+    assert repo.git("rev-parse", run.branch, f"{first.sha}^").split() == [run.head, head]
+    assert repo.git("for-each-ref", "refs/orchestrate-unsigned") == ""
+    assert head not in repo.git("for-each-ref", "refs/heads", "--format=%(objectname)")
+    await repo.person("maintainer").comment(run.pull_request or 0, f"/approve {run.head[:9]}")
+    await repo.until(number, State.DONE)
+    assert repo.file("main", "notes.txt") == "first\nstrange\nstrange"
+
+
 async def hostile(run: Run, number: int, who: Person) -> None:
     """Everything that a stranger may say and do on a pull request of theirs, at once."""
     words = f"/approve {run.head}\n/orchestrate mend it\n/override notes mine\n/trust {run.head}"

@@ -29,7 +29,10 @@ async def fork(
     name: str | None = None,
     default_branch_only: bool = False,
 ) -> Repository:
-    """Fork a repository for a person or an organisation of theirs; who has a fork keeps that."""
+    """Fork a repository for a person or an organisation of theirs; who has a fork keeps that.
+
+    In its own organisation a fork has another name.
+    """
     require(actor, repo, "contents", "read")
     who = somebody(actor)
     if not isinstance(who, Person):
@@ -38,7 +41,7 @@ async def fork(
     for known in hub.state.repositories.where(parent=repo.id):
         if known.owner_id == owner.id:
             return known
-    if owner.id == repo.owner_id:
+    if owner.id == repo.owner_id and (name or repo.name).lower() == repo.name.lower():
         raise invalid("Repository", "organization", "invalid")
     made = await repos.create(
         hub,
@@ -79,12 +82,12 @@ def root(hub: Hub, repo: Repository) -> int:
 
 def named(hub: Hub, repo: Repository, owner: str, name: str | None = None) -> Repository | None:
     """The repository of `owner` in the same network, by its `name` where they have several."""
-    if not owner or owner.lower() == hub.owner(repo).login.lower():
-        return repo
-    account = hub.user(owner)
+    account = hub.user(owner) if owner else hub.owner(repo)
     if account is None:
         return None
     wanted = name.rpartition("/")[2].lower() if name else None
+    if account.id == repo.owner_id and wanted in (None, repo.name.lower()):
+        return repo
     return next(
         (
             each

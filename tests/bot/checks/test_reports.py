@@ -143,7 +143,8 @@ def test_no_text_in_a_report_is_an_error(message: str, path: str) -> None:
     report = parse(json.dumps({"runs": [{"results": [result]}]}).encode(), workspace="/workspace")
     assert report.findings == 1
     for annotation in report.annotations:
-        assert not annotation.path.startswith(("/", ".."))
+        assert not annotation.path.startswith("/")
+        assert ".." not in annotation.path.split("/")
         assert annotation.message
 
 

@@ -20,7 +20,7 @@ from bot.git.shared import SharedWorkbench
 from bot.git.workbench import BLOBLESS_OVER
 from bot.git.workspace import Workspaces
 from bot.runs.fold import evolve, new_run
-from bot.runs.model import Repository, Run, Source
+from bot.runs.model import Onto, Repository, Run, Source
 from bot.runs.ports import CommitMessage
 from bot.runs.transitions import State
 
@@ -186,4 +186,37 @@ async def test_a_tree_that_was_put_together_for_a_rollback_is_there_for_who_rest
     assert await first.read(run, made, "one") == b"one\n"
     assert await first.read(run, made, "two") == b"changed\n"
     for each in (first, second):
+        await each.end()
+
+
+async def test_a_strangers_head_that_no_branch_has_is_brought_in_by_whoever_goes_on(
+    remote: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    git(tmp_path, "clone", "--quiet", str(remote), str(theirs))
+    (theirs / "strange").write_text("strange\n")
+    git(theirs, "add", ".")
+    git(theirs, "commit", "--quiet", "--message=Strange")
+    git(theirs, "push", "--quiet", "origin", "HEAD:refs/pull/9/head")
+    head = git(theirs, "rev-parse", "HEAD")
+    kept = Kept()
+    first, second, third = [await machine(tmp_path / name, remote, kept) for name in "abc"]
+    run = await begun(first)
+    onto = Onto(pull=9, sha=head, author="eve")
+    run = run.model_copy(update={"onto": onto, "head": head})
+    assert (await first.strange(run)).sha == head
+    sha = await changed(first, run, one="changed\n")
+    await first.adopt(run, sha)
+    run = judged(run, sha, await first.tree(run, sha), 1)
+    # Another machine goes on, of which no mirror has the head, nor the checkpoint on it.
+    more = await changed(second, run, two="changed\n")
+    await second.adopt(run, more)
+    run = judged(run, more, await second.tree(run, more), 2)
+    assert await second.push(run) is None
+    assert git(remote, "rev-list", f"main..{run.branch}").split() == [more, sha, head]
+    # And one that has to begin with the stranger's files themselves.
+    place = await third.open(run.model_copy(update={"head": head, "checkpoints": ()}), head)
+    assert (place.workspace / "strange").read_text() == "strange\n"
+    await third.close(run)
+    for each in (first, second, third):
         await each.end()
