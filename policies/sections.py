@@ -67,8 +67,8 @@ class Section(BaseModel):
 def _name(value: str) -> str:
     if len(value) > MAX_NAME or not _NAME.fullmatch(value) or value != value.strip():
         raise ValueError(
-            f"A name is at most {MAX_NAME} letters, digits, blanks, dots and hyphens, and begins"
-            " with a letter or digit; choose such a name."
+            f"A name is at most {MAX_NAME} letters, digits, blanks, dots, hyphens and underscores,"
+            " and begins with a letter or digit; choose such a name."
         )
     return value
 

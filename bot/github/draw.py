@@ -139,7 +139,7 @@ class Drawing:
 
     async def _find_pull(self, wanted: PullRequest) -> int | None:
         head = f"{self._run.repository.owner}:{wanted.head}"
-        params: Params = {"head": head, "state": "all", "per_page": 10}
+        params: Params = {"head": head, "state": "all", "per_page": 100}
         found = (await self._session.get(f"{self._path}/pulls", params)).maps()
         # A fork may have a branch of the same name, in the same organisation too; and a server that
         # does not know the filter must not give us another's pull request.

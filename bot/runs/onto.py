@@ -62,8 +62,10 @@ async def gone(git: Git, run: Run, config: Config) -> tuple[str, dict[str, Any],
 def voided(run: Run, head: str, who: str) -> dict[str, Any]:
     """Say that somebody pushed `head` since the run's commit was trusted."""
     assert run.onto is not None, "only who goes on from a stranger's head is asked of it"
+    pull = f"#{run.onto.pull}"
+    pushed = f"{who} pushed {head[:7]} to {pull}, which nobody trusts yet."
     return {
-        "reason": f"{who} pushed {head[:7]} to #{run.onto.pull}, which nobody trusts yet.",
+        "reason": pushed if head else f"GitHub does not have the head of {pull} any more.",
         "next_step": f"`/cancel` ends this run. {AGAIN}",
         "moved": head,
     }

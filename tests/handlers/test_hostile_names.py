@@ -1,6 +1,6 @@
 """Names that would be commands if a shell read them: of branches, files, titles, requests.
 
-A check has no such name: it is of letters, digits, blanks, dots and hyphens.
+A check has no such name: it is of letters, digits, blanks, dots, hyphens and underscores.
 """
 
 from __future__ import annotations

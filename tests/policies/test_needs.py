@@ -106,7 +106,7 @@ def test_what_the_schema_describes_does_what_was_needed(need: str) -> None:
         ("commands: {who: {aprove: maintain}}", "did you mean `approve`?"),
         ("approval: {code-owners: true}", "did you mean `code_owners`?"),
         ("approval: {teams: ['@acme/platform']}", "without the organisation: `security`."),
-        ("checks: [{name: api/unit, run: x}]", "letters, digits, blanks, dots and hyphens"),
+        ("checks: [{name: api/unit, run: x}]", "letters, digits, blanks, dots, hyphens"),
         ("schedule: [{name: n, request: x, cron: '@daily'}]", "five fields, for example"),
         ("freeze: [{name: n, start: fri 18, end: mon 8}]", "write it as `22:00`, `fri 16:00`"),
     ],
