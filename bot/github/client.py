@@ -319,7 +319,8 @@ class GitHubApp:
     ) -> Answer:
         pace = self.pace(scope.installation)
         given = {**(headers or {}), "Authorization": f"Bearer {token}"}
-        is_write = method != "GET"
+        # What GraphQL only asks is no write, though it is posted.
+        is_write = method != "GET" and not (path.endswith("/graphql") and _only_asks(json))
         async with pace.slot(write=is_write):
             if is_write:
                 self.guard()
@@ -353,6 +354,10 @@ class GitHubApp:
 
 def _cause(error: GitHubException) -> BaseException:
     return error.exc if isinstance(error, RequestError) else error
+
+
+def _only_asks(json: Any) -> bool:
+    return str(json["query"]).startswith("query")
 
 
 class Session:

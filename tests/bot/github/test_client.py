@@ -298,3 +298,19 @@ async def test_what_graphql_refuses_is_a_refusal_in_githubs_words(
     github.post("https://git.example/api/graphql").mock(return_value=httpx.Response(200, json=body))
     with pytest.raises(Refused, match="clean status"):
         await session.merge_later("PR_1", "a" * 40, "squash")
+
+
+async def test_what_graphql_only_asks_is_no_write(
+    app: GitHubApp, session: Session, github: respx.MockRouter
+) -> None:
+    def no_more() -> None:
+        raise TransientError("This process has lost its lease.")
+
+    app.guard = no_more
+    asked = {"data": {"node": {"isInMergeQueue": True}}}
+    github.post("https://git.example/api/graphql").mock(
+        return_value=httpx.Response(200, json=asked)
+    )
+    assert await session.is_queued("PR_1")
+    with pytest.raises(TransientError, match="lost its lease"):
+        await session.enqueue("PR_1", "a" * 40)
