@@ -18,6 +18,10 @@ SCHEMA_VERSION = 1
 ORCHESTRATE = "orchestrate"
 """The actor of what the server did by itself."""
 
+GHOST = "ghost"
+"""GitHub shows the author of a deleted account under this name, and may send null for it; the actor
+of what nobody knows who did it."""
+
 
 class Type(StrEnum):
     """The events of this version."""

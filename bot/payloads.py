@@ -18,6 +18,8 @@ import structlog
 from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import SchemaValidator, core_schema, from_json
 
+from bot.events import GHOST
+
 log = structlog.get_logger()
 
 PATHS_MAX = 1_000
@@ -26,9 +28,6 @@ more says `paths_cut`, and is looked at in git instead."""
 
 COMMITS_MAX = 2_048
 """Commits that GitHub lists of one push."""
-
-GHOST = "ghost"
-"""GitHub shows the author of a deleted account under this name, and may send null for it."""
 
 
 def _bot(type_: object) -> bool:

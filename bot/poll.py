@@ -21,8 +21,8 @@ from typing import Any, Protocol
 import structlog
 
 from bot.errors import OrchestrateError, TransientError, UserError
+from bot.events import GHOST
 from bot.found import REVIEWS, is_unedited
-from bot.payloads import GHOST
 from bot.router import Desk
 from bot.runs.model import Repository, Run
 from bot.runs.transitions import TERMINAL

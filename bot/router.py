@@ -456,7 +456,7 @@ class Router:
                 person,
                 requester,
                 others_can_approve=others_can,
-                doubted=run is not None and run.doubted,
+                doubted=run is not None and run.is_part_unknown,
             ),
             config,
         )
@@ -470,7 +470,9 @@ class Router:
         """Say whether somebody without a part in it could approve; asked where that decides."""
         if run is None:
             return True
-        part = {run.requester, *run.authors, *((spoken.login,) if run.doubted else ())}
+        part = {run.requester, *run.authors}
+        if run.is_part_unknown:
+            part.add(spoken.login)
         if spoken.login.casefold() not in {each.casefold() for each in part}:
             return True
         least = config.commands.least_role("approve") or Role.MAINTAIN

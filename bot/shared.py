@@ -209,6 +209,10 @@ class SharedForge:
         """Ask what checks of these names, by whomever, say of a commit now."""
         return await self._forge.reported(run, sha, names)
 
+    async def pushers(self, run: Run, tip: str) -> tuple[str, ...]:
+        """Name who moved the run's branch from its own commits on to `tip`."""
+        return await self._forge.pushers(run, tip)
+
     async def sign(self, run: Run, tree: str, parents: Sequence[str], text: str) -> bool:
         """Have a commit made and signed, and the branch moved to it; False where that moved."""
         self._lease.check()

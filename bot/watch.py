@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 import structlog
 
 from bot.errors import OrchestrateError
+from bot.events import GHOST
 from bot.found import REVIEWS, comment_on, is_unedited, review_of, where
-from bot.payloads import GHOST, CommentCreated, PullChanged, Pushed
+from bot.payloads import CommentCreated, PullChanged, Pushed
 from bot.router import Desk, Router
 from bot.runs.model import Repository, Run
 from bot.runs.transitions import TERMINAL, State

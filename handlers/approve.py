@@ -134,7 +134,7 @@ def _allowed(order: Order, run: Run) -> str:
         others_can=order.others_can,
         seen_sha=seen or None,
         head_sha=run.head,
-        doubted=run.doubted,
+        doubted=run.is_part_unknown,
     )
     verdict = may_approve(facts, order.config)
     if not verdict.allowed:

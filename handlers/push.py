@@ -11,8 +11,8 @@ from typing import Any
 
 from bot.configuration import OF_ALL, check_proposed, check_pushed, kinds_in
 from bot.errors import UserError
-from bot.events import Event, Type
-from bot.payloads import GHOST, PullChanged, Pushed
+from bot.events import GHOST, Event, Type
+from bot.payloads import PullChanged, Pushed
 from bot.router import Desk, Router, repository_of
 from bot.runs.model import Repository, Run
 from bot.runs.onto import voided

@@ -175,6 +175,10 @@ class LocalForge:
         """Return nothing: a local repository has no checks but the run's own."""
         return ()
 
+    async def pushers(self, run: Run, tip: str) -> tuple[str, ...]:
+        """Return nobody: a local repository does not tell."""
+        return ()
+
     async def sign(self, run: Run, tree: str, parents: Sequence[str], text: str) -> bool:
         """Refuse: who has no GitHub commits by git."""
         raise UserError("A local repository has nobody who signs: leave `commits: api` out.")

@@ -12,12 +12,13 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from bot.errors import TransientError
+from bot.errors import Refused, TransientError
 from bot.github.answers import Refusal, text_of
 from bot.github.branches import Laws, laws_of, reported_on, rules_of, surroundings_of
 from bot.github.client import CHANGE, GitHubApp, Session
 from bot.github.draw import AUTO, DONE, LATER, QUEUE, Drawing, Memory
 from bot.github.once import Once, repo_path
+from bot.github.pushes import pushers_since, pushes_to
 from bot.github.reads import issue_of, repository_of
 from bot.runs.model import Approval, Repository, Run
 from bot.runs.ports import Later, Merged, NotMerged, Surroundings
@@ -128,6 +129,16 @@ class GitHubForge:
     async def reported(self, run: Run, sha: str, names: Collection[str]) -> tuple[Reported, ...]:
         """Ask what checks of these names, by whomever, say of a commit now."""
         return await reported_on(self._app, run.repository, sha, names)
+
+    async def pushers(self, run: Run, tip: str) -> tuple[str, ...]:
+        """Name who moved the run's branch from its own commits on to `tip`, the last one first."""
+        try:
+            moved = await pushes_to(self._app, run.repository, run.branch)
+        except Refused as refused:
+            log.warning("who pushed is not told", run=run.id, error=str(refused))
+            return ()
+        ours = {run.start_sha, run.base_sha, *(each.sha for each in run.checkpoints)}
+        return pushers_since(moved, ours, tip)
 
     async def sign(self, run: Run, tree: str, parents: Sequence[str], text: str) -> bool:
         """Have a commit made and signed, and the branch moved to it; False where that moved.

@@ -17,6 +17,7 @@ from bot.github.file_check import show_check
 from bot.github.files import content_of
 from bot.github.markup import cut_body
 from bot.github.once import SKEW, Once, Place, repo_path
+from bot.github.pushes import pushes_to
 from bot.github.reads import (
     comment_of,
     delivery_of,
@@ -59,10 +60,6 @@ nothing moved: times are whole seconds, and a second change within one leaves th
 
 DELIVERIES_MAX = 2_000
 """Deliveries read at a look; the next look, minutes later, goes on."""
-
-
-PUSHES_MAX = 100
-"""Pushes to one branch that are looked at: as many as GitHub tells at once, and a run has few."""
 
 
 class GitHubThreads:
@@ -242,15 +239,7 @@ class GitHubThreads:
 
     async def pushes(self, repository: Repository, branch: str) -> list[Push]:
         """Say who moved a branch and where to, the newest first."""
-        ours = await self._app.login()
-        path = f"{repo_path(repository)}/activity"
-        # It has no numbered pages; of a branch that was pushed to more often nobody knows enough.
-        params: Params = {"ref": f"refs/heads/{branch}", "per_page": PUSHES_MAX}
-        answer = await self._app.session(repository).get(path, params)
-        told = ((text_of(each, "actor", "login"), each) for each in answer.maps())
-        found = [Push(None if by == ours else by, text_of(each, "after")) for by, each in told]
-        is_more = 'rel="next"' in answer.headers.get("link", "")
-        return [*found, Push("", "")] if is_more else found
+        return await pushes_to(self._app, repository, branch)
 
     async def shown_at(self, repository: Repository, sha: str) -> datetime | None:
         """Say when a check of ours first stood on a commit; None where none does.

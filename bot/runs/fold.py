@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bot.errors import UserError
-from bot.events import Event, Type
+from bot.events import GHOST, Event, Type
 from bot.runs.model import (
     Answer,
     Approval,
@@ -31,7 +31,7 @@ from bot.runs.model import (
     Task,
     run_id,
 )
-from bot.runs.transitions import State, Trigger, Work, transition
+from bot.runs.transitions import UNPLANNED, State, Trigger, Work, transition
 from bot.runs.triggers import trigger_of
 from bot.usage import Usage
 
@@ -144,10 +144,12 @@ def evolve(run: Run, event: Event) -> Run:
         update |= apply(run, event)
     trigger = trigger_of(run, event)
     if trigger is not None:
-        follows = transition(run.state, trigger, run.resume_to)
+        unplanned = run.unplanned or run.state in UNPLANNED
+        follows = transition(run.state, trigger, run.resume_to, unplanned=unplanned)
         if follows is None:
             raise UserError(cannot(run))
         update |= {
+            "unplanned": unplanned and follows.state is not State.RUNNING,
             "state": follows.state,
             "work": follows.work,
             "resume_to": follows.resume_to,
@@ -332,7 +334,7 @@ def _candidate_refused(run: Run, event: Event) -> dict[str, Any]:
 
 
 def _checkpointed(run: Run, event: Event) -> dict[str, Any]:
-    by = run.pushers if event.data["kind"] == "human" else ()
+    by = _wrote(run, event) if event.data["kind"] == "human" else ()
     made = Checkpoint.model_validate({**event.data, "at": event.at, "by": by})
     if run.last is not None and made.number <= run.last.number:
         return {}
@@ -353,6 +355,17 @@ def _checkpointed(run: Run, event: Event) -> dict[str, Any]:
         **(_answered(run, made) if made.kind in ("agent", "kept") else {}),
         **_new_base(event),
     }
+
+
+def _wrote(run: Run, event: Event) -> tuple[str, ...]:
+    """Name who pushed what became a checkpoint; `GHOST` among them for whom nobody knows.
+
+    The checkpoint says what GitHub knew of it, and deliveries may have told of more.
+    """
+    told = event.data.get("by")
+    if told is None:
+        return run.pushers
+    return tuple(dict.fromkeys((*told, *(each for each in run.pushers if each != GHOST))))
 
 
 def _new_base(event: Event) -> dict[str, Any]:
@@ -384,8 +397,8 @@ def _checked(run: Run, event: Event) -> dict[str, Any]:
             run, lambda each: each.of == "override" and each.what in passed
         )
     if data["green"]:
-        # A person's commits in the middle of a task do not say that it is finished.
-        task = None if run.given else run.next_task()
+        # A person's commits in the middle of a task, or before it, do not say that it is finished.
+        task = None if run.given or run.unplanned else run.next_task()
         return update | ({"plan": run.plan.finish(task.id)} if task else {})
     return update | _stop(event)
 
@@ -496,7 +509,7 @@ def _overridden(run: Run, event: Event) -> dict[str, Any]:
         "unconfirmed": _but(run, lambda each: each.of == "override" and each.what == made.check),
     }
     task = run.next_task()
-    if task and not run.still_red(besides=made.check):
+    if task and not run.unplanned and not run.still_red(besides=made.check):
         update["plan"] = run.plan.finish(task.id)
     return update
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from bot.events import GHOST
 from bot.runs.transitions import State, Work
 from bot.usage import Usage
 
@@ -276,6 +277,7 @@ class Run(_Value):
     merge from being made; `awaits` what a merge waits for, and `news` counts what was heard of
     that. `unconfirmed` says which decisions of the record do not count, since GitHub did not
     confirm them when the run was restored, and `doubted` that nobody can tell who asked for it.
+    `unplanned` says that it was led away from a plan that still has to be approved.
     `standing` is no part of what is kept: it is asked for
     where a run is shown.
     """
@@ -366,6 +368,7 @@ class Run(_Value):
     holds: tuple[Hold, ...] = ()
     unconfirmed: tuple[Doubt, ...] = ()
     doubted: bool = False
+    unplanned: bool = False
 
     standing: Standing | None = Field(default=None, exclude=True)
 
@@ -400,6 +403,16 @@ class Run(_Value):
         """Who wrote some of what is at the head beside the agent."""
         written = tuple(login for each in self.checkpoints for login in each.by)
         return (*written, self.onto.author) if self.onto else written
+
+    @property
+    def has_unknown_author(self) -> bool:
+        """Whether nobody knows who pushed some of what is at the head."""
+        return any(GHOST in each.by for each in self.checkpoints)
+
+    @property
+    def is_part_unknown(self) -> bool:
+        """Whether nobody can tell who had a part: who asked for it, or who pushed some of it."""
+        return self.doubted or self.has_unknown_author
 
     @property
     def is_local(self) -> bool:
@@ -437,12 +450,14 @@ class Run(_Value):
         """Return the approvals that hold for the present head, each person's last one.
 
         One of another commit holds where the tree is the same, as after a rebase, and where the
-        plan is; unless who gave it has become an author since. It then names the present head.
+        plan is; unless who gave it has become an author since, or may have. It then names the
+        present head.
         """
         authors = {login.casefold() for login in self.authors}
         held: dict[str, Approval] = {}
         for each in self.approvals:
             same_tree = each.tree == self.tree and each.by.casefold() not in authors
+            same_tree = same_tree and not self.has_unknown_author
             same_plan = each.plan in ("", self.plan.digest)
             if each.of == "head" and same_plan and (each.sha == self.head or same_tree):
                 held[each.by.casefold()] = each.model_copy(update={"sha": self.head})

@@ -585,6 +585,12 @@ class Forge(Protocol):
     async def reported(self, run: Run, sha: str, names: Collection[str]) -> tuple[Reported, ...]:
         """Ask what checks of these names, by whomever, say of a commit now."""
 
+    async def pushers(self, run: Run, tip: str) -> tuple[str, ...]:
+        """Name who moved the run's branch from its own commits on to `tip`, the last one first.
+
+        Empty where that is not told; an empty name among them for whom nobody knows.
+        """
+
     async def sign(self, run: Run, tree: str, parents: Sequence[str], text: str) -> bool:
         """Have a commit made and signed, and the branch moved to it; False where that moved."""
 

@@ -2,7 +2,8 @@
 
 `transition(state, trigger)` is pure: it takes what happened, as a trigger, and gives the state
 that follows with the work that is now to be done, or None where the run waits. Nothing else in
-the program decides either.
+the program decides either. Whatever led away from a plan that nobody approved yet, as a push does,
+leads back to it before an agent works.
 """
 
 from __future__ import annotations
@@ -207,6 +208,14 @@ for _state in LIVE:
 TABLE = MappingProxyType(_TABLE)
 """Every way from one state to another; what is not here cannot happen."""
 
+UNPLANNED = frozenset({State.PLANNING, State.AWAITING_APPROVAL})
+"""States that a run leaves by itself only once its plan is approved."""
+
+_ON_THE_PLAN = frozenset({State.RUNNING, State.AWAITING_REVIEW, State.MERGING})
+_PLAN_HOLDS = frozenset(
+    {(State.PLANNING, Trigger.PLAN_READY), (State.AWAITING_APPROVAL, Trigger.APPROVED)}
+)
+
 OUTCOMES = frozenset(
     {
         *(_T.STARTED_TO_CHECK, _T.ONLY_CHECKED),
@@ -221,11 +230,22 @@ OUTCOMES = frozenset(
 """What work in flight may still report after the run was paused, cancelled or merged by hand."""
 
 
-def transition(state: State, trigger: Trigger, resume_to: State | None = None) -> Next | None:
+def transition(
+    state: State, trigger: Trigger, resume_to: State | None = None, *, unplanned: bool = False
+) -> Next | None:
     """Say what follows when `trigger` happens in `state`; None when it cannot happen there.
 
-    `resume_to` is the state that a paused, blocked or failed run goes back to.
+    `resume_to` is the state that a paused, blocked or failed run goes back to. `unplanned` says
+    that its plan still has to be approved.
     """
+    follows = _following(state, trigger, resume_to)
+    if follows is None or not unplanned or (state, trigger) in _PLAN_HOLDS:
+        return follows
+    back = follows.state in _ON_THE_PLAN
+    return Next(State.AWAITING_APPROVAL, None, None) if back else follows
+
+
+def _following(state: State, trigger: Trigger, resume_to: State | None) -> Next | None:
     row = TABLE.get((state, trigger))
     if row is None:
         return _late(state, trigger, resume_to)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from bot.errors import TransientError
-from bot.events import ORCHESTRATE, Event, Type
+from bot.events import GHOST, ORCHESTRATE, Event, Type
 from bot.redact import Redactor
 from bot.runs import budget, texts
 from bot.runs.day import forecast_of, spent_today
@@ -510,6 +510,7 @@ class Worker:
             told = f"{told}\n{signed.text()}"
             if not signed.allowed:
                 return [_blocked(signed.reason, "`/resume` takes the commits in then.")]
+        by = {} if run.is_local else {"by": await self._wrote(run, human.sha)}
         await self._ports.git.adopt(run, human.sha)
         changes = await self._ports.git.changes(run, run.head, human.sha)
         made = {
@@ -520,10 +521,22 @@ class Worker:
             "kind": "human",
             "title": human.titles[-1] if human.titles else "Commits of a person",
             "author": texts.listed(human.authors),
+            **by,
             **_size(changes),
         }
         await self._keep_rules(run, human.sha, told)
         return [(Type.CHECKPOINTED, made, texts.listed(human.authors) or ORCHESTRATE)]
+
+    async def _wrote(self, run: Run, tip: str) -> list[str]:
+        """Name who pushed what is on top of the head, as GitHub and its deliveries told of it.
+
+        Who pushed may not approve, so whoever may not be known is named `GHOST`.
+        """
+        found = [each or GHOST for each in await self._ports.forge.pushers(run, tip)]
+        is_told = run.foreign == tip and run.pushers and GHOST not in run.pushers
+        told = [each for each in run.pushers if each != GHOST]
+        unknown = [] if found or is_told else [GHOST]
+        return list(dict.fromkeys([*told, *found, *unknown]))
 
     async def _keep_rules(self, run: Run, sha: str, text: str) -> None:
         body = {
@@ -543,7 +556,7 @@ class Worker:
             return await self._check_trusted(run, cause)
         human = await self._ports.git.push(run)
         if human is not None:
-            return [_pushed(run, human)]
+            return [await self._pushed(run, human)]
         config = await self._config(run)
         checks = await checks_of(self._ports.git, self._ports.checks, run, config)
         kept = {each["name"]: each for each in await self._results(run)}
@@ -622,13 +635,25 @@ class Worker:
             await self._ports.store.keep_result(run, run.head, run.attempt, result)
         return {**result, "attempt": run.attempt}
 
+    # -- a person pushed
+
+    async def _pushed(self, run: Run, human: HumanWork) -> tuple[str, dict[str, Any], str]:
+        """Say that people pushed, of which nobody told: who wrote a commit may be anybody."""
+        data = {"before": run.head, "after": human.sha}
+        if run.is_local:
+            who = texts.listed(human.authors) or "Somebody"
+            return (Type.HUMAN_PUSHED, {**data, "who": who}, who)
+        by = next(iter(await self._ports.forge.pushers(run, human.sha)), "") or GHOST
+        who = "Somebody" if by == GHOST else f"@{by}"
+        return (Type.HUMAN_PUSHED, {**data, "who": who}, by)
+
     # -- a person takes the branch
 
     async def _hand(self, run: Run, _cause: str) -> Made:
         """Publish the head under its lease, for the person who took the branch."""
         human = await self._ports.git.push(run)
         if human is not None:
-            return [_pushed(run, human)]
+            return [await self._pushed(run, human)]
         return [(Type.HANDED_OVER, {"sha": run.head}, ORCHESTRATE)]
 
     # -- the end
@@ -637,7 +662,7 @@ class Worker:
         approval = run.approved_head()
         if approval is None:
             reason = "What was approved is not the head any more."
-            return [_blocked(reason, "Look at the new head, then `/approve`.")]
+            return [_blocked(reason, "`/retry` checks the new head; look at it, then `/approve`.")]
         base, config, grounds = await self._grounded(run)
         if run.onto and (ended := await gone(self._ports.git, run, config)):
             return [ended]  # Whoever pushed there, nobody may have told of it.
@@ -905,11 +930,6 @@ def _not_as_approved(run: Run, config: Config) -> str:
     if changed:
         return f"The configuration is another one than when {texts.listed(changed)} approved."
     return f"It takes {config.approval.required} approvals, and has {len(given)}."
-
-
-def _pushed(run: Run, human: HumanWork) -> tuple[str, dict[str, Any], str]:
-    who = texts.listed(human.authors) or "Somebody"
-    return (Type.HUMAN_PUSHED, {"before": run.head, "after": human.sha, "who": who}, who)
 
 
 def _next_number(run: Run) -> int:

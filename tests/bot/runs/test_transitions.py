@@ -9,6 +9,7 @@ from bot.runs.transitions import (
     OUTCOMES,
     TABLE,
     TERMINAL,
+    UNPLANNED,
     WORK_OF,
     Next,
     State,
@@ -98,6 +99,50 @@ def test_what_a_stopped_turn_left_is_judged_while_the_run_stays_stopped() -> Non
 
 def test_a_run_paused_by_a_push_takes_the_commits_in_first() -> None:
     assert transition(S.PAUSED, T.GIVEN_BACK, S.RUNNING) == Next(S.VALIDATING, W.ADOPT, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "trigger", "resume_to", "to", "work"),
+    [
+        (S.VALIDATING, T.GREEN, None, S.AWAITING_APPROVAL, None),
+        (S.VALIDATING, T.GREEN_TASKS_LEFT, None, S.AWAITING_APPROVAL, None),
+        (S.VALIDATING, T.RED, None, S.AWAITING_APPROVAL, None),
+        (S.VALIDATING, T.RED_NO_TURNS, None, S.BLOCKED, None),
+        (S.BLOCKED, T.RESUME_ASKED, S.RUNNING, S.AWAITING_APPROVAL, None),
+        (S.BLOCKED, T.OVERRIDDEN, S.RUNNING, S.AWAITING_APPROVAL, None),
+        (S.BLOCKED, T.OVERRIDDEN_TASKS_LEFT, S.RUNNING, S.AWAITING_APPROVAL, None),
+        (S.BLOCKED, T.CHANGES_ASKED, S.RUNNING, S.AWAITING_APPROVAL, None),
+        (S.PAUSED, T.GIVEN_BACK, S.AWAITING_APPROVAL, S.VALIDATING, W.ADOPT),
+        (S.PAUSED, T.RESUME_ASKED, S.PLANNING, S.PLANNING, W.PLAN),
+        (S.PLANNING, T.PLAN_READY, None, S.RUNNING, W.TURN),
+        (S.AWAITING_APPROVAL, T.APPROVED, None, S.RUNNING, W.TURN),
+        (S.AWAITING_APPROVAL, T.REJECTED, None, S.PLANNING, W.PLAN),
+    ],
+)
+def test_what_led_away_from_a_plan_leads_back_to_it(
+    state: State, trigger: Trigger, resume_to: State | None, to: State, work: Work | None
+) -> None:
+    follows = transition(state, trigger, resume_to, unplanned=True)
+    assert follows is not None
+    assert (follows.state, follows.work) == (to, work)
+
+
+@given(
+    st.sampled_from(sorted(UNPLANNED)),
+    st.lists(st.sampled_from(sorted(set(Trigger) - {T.PLAN_READY})), max_size=60),
+)
+def test_no_walk_leads_to_work_or_a_merge_before_the_plan_is_approved(
+    state: State, triggers: list[Trigger]
+) -> None:
+    resume_to = None
+    for trigger in triggers:
+        if (state, trigger) == (S.AWAITING_APPROVAL, T.APPROVED):
+            continue
+        follows = transition(state, trigger, resume_to, unplanned=True)
+        if follows is not None:
+            assert follows.state not in (S.RUNNING, S.AWAITING_REVIEW, S.MERGING)
+            assert follows.work not in (W.TURN, W.MERGE)
+            state, resume_to = follows.state, follows.resume_to
 
 
 @given(st.lists(st.sampled_from(sorted(Trigger)), max_size=60))
