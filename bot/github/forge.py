@@ -276,7 +276,9 @@ def _ended(pull: Mapping[str, Any], number: int) -> Merged | NotMerged | None:
     if pull.get("merged"):
         return Merged(text_of(pull, "merge_commit_sha"))
     if pull.get("state") == "closed":
-        return NotMerged(f"#{number} is closed.", "Reopen it, then `/approve`.")
+        return NotMerged(
+            f"#{number} is closed.", "Reopen it; `/retry` checks the head, then `/approve`."
+        )
     return None
 
 
