@@ -67,7 +67,7 @@ SCHEMA = "dbos"
 """Where the engine's own tables are in a PostgreSQL: beside ours, in one database to back up."""
 
 CONNECTIONS = 5
-"""Connections of the engine in one process."""
+"""Connections of the engine in one process: each to SQLite keeps 2 MB of the file in memory."""
 
 SWEEP_SECONDS = 30.0
 """How often runs are looked for whose workflow ended while they were not over."""
@@ -216,10 +216,11 @@ class Engine:
             # The default is pickle, with which whoever writes the database runs code.
             "serializer": DBOSPortableJSONSerializer(),
             "log_level": "ERROR",
+            "sys_db_pool_size": CONNECTIONS,
         }
         if self.is_shared:
             # `orchestrate db upgrade` makes the tables: a process of many changes none of them.
-            config |= {"run_migrations": False, "sys_db_pool_size": CONNECTIONS}
+            config |= {"run_migrations": False}
         return config
 
     async def stop(self) -> None:
