@@ -95,7 +95,7 @@ class Size:
 
 
 SHORT = Size(6, 8, 0, boundaries=False, storms=0, seconds=0)
-ORDINARY = Size(12, 24, 100, boundaries=True, storms=1, seconds=540)
+ORDINARY = Size(12, 24, 100, boundaries=True, storms=1, seconds=480)
 LONG = Size(12, 24, 1_000, boundaries=True, storms=20, seconds=float("inf"))
 
 

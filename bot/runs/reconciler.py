@@ -32,6 +32,10 @@ BACK_OFF_MAX_SECONDS = 60.0
 """The longest wait after repeated failures, unless GitHub names a longer one: so late people may
 see what is."""
 
+BEHIND_SECONDS = 1.0
+"""How much later than others a drawing comes after a pause: what fails may be drawing alone, and
+who asks first after a pause finds out for all. What people command goes before what they see."""
+
 
 class Reconciler:
     """Draws dirty runs. `start` begins, `settled` waits until nothing is left to draw.
@@ -154,7 +158,8 @@ class Reconciler:
         except TransientError:
             return  # The next sweep finds it.
         loop = asyncio.get_running_loop()
-        loop.call_later(0 if asked else back_off, self._mark, run_id, run.repository.installation)
+        behind = BEHIND_SECONDS if asked else back_off
+        loop.call_later(behind, self._mark, run_id, run.repository.installation)
 
     async def _draw(self, run_id: str) -> None:
         run, mark = await self._store.to_draw(run_id)

@@ -18,9 +18,9 @@ async def begun(world: World) -> AsyncIterator[tuple[Repo, int, int]]:
     """A run whose pull request GitHub has, while what is drawn after it fails."""
     repo = await world.repository()
     world.hub.faults.webhooks("drop", "pull_request")
-    # The pull request has its effect and its answer is lost; then nothing can be drawn further.
+    # It has its effect and its answer is lost; then nothing is drawn further for some seconds.
     world.hub.faults.fail("POST", f"/repos/{repo.name}/pulls", after=True)
-    world.hub.faults.fail("POST", f"/repos/{repo.name}/check-runs", times=None)
+    world.hub.faults.fail("POST", f"/repos/{repo.name}/check-runs", times=4)
     writer = repo.person("writer")
     issue = await writer.issue("Notes")
     await writer.comment(issue, "/orchestrate add a note")
