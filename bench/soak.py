@@ -4,7 +4,7 @@ Runs of every kind (`tests/support/stories.py`) are carried out one after the ot
 time, in a town (`bench/town.py`) to which nothing happens, and each process is looked at all the
 while: memory, open files and threads. A straight line is laid through what was seen after the
 first third, in which pools and caches fill: connections, threads, the mirror that each of those has
-open. What fills more slowly is within the limits: each story has a repository of its own, whose four
+open. What fills more slowly is within the limits: each story has a repository of its own, whose
 tokens the net for secrets knows by 36 KB each until 200 of them are known, 7 MB. The line's slope
 times the time it was laid through is `growth`, with twice its standard error as `tolerance`. A
 process is flat whose growth is no more than its tolerance and what `LIMITS` allows.

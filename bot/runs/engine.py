@@ -113,7 +113,7 @@ async def _carry(run: str, number: int, round: int) -> None:
         if more is None:
             return
         if not more:
-            await (await _here()).segments.finish(run)
+            await (await _here()).segments.finish(run, number)
             return
     raise RuntimeError(f"segment {run}-{number} does not end")
 

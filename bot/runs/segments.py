@@ -16,6 +16,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import count
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 from tenacity import (
@@ -92,6 +93,7 @@ class Segments:
         self._wait_max = wait_max
         self._steps = 0
         self._recorded: dict[tuple[str, int, int], Run] = {}
+        self._tidied: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._moved = asyncio.Event()
         self._draining = False
 
@@ -134,6 +136,8 @@ class Segments:
         None where there is, and the segment was put off.
         """
         async with self._step():
+            async with self._tidying(run_id):
+                pass
             return await self._advance(run_id, segment, step)
 
     async def _advance(self, run_id: str, segment: int, step: int) -> bool | None:
@@ -164,16 +168,22 @@ class Segments:
                 return True
         return not await store.rest(run_id, segment)
 
-    async def finish(self, run_id: str) -> None:
+    async def finish(self, run_id: str, segment: int) -> None:
         """Publish the record and throw the workspace away: the run waits, or has ended."""
         async with self._step():
-            await self._finish(run_id)
+            await self._finish(run_id, segment)
 
-    async def _finish(self, run_id: str) -> None:
-        run = await self._ports.store.load(run_id)
-        await self._publish(run)
-        if run.work is None:
-            await self._ports.git.close(run)
+    async def _finish(self, run_id: str, segment: int) -> None:
+        await self._publish(await self._ports.store.load(run_id))
+        async with self._tidying(run_id):
+            # Somebody may have commanded meanwhile: the workspace is the next segment's then.
+            run = await self._ports.store.load(run_id)
+            if run.segment == segment and run.work is None:
+                await self._ports.git.close(run)
+
+    def _tidying(self, run_id: str) -> asyncio.Lock:
+        """Return what the next segment waits for, which may begin while this one tidies up."""
+        return self._tidied.setdefault(run_id, asyncio.Lock())
 
     async def _publish(self, run: Run) -> None:
         try:

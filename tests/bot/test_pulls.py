@@ -12,15 +12,17 @@ from bot.runs.transitions import State
 from tests.handlers.test_strangers import fork_of, strange
 from tests.support.world import Repo, World
 
+DRAWN_SECONDS = 4.0
+"""Less than what the bot waits for an answer, and long enough for people to say something."""
+
 
 @contextlib.asynccontextmanager
 async def begun(world: World) -> AsyncIterator[tuple[Repo, int, int]]:
-    """A run whose pull request GitHub has, while what is drawn after it fails."""
+    """A run whose pull request GitHub has, while what is drawn after it takes its time."""
     repo = await world.repository()
     world.hub.faults.webhooks("drop", "pull_request")
-    # It has its effect and its answer is lost; then nothing is drawn further for some seconds.
-    world.hub.faults.fail("POST", f"/repos/{repo.name}/pulls", after=True)
-    world.hub.faults.fail("POST", f"/repos/{repo.name}/check-runs", times=4)
+    # The pull request is drawn first, and recorded once all is drawn.
+    world.hub.faults.delay(DRAWN_SECONDS, "POST", f"/repos/{repo.name}/check-runs", times=1)
     writer = repo.person("writer")
     issue = await writer.issue("Notes")
     await writer.comment(issue, "/orchestrate add a note")
