@@ -375,5 +375,5 @@ async def test_kills_at_random_moments_of_slow_turns_lose_and_double_nothing(
         killing.cancel()
         await asyncio.gather(killing, return_exceptions=True)
         assert difference(whole.shown, shown) == ([], [])
-        assert story.lives > 2
+        assert story.lives > 1, "nobody killed it"
     shutil.rmtree(tmp_path / "0")
