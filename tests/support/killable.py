@@ -42,7 +42,7 @@ READS = {
     "Inbox": {"waiting", "get", "known", "received_since"},
     "Workbench": {
         *("config", "read", "paths", "tree", "changes", "compare", "recorded", "top", "touched"),
-        *("leaks", "ids", "pushed_commits"),
+        *("ids", "pushed_commits"),
     },
     "GitHubForge": {"refresh", "remote", "labels", "rules", "surroundings", "reported"},
 }
