@@ -139,14 +139,14 @@ async def _verified(
     }
 
 
-async def _default_there(folder: Path, events: Sequence[Mapping[str, Any]]) -> str:
+async def _default_there(folder: Path, events: Sequence[Mapping[str, Any]]) -> str | None:
     """Name the ref of GitHub's default branch in a clone; empty where the clone knows of none.
 
-    A run of somebody's own machine is configured by what was checked out there.
+    None of a run of somebody's own machine: that is configured by what was checked out there.
     """
     begun = events[0]["data"].get("repository", {}) if events else {}
     if not begun.get("installation"):
-        return ""
+        return None
     known = await git_there(
         folder, "for-each-ref", "--format=%(symref)", "refs/remotes/origin/HEAD"
     )

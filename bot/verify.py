@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from bot.app import address_by, reach
 from bot.errors import OperatorError, Refused
 from bot.events import Event
-from bot.git import objects, refs
+from bot.git import history, objects, refs
 from bot.git.checkpoint import Identity
 from bot.git.local import open_repository
 from bot.git.mirror import Mirror
@@ -42,11 +42,12 @@ class Files:
     """The files that policies are made of, in mirrors and clones. Fulfils `recheck.Sources`.
 
     `default` is the full name of the default branch's ref in the last of `places`, empty where it
-    is not known; `of_all` is a clone of what the organisation says.
+    is not known, and None where what was checked out holds, as on somebody's own machine; `of_all`
+    is a clone of what the organisation says.
     """
 
     places: tuple[Mirror, ...]
-    default: str = ""
+    default: str | None
     of_all: Mirror | None = None
 
     def own(self, commit: str) -> str | None:
@@ -58,18 +59,23 @@ class Files:
                 return (found or b"").decode("utf-8", "replace")
         return None
 
-    def is_default(self, commit: str) -> bool:
-        """Whether the default branch has a commit, or may have it as far as can be told."""
+    def was_default(self, commit: str) -> bool | None:
+        """Whether the default branch ever stood at a commit; None where that cannot be told."""
+        if self.default is None:
+            return True
         place = self.places[-1]
         tip = refs.tip(place, self.default) if self.default else None
         if tip is None:
-            return True
+            return None
         try:
-            known = objects.is_ancestor(place, commit, tip)
-            # A clone may lag behind: then the commit goes on from what it has.
-            return known or objects.is_ancestor(place, tip, commit)
+            if history.is_followed(place, commit, tip):
+                return True
+            # By another parent, as where people pull before they push; or ahead of a clone that
+            # lags behind: it may be so, and so it is for who forged it.
+            near = {objects.is_ancestor(place, *each) for each in ((commit, tip), (tip, commit))}
         except _ABSENT:
-            return True
+            return None
+        return None if True in near else False
 
     def organisation(self, blob: str) -> str | None:
         """Read an organisation's file by the id of its content; None where that is not at hand."""
@@ -109,7 +115,7 @@ async def verify_run(
             held = Mirror(home / "mirrors" / f"{run.repository.id}.git")
             default = f"refs/remotes/origin/{run.repository.default_branch}"
             # What is on somebody's own machine is configured by what was checked out there.
-            files = Files((held,), "" if run.is_local else default, await clone_of(organisation))
+            files = Files((held,), None if run.is_local else default, await clone_of(organisation))
             again = await decided(run.repository, found.events, held, files)
             problems += again.problems
     return {

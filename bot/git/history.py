@@ -44,6 +44,20 @@ def versions(mirror: Mirror, commit: str, path: str) -> list[Version]:
     return found
 
 
+def is_followed(mirror: Mirror, commit: str, tip: str) -> bool:
+    """Whether a branch stood at `commit` before `tip`, as far as its first parents tell.
+
+    What a merge brought never was what the branch is.
+    """
+    repo = open_repository(mirror)
+    at: pygit2.Commit | None = commit_of(repo, tip)
+    for _ in range(COMMITS_MAX):
+        if at is None or str(at.id) == commit:
+            break
+        at = at.parents[0] if at.parents else None
+    return at is not None and str(at.id) == commit
+
+
 def _blob(commit: pygit2.Commit | None, path: str) -> str:
     entry = find(commit.tree, path) if commit is not None else None
     return str(entry.id) if isinstance(entry, pygit2.Blob) else ""

@@ -32,8 +32,8 @@ class Sources(Protocol):
     def own(self, commit: str) -> str | None:
         """Read the repository's file at a commit, empty where none is; None without the commit."""
 
-    def is_default(self, commit: str) -> bool:
-        """Whether the default branch has a commit, or may have it as far as can be told."""
+    def was_default(self, commit: str) -> bool | None:
+        """Whether the default branch ever stood at a commit; None where that cannot be told."""
 
     def organisation(self, blob: str) -> str | None:
         """Read an organisation's file by the id of its content; None where that is not at hand."""
@@ -170,7 +170,8 @@ def _policy(run: Run, event: Event, sources: Sources) -> list[str]:
             f"the commit {_short(grounds.commit)}, which has the configuration, is not here; "
             "`git fetch origin` in the clone brings it in, as long as the repository has it"
         )
-    if not sources.is_default(grounds.commit):
+    was_default = sources.was_default(grounds.commit)
+    if was_default is False:
         return [
             f"{what} is under the configuration of {_short(grounds.commit)}, and the default "
             "branch has no such commit."
@@ -180,6 +181,12 @@ def _policy(run: Run, event: Event, sources: Sources) -> list[str]:
     except (ConfigError, ValidationError):
         made = "nothing that can be read"
     if made == named:
+        if was_default is None:
+            raise _Unknown(
+                f"whether the default branch ever stood at {_short(grounds.commit)}, which has the "
+                "configuration, cannot be told here; `git fetch origin` and `git remote set-head "
+                "origin --auto` bring the clone up to date"
+            )
         return []
     if grounds.form != form():
         raise _Unknown(

@@ -43,8 +43,10 @@ class Signing:
         """
         if run.is_local:
             return False
-        if config.commits != "auto" or run.signs:
-            return config.commits in ("api", "auto")
+        if config.commits != "auto":
+            return config.commits == "api"
+        if run.signs:
+            return True
         try:
             demands = await self._forge.signatures(run)
         except TransientError as error:

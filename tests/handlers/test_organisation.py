@@ -117,6 +117,7 @@ async def test_whoever_has_the_clones_makes_the_policy_of_an_approval_again(
     # Not what it began with, and what is approved under is not on the default branch's tip later.
     own = yaml_of({**CONFIG, "limits": {"turns": 4, "minutes": 60}})
     await repo.person("admin").write(".github/orchestrate.yml", own, branch="main")
+    was = repo.git("rev-parse", "main")
     await repo.person("maintainer").comment(issue, f"/approve {run.head}")
     await repo.until(issue, State.DONE)
     await repo.person("admin").write(".github/orchestrate.yml", yaml_of({}), branch="main")
@@ -154,6 +155,21 @@ async def test_whoever_has_the_clones_makes_the_policy_of_an_approval_again(
         rewrite(repo, run.id, whole, change)
         git_in(here, "update-ref", "-d", ledger.ref_of(run.id))
         assert said in " ".join((await verified(of_all))["problems"])
+    # A commit on top of the default branch, with the same configuration, never was that branch.
+    rewrite(repo, run.id, whole, {"under": {"commit": ahead(repo, was)}})
+    git_in(here, "fetch", "--quiet", "origin")
+    git_in(here, "update-ref", "-d", ledger.ref_of(run.id))
+    found = await verified(of_all)
+    assert "whether the default branch ever stood at" in found["unchecked"][0]
+    assert found["policies"] == 1
+
+
+def ahead(repo: Repo, like: str) -> str:
+    """Push a branch that goes on from the default one, with the files of another commit."""
+    git = pygit2.Repository(str(repo.git_dir))
+    tip, tree = git.revparse_single("main"), git.revparse_single(f"{like}^{{tree}}")
+    who = pygit2.Signature("Mallory", "mallory@example.com")
+    return str(git.create_commit("refs/heads/ahead", who, who, "Ahead", tree.id, [tip.id]))
 
 
 def git_in(folder: Path, *args: str) -> None:

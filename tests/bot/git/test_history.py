@@ -23,7 +23,7 @@ async def test_earlier_versions_are_told_newest_first_without_the_present_one(
     # What was tried on a branch and taken back there was never on this one.
     sh(origin, "checkout", "-q", "-b", "side")
     (origin / "set.yml").write_text("side")
-    commit_all(origin)
+    side = commit_all(origin)
     (origin / "set.yml").write_text("three")
     commit_all(origin)
     sh(origin, "checkout", "-q", "-")
@@ -36,5 +36,8 @@ async def test_earlier_versions_are_told_newest_first_without_the_present_one(
     texts = [objects.read_blob(mirror, each.blob, 100).decode() for each in found]
     assert texts == ["one", "two", "one"]
     assert [each.commit for each in found][:2] == [made["one"], made["two"]]
+    assert all(history.is_followed(mirror, each, tip) for each in (*made.values(), tip))
+    assert not history.is_followed(mirror, side, tip), "what was merged never was the branch"
+    assert not history.is_followed(mirror, tip, made["one"]), "what comes later"
     assert history.versions(mirror, tip, "absent.yml") == []
     assert history.versions(mirror, tip, "") == []

@@ -57,13 +57,14 @@ class Files:
 
     files: dict[str, str] = field(default_factory=lambda: {"c" * 40: OWN})
     elsewhere: frozenset[str] = frozenset()
+    doubtful: frozenset[str] = frozenset()
     of_all: dict[str, str] = field(default_factory=lambda: {"e" * 40: OF_ALL})
 
     def own(self, commit: str) -> str | None:
         return self.files.get(commit)
 
-    def is_default(self, commit: str) -> bool:
-        return commit not in self.elsewhere
+    def was_default(self, commit: str) -> bool | None:
+        return None if commit in self.doubtful else commit not in self.elsewhere
 
     def organisation(self, blob: str) -> str | None:
         return self.of_all.get(blob)
@@ -150,6 +151,11 @@ def test_a_policy_that_was_another_is_named(
     [
         (GIVEN, Files(), "what it was made of is not recorded"),
         (of_policy(), Files(files={}), "`git fetch origin` in the clone brings it in"),
+        (
+            of_policy(),
+            Files(doubtful=frozenset({"c" * 40})),
+            "whether the default branch ever stood at cccccccccccc",
+        ),
         (of_policy(), Files(of_all={}), "also of what `acme/.github` said, which is not here"),
         (
             {"policy": "abc", "under": {"commit": "c" * 40, "form": "older"}},
