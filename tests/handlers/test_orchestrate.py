@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -220,3 +221,27 @@ async def test_checks_are_not_left_out_since_a_file_is_too_large_to_be_read(
     _, run = await repo.started()
     assert run.state is State.BLOCKED
     assert "`Makefile` is larger than" in run.reason
+
+
+async def test_a_request_while_the_run_before_it_is_published_has_a_workspace_of_its_own(
+    world: World,
+) -> None:
+    slow = "cat > /dev/null; sleep 1.5; echo more >> notes.txt"
+    repo = await world.repository({"agents": {"writer": {"command": slow}}})
+    writer = repo.person("writer")
+    issue = await writer.issue("Notes")
+    # The record goes out by a push when the run comes to rest; the workspace goes away after it.
+    world.hub.faults.delay(1.0, "POST", f"/{repo.name}.git/git-receive-pack", times=None)
+    try:
+        await writer.comment(issue, "/orchestrate add a note")
+        run = await repo.until_seen(issue, lambda run: run.state is State.AWAITING_REVIEW)
+        while not (pulls := await repo.pulls()):  # noqa: ASYNC110  the hub tells nobody
+            await asyncio.sleep(0.02)
+        await writer.comment(pulls[0]["number"], "/orchestrate another note")
+        run = await repo.until_seen(
+            issue, lambda run: len(run.checkpoints) == 2 or bool(run.reason)
+        )
+    finally:
+        world.hub.faults.clear()
+    assert (len(run.checkpoints), run.reason) == (2, "")
+    await world.settled()
