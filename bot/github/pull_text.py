@@ -12,6 +12,7 @@ from bot.github.comment import (
     blocked_hosts,
     checkpoint_list,
     commit,
+    headline,
     held,
     mark,
     marker,
@@ -23,7 +24,7 @@ from bot.github.comment import (
 from bot.github.markup import cut_body, plain, prose, quote
 from bot.github.shown import PullRequest
 from bot.runs.model import Run
-from bot.runs.transitions import TERMINAL, State
+from bot.runs.transitions import STOPPED, TERMINAL, State
 from policies.verdict import code
 
 _ADDRESS = re.compile(r"(?:issues|pull)/\d+(?:#[a-z_]*-?r?\d+)?")
@@ -138,7 +139,9 @@ def _decide(run: Run) -> str:
         f"`/approve {head}` or an approving review merges exactly {code(head)}; a later push "
         "voids it."
     )
-    if run.state not in READY:
+    if run.state in STOPPED:
+        approve = headline(run)
+    elif run.state not in READY:
         approve = "`/approve` merges it once it is ready for review; it is not yet."
     holds = f"- {held(run)}\n" if run.holds else ""
     return (

@@ -36,6 +36,9 @@ TERMINAL = frozenset({State.DONE, State.CANCELLED})
 LIVE = frozenset(State) - TERMINAL - {State.FAILED}
 """States in which a run may still be steered; a failed run can only be resumed or cancelled."""
 
+STOPPED = frozenset({State.PAUSED, State.BLOCKED, State.FAILED})
+"""States that somebody has to lead on from."""
+
 ACTIVE = LIVE - {State.PAUSED, State.BLOCKED}
 """States in which the run goes on by itself, or waits for a decision that it asked for."""
 
@@ -264,8 +267,7 @@ def possible(state: State) -> frozenset[Trigger]:
 
 
 def _late(state: State, trigger: Trigger, resume_to: State | None) -> Next | None:
-    stopped = state in TERMINAL or state in (State.PAUSED, State.BLOCKED, State.FAILED)
-    if not stopped or trigger not in OUTCOMES:
+    if state not in TERMINAL | STOPPED or trigger not in OUTCOMES:
         return None
     if state is State.DONE and trigger is Trigger.MERGED:
         return None  # Whoever told it first, it is merged once.

@@ -326,6 +326,22 @@ def test_the_pull_request_says_how_to_decide(state: State, line: str) -> None:
     assert line in pull.body
 
 
+@pytest.mark.parametrize(
+    ("state", "begins"),
+    [
+        (State.PAUSED, "- **Paused.**"),
+        (State.BLOCKED, "- **Blocked.**"),
+        (State.FAILED, "- **Failed, by our fault.**"),
+    ],
+)
+def test_a_pull_request_whose_run_was_stopped_says_why_and_the_next_step(
+    state: State, begins: str
+) -> None:
+    pull = view(a_run(state, reason="It stands.", next_step="`/resume` goes on."), []).pull
+    assert pull is not None
+    assert f"{begins} It stands. `/resume` goes on.\n" in pull.body
+
+
 def test_a_merged_pull_request_leaves_nothing_to_decide() -> None:
     pull = view(a_run(State.DONE), []).pull
     assert pull is not None
